@@ -1,0 +1,1 @@
+"""Image data set → spectrum → row-aligned spectral shards."""

@@ -1,0 +1,54 @@
+"""What can go wrong, said once and the same way everywhere.
+
+Goes in: what happened, where, what was expected, what was found, what to run next.
+Comes out: an exception whose text is that one paragraph and whose `exit_code` the command line returns:
+2 when the user's input has to change, 1 when data or a disk is at fault.
+"""
+
+from __future__ import annotations
+
+
+class SpectralError(Exception):
+    """Any failure that this package explains; never raised itself, only its kinds below.
+
+    >>> str(InputError("--shard 99 does not exist", expected="0 to 15", run="spectral-train --shard 15"))
+    '--shard 99 does not exist. Expected: 0 to 15. Run next: spectral-train --shard 15'
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        run: str | None = None,
+    ) -> None:
+        parts = (("Where", where), ("Expected", expected), ("Got", got), ("Run next", run))
+        super().__init__(". ".join([what, *(f"{name}: {value}" for name, value in parts if value is not None)]))
+
+
+class InputError(SpectralError):
+    """What the user asked for cannot be done: an option, a path, a layout of folders."""
+
+    exit_code = 2
+
+
+class PlanMismatchError(SpectralError):
+    """The output folder was planned with another configuration, or branches do not belong together."""
+
+    exit_code = 2
+
+
+class CorruptSourceError(SpectralError):
+    """The images or labels to convert are damaged: truncated, mislabelled, not what their name says."""
+
+
+class CorruptShardError(SpectralError):
+    """A file of a converted data set is damaged, missing or not what its record vouches for."""
+
+
+class StorageError(SpectralError):
+    """The disk refused: full, read-only, failing."""

@@ -1,0 +1,255 @@
+"""What a spectral is: the regrouping and the orthonormal transform that every kernel is tested against.
+
+Goes in: uint8 or float images (N, H, W, C) and a `SpectralSpec`.
+Comes out: the spectrum (Q, N, C, h, w) with Q = q1·q2, h = H/q1, w = W/q2, and back again.
+
+Shape letters: N rows, Q spectrals, C channels, H W image size, h w spectral size, i j the place inside a q1×q2 cell.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import torch
+from torch import Tensor
+
+from spectral_prep.errors import InputError
+
+Layout = Literal["blocks", "tiles"]
+Transform = Literal["dct", "dct2", "none"]
+
+MAX_Q = 256
+
+
+@dataclass(frozen=True)
+class SpectralSpec:
+    """How one image becomes Q = q1·q2 spectrals (long paper, section 3.2, "Split the dataset").
+
+    Parameters
+    ----------
+    q1, q2
+        Rows and columns of the grid, 1 ≤ q1·q2 ≤ 256; q1 divides the image height and q2 its width.
+    layout
+        `blocks`: each q1×q2 pixel neighbourhood becomes the Q axis (pixel-unshuffle), index i·q2 + j.
+        `tiles`: the image is cut into q1×q2 large tiles, index = tile, row by row.
+    transform
+        `dct`: orthonormal DCT-II of length Q along that axis (the papers). `dct2`: separable q1×q2 DCT-II,
+        k = u·q2 + v. `none`: no transform, the ablation.
+
+    Raises
+    ------
+    InputError
+        If a number or a name is not one of these.
+
+    >>> SpectralSpec(4, 4).q
+    16
+    """
+
+    q1: int
+    q2: int
+    layout: Layout = "blocks"
+    transform: Transform = "dct"
+
+    def __post_init__(self) -> None:
+        if self.q1 < 1 or self.q2 < 1 or self.q > MAX_Q:
+            raise InputError("unusable grid", expected=f"1 ≤ q1·q2 ≤ {MAX_Q}", got=f"{self.q1}x{self.q2}")
+        for name, value, known in (
+            ("layout", self.layout, get_args(Layout)),
+            ("transform", self.transform, get_args(Transform)),
+        ):
+            if value not in known:
+                raise InputError(f"unknown {name}", expected=f"one of {', '.join(known)}", got=value)
+
+    @property
+    def q(self) -> int:
+        """Number of spectrals, Q."""
+        return self.q1 * self.q2
+
+    def spectral_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (h, w) for an image of (H, W); raise `InputError`, listing what divides, if this grid does not."""
+        if height % self.q1 or width % self.q2:
+            raise InputError(
+                f"{self.q1}x{self.q2} does not divide a {height}x{width} image",
+                expected=f"q1 of {_divisors(height)} and q2 of {_divisors(width)}",
+                run=f"the same command with --q {_nearest_q(self.q, height, width)}",
+            )
+        return height // self.q1, width // self.q2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form that `from_dict` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> SpectralSpec:
+        """Return the spec that `to_dict` wrote."""
+        return cls(**record)
+
+
+def parse_q(text: str, height: int, width: int) -> tuple[int, int]:
+    """Return (q1, q2) for the `--q` a user typed, on images of height × width.
+
+    A pair is taken as written. A perfect square is a square grid when it divides both sides; otherwise a Q equal to the
+    width is 1×Q, the long paper's Q = 28 and 32 (one spectral is then one vector over image rows).
+
+    Raises
+    ------
+    InputError
+        If it is not a number or a pair, or does not divide the image; the message lists what would.
+
+    >>> parse_q("16", 224, 224), parse_q("28", 28, 28), parse_q("2x4", 32, 32)
+    ((4, 4), (1, 28), (2, 4))
+    """
+    pair = re.fullmatch(r"(\d+)(?:[xX×](\d+))?", text.strip())
+    if pair is None:
+        raise InputError("--q is not a number or a pair", expected="for example 16 or 2x4", got=repr(text))
+    if pair[2] is not None:
+        spec = SpectralSpec(int(pair[1]), int(pair[2]))
+        spec.spectral_size(height, width)
+        return spec.q1, spec.q2
+    q = int(pair[1])
+    root = round(q**0.5)
+    if q > 0 and root * root == q and height % root == 0 and width % root == 0:
+        SpectralSpec(root, root)
+        return root, root
+    if 0 < q == width:
+        SpectralSpec(1, q)
+        return 1, q
+    raise InputError(
+        f"--q {q} does not divide a {height}x{width} image",
+        expected=f"a square of one of {_divisors(np.gcd(height, width).item())}, the width {width}, "
+        f"or a pair q1xq2 with q1 of {_divisors(height)} and q2 of {_divisors(width)}",
+        run=f"the same command with --q {_nearest_q(q, height, width)}",
+    )
+
+
+def basis(spec: SpectralSpec) -> npt.NDArray[np.float64]:
+    """Return the orthonormal (Q, Q) matrix of the transform: coefficients = basis @ pixels; inverse = transpose.
+
+    >>> bool(np.allclose(basis(SpectralSpec(2, 2))[0], 0.5))
+    True
+    """
+    if spec.transform == "none":
+        return np.eye(spec.q)
+    if spec.transform == "dct":
+        return _dct_matrix(spec.q)
+    return np.kron(_dct_matrix(spec.q1), _dct_matrix(spec.q2))
+
+
+def split(images_NHWC: Tensor, spec: SpectralSpec) -> Tensor:
+    """Turn images into their spectrum: regroup into Q sub-images, then the transform along Q (poster, fig. 1).
+
+    >>> split(torch.zeros(5, 28, 28, 1, dtype=torch.uint8), SpectralSpec(4, 4)).shape
+    torch.Size([16, 5, 1, 7, 7])
+
+    Parameters
+    ----------
+    images_NHWC
+        (N, H, W, C), uint8 or floating, any device, any strides. N may be 0.
+
+    Returns
+    -------
+    Tensor
+        (Q, N, C, h, w) float32 (float64 for float64 images): orthonormal coefficients in grey levels.
+
+    Raises
+    ------
+    InputError
+        If the images are not 4-dimensional or the grid does not divide them.
+    """
+    pixels_QNChw = regroup(images_NHWC, spec)
+    dtype = torch.float64 if images_NHWC.dtype == torch.float64 else torch.float32
+    return _along_q(_basis_tensor(spec, images_NHWC.device, dtype), pixels_QNChw.to(dtype), spec)
+
+
+def merge(spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.uint8) -> Tensor:
+    """Put images back together from their spectrum: the exact inverse of `split`.
+
+    >>> images = torch.randint(0, 256, (5, 28, 28, 1), dtype=torch.uint8)
+    >>> torch.equal(merge(split(images, SpectralSpec(4, 4)), SpectralSpec(4, 4)), images)
+    True
+
+    Parameters
+    ----------
+    spectrum_QNChw
+        (Q, N, C, h, w), any floating dtype: float32 and float16 give uint8 pixels back exactly.
+    dtype
+        Of the images: uint8 rounds to the nearest grey level and saturates; a floating dtype does neither.
+
+    Returns
+    -------
+    Tensor
+        (N, H, W, C) contiguous.
+
+    Raises
+    ------
+    InputError
+        If the spectrum is not 5-dimensional or does not hold Q spectrals.
+    """
+    if spectrum_QNChw.ndim != 5 or spectrum_QNChw.shape[0] != spec.q:
+        raise InputError("not a spectrum", expected=f"(Q={spec.q}, N, C, h, w)", got=tuple(spectrum_QNChw.shape))
+    working = torch.float64 if spectrum_QNChw.dtype == torch.float64 else torch.float32
+    inverse = _basis_tensor(spec, spectrum_QNChw.device, working).T
+    images_NHWC = ungroup(_along_q(inverse, spectrum_QNChw.to(working), spec), spec)
+    return images_NHWC.round().clamp(0, 255).to(torch.uint8) if dtype == torch.uint8 else images_NHWC.to(dtype)
+
+
+def regroup(images_NHWC: Tensor, spec: SpectralSpec) -> Tensor:
+    """Turn (N, H, W, C) into contiguous (Q, N, C, h, w) of the same dtype: each pixel moved, none changed.
+
+    >>> regroup(torch.arange(4).reshape(1, 2, 2, 1), SpectralSpec(2, 2)).flatten().tolist()
+    [0, 1, 2, 3]
+    """
+    if images_NHWC.ndim != 4:
+        raise InputError("not a batch of images", expected="(N, H, W, C)", got=tuple(images_NHWC.shape))
+    n, height, width, c = images_NHWC.shape
+    h, w = spec.spectral_size(height, width)
+    if spec.layout == "blocks":
+        cells = images_NHWC.reshape(n, h, spec.q1, w, spec.q2, c).permute(2, 4, 0, 5, 1, 3)
+    else:
+        cells = images_NHWC.reshape(n, spec.q1, h, spec.q2, w, c).permute(1, 3, 0, 5, 2, 4)
+    return cells.reshape(spec.q, n, c, h, w)
+
+
+def ungroup(pixels_QNChw: Tensor, spec: SpectralSpec) -> Tensor:
+    """Undo `regroup`: (Q, N, C, h, w) to contiguous (N, H, W, C)."""
+    _, n, c, h, w = pixels_QNChw.shape
+    cells = pixels_QNChw.reshape(spec.q1, spec.q2, n, c, h, w)
+    order = (2, 4, 0, 5, 1, 3) if spec.layout == "blocks" else (2, 0, 4, 1, 5, 3)
+    return cells.permute(order).reshape(n, h * spec.q1, w * spec.q2, c)
+
+
+def _along_q(matrix_QQ: Tensor, values_QNChw: Tensor, spec: SpectralSpec) -> Tensor:
+    if spec.transform == "none":
+        return values_QNChw
+    return (matrix_QQ @ values_QNChw.reshape(spec.q, -1)).reshape(values_QNChw.shape)
+
+
+@functools.lru_cache(maxsize=32)
+def _basis_tensor(spec: SpectralSpec, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(basis(spec)).to(device=device, dtype=dtype)
+
+
+def _dct_matrix(length: int) -> npt.NDArray[np.float64]:
+    return np.asarray(scipy.fft.dct(np.eye(length), axis=0, norm="ortho"), np.float64)
+
+
+def _divisors(number: int) -> str:
+    found = [d for d in range(1, min(number, MAX_Q) + 1) if number % d == 0]
+    return "{" + ", ".join(map(str, found)) + "}"
+
+
+def _nearest_q(q: int, height: int, width: int) -> str:
+    grids = [
+        (q1, q2)
+        for q1 in range(1, MAX_Q + 1)
+        for q2 in range(1, MAX_Q // q1 + 1)
+        if height % q1 == 0 and width % q2 == 0
+    ]
+    q1, q2 = min(grids, key=lambda grid: (abs(grid[0] * grid[1] - q), abs(grid[0] - grid[1]), grid))
+    return f"{q1}x{q2}"

@@ -1,0 +1,1 @@
+"""What is written: paths, the atomic write and the stores."""

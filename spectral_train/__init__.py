@@ -1,0 +1,1 @@
+"""Spectral shard → trained branch → one ensembled network."""
