@@ -24,6 +24,7 @@ Storage = Literal["int8", "float16", "float32"]
 
 LARGEST = 127
 CALIBRATED = 126.49
+NO_DEVIATION = 0.5
 MID_GREY = 127.5
 
 
@@ -105,8 +106,8 @@ def calibrate(spectrum_QNChw: Tensor, spec: SpectralSpec) -> Encoding:
     Parameters
     ----------
     spectrum_QNChw
-        Float coefficients of a sample of training images, in grey levels; a spectral without any deviation in the
-        sample (or an empty sample) takes the widest range that uint8 pixels can reach.
+        Float coefficients of a sample of training images, in grey levels; a spectral that deviates by less than
+        half a grey level in the sample (or an empty sample) takes the widest range that uint8 pixels can reach.
 
     Returns
     -------
@@ -120,7 +121,7 @@ def calibrate(spectrum_QNChw: Tensor, spec: SpectralSpec) -> Encoding:
     if spectrum_QNChw.numel():
         deviation = (spectrum_QNChw.double() - _along_q(tuple(offset), spectrum_QNChw.double())).abs()
         seen = deviation.flatten(1).amax(1).cpu().numpy()
-        reach = np.where(seen > 0, seen, widest)
+        reach = np.where(seen > NO_DEVIATION, seen, widest)
     scale = (reach / CALIBRATED).astype(np.float32)
     return Encoding("int8", tuple(map(float, scale)), tuple(map(float, offset.astype(np.float32))))
 

@@ -52,3 +52,7 @@ class CorruptShardError(SpectralError):
 
 class StorageError(SpectralError):
     """The disk refused: full, read-only, failing."""
+
+
+class WorkerError(SpectralError):
+    """A worker process was killed from outside, most often for its memory."""

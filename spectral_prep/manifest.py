@@ -134,16 +134,16 @@ def read_record(path: Path, kind: str) -> dict[str, Any]:
         record = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"no {kind} record", where=path, expected=f"a file {path.name}") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CorruptShardError(f"unreadable {kind} record", where=path, got=error) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("kind") != kind:
         raise CorruptShardError(f"not a {FORMAT} {kind} record", where=path)
-    if record["version"] != VERSION:
+    if record.get("version") != VERSION:
         raise InputError(
             "unknown format version",
             where=path,
             expected=VERSION,
-            got=record["version"],
+            got=record.get("version"),
             run="pip install --upgrade spectral-shards",
         )
     content = {key: value for key, value in record.items() if key not in ("format", "version", "kind", DIGEST)}

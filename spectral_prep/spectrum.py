@@ -138,7 +138,7 @@ def basis(spec: SpectralSpec) -> npt.NDArray[np.float64]:
         return np.eye(spec.q)
     if spec.transform == "dct":
         return _dct_matrix(spec.q)
-    return np.kron(_dct_matrix(spec.q1), _dct_matrix(spec.q2))
+    return np.kron(_dct_matrix(spec.q1), _dct_matrix(spec.q2)).astype(np.float64)
 
 
 def split(images_NHWC: Tensor, spec: SpectralSpec) -> Tensor:
@@ -236,7 +236,7 @@ def _basis_tensor(spec: SpectralSpec, device: torch.device, dtype: torch.dtype) 
 
 
 def _dct_matrix(length: int) -> npt.NDArray[np.float64]:
-    return np.asarray(scipy.fft.dct(np.eye(length), axis=0, norm="ortho"), np.float64)
+    return scipy.fft.dct(np.eye(length), axis=0, norm="ortho").astype(np.float64)
 
 
 def _divisors(number: int) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+STAGING_PREFIX = ".staging-"
+"""Of folders, in an unfinished data set, where a source without random access is unpacked."""
+
 
 def spectral_name(k: int) -> str:
     """Return the folder name of spectral k.

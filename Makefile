@@ -1,0 +1,32 @@
+# make test: the environment, then lint, types and tests.    make demo: from a fresh clone to an ensembled network.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: env test demo format clean
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+test: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+demo: env
+	$(BIN)/spectral-prep convert --dataset digits --q 4 --out demo/digits-q4
+	$(BIN)/spectral-train --shard all --data demo/digits-q4 --run demo/run
+	$(BIN)/spectral-ensemble evaluate demo/run
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

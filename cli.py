@@ -1,0 +1,310 @@
+"""The three commands: each parses, calls the Python function of the same name and prints; nothing else prints.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 data or a disk is at fault, 2 the command
+has to change, 130 Ctrl-C. torch is imported only by the command that runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from tqdm import tqdm
+
+from spectral_prep.errors import SpectralError
+
+if TYPE_CHECKING:
+    from spectral_prep.convert import Progress
+    from spectral_prep.info import Info
+    from spectral_prep.plan import Plan
+    from spectral_prep.sources.base import Source
+    from spectral_prep.verify import Verification
+
+LOG_SECONDS = 5
+FOLDER = click.Path(path_type=Path)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")
+
+
+def prep(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the console script `spectral-prep`."""
+    _run(prep_group, arguments)
+
+
+@click.group("spectral-prep", context_settings={"max_content_width": 120})
+@click.version_option(package_name="spectral-shards")
+def prep_group() -> None:
+    """Convert an image data set once into Q row-aligned spectral shards, and prove what was written."""
+
+
+@prep_group.command("convert")
+@click.option(
+    "--dataset",
+    required=True,
+    help="digits, mnist, fashion-mnist, kmnist, emnist, cifar10, cifar100, folder, imagenet.",
+)
+@click.option("--source", type=FOLDER, help="Where the release lies.  [default: ./data/DATASET]")
+@click.option("--out", type=FOLDER, help="The folder to write.  [default: ./spectral/DATASET-qQ]")
+@click.option("--q", required=True, help="Spectrals: 16 (4x4), 28 for 28-wide images (1x28), or a pair such as 2x4.")
+@click.option(
+    "--layout",
+    type=click.Choice(["blocks", "tiles"]),
+    default="blocks",
+    show_default=True,
+    help="What becomes the Q axis: each q1xq2 neighbourhood of pixels, or q1xq2 large tiles.",
+)
+@click.option(
+    "--transform",
+    type=click.Choice(["dct", "dct2", "none"]),
+    default="dct",
+    show_default=True,
+    help="Along the Q axis.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["int8", "float16", "float32"]),
+    default="int8",
+    show_default=True,
+    help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
+)
+@click.option(
+    "--size", type=click.IntRange(1), help="Square crop, pixels.  [default: 224 for imagenet, else the images' own]"
+)
+@click.option(
+    "--resize",
+    type=click.IntRange(1),
+    help="Short side before the crop, pixels.  [default: 256/224 of --size for imagenet, else --size]",
+)
+@click.option("--compression", type=click.Choice(["zstd", "none"]), default="zstd", show_default=True)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the order of training rows and of the calibration sample.",
+)
+@click.option(
+    "--block-rows",
+    type=click.IntRange(1),
+    help="Rows a part file.  [default: 128 MiB over all spectrals, at most 8192]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes; no byte depends on it.  [default: the usable CPUs, fewer for small sets]",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="Bad images: list them all and do not complete, or keep their slots with label -1.",
+)
+@click.option(
+    "--download", is_flag=True, help="First fetch the release into --source, hashes checked (mnist, cifar10)."
+)
+@click.option("--mirror", help="Download from this base URL instead of the official ones.")
+def convert_command(
+    dataset: str, source: Path | None, out: Path | None, download: bool, mirror: str | None, **options: Any
+) -> None:
+    """Convert a data set; the same command again goes on where it stopped."""
+    from spectral_prep.convert import convert
+    from spectral_prep.download import download as fetch
+    from spectral_prep.info import info
+
+    source = source or _default_source(dataset)
+    out = out or Path("spectral") / f"{dataset}-q{options['q']}"
+    if download or mirror:
+        fetch(dataset, source, mirror)
+    progress = ConversionProgress()
+    try:
+        convert(dataset, out, source=source, progress=progress, **options)
+    except KeyboardInterrupt:
+        progress.close()
+        _say(f"Stopped: what is finished is kept in {out}. Run next: the same command; it goes on where it stopped.")
+        raise
+    finally:
+        progress.close()
+    _print_info(info(out))
+    click.echo(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
+
+
+@prep_group.command("info")
+@click.argument("folder", type=FOLDER)
+@as_json
+def info_command(folder: Path, as_json: bool) -> None:
+    """Say what a converted data set, or a single spectral folder, holds."""
+    from spectral_prep.info import info
+
+    found = info(folder)
+    if as_json:
+        click.echo(json.dumps(found.to_dict()))
+    else:
+        _print_info(found)
+
+
+@prep_group.command("verify")
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--source", type=FOLDER, help="The release, to compare a sample of rows with.  [default: ./data/DATASET if there]"
+)
+@as_json
+def verify_command(folder: Path, source: Path | None, as_json: bool) -> None:
+    """Check every file, the alignment of the rows in all spectrals, and a sample of images against the source."""
+    import tempfile
+
+    from spectral_prep.sources import open_source
+    from spectral_prep.verify import verify
+
+    with tempfile.TemporaryDirectory() as staging:
+
+        def opened(plan: Plan) -> Source | None:
+            where = source or _default_source(plan.dataset)
+            there = source is not None or where.exists() or plan.dataset == "digits"
+            return open_source(plan.dataset, where, Path(staging)) if there else None
+
+        found = verify(folder, opened)
+    if as_json:
+        click.echo(json.dumps(found.to_dict()))
+    else:
+        _print_verification(found, folder)
+    if found.faults:
+        sys.exit(1)
+
+
+class ConversionProgress:
+    """A bar a split on a terminal, a line every few seconds elsewhere; on stderr either way."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._bars: dict[str, tqdm[Any]] = {}
+        self._started = self._logged = time.monotonic()
+        self._at_start = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far a conversion is."""
+        if progress.block is None:
+            self._begin(progress)
+            return
+        for bad in progress.block.bad:
+            tqdm.write(f"bad image: {bad.name}: {bad.reason}", file=sys.stderr)
+        if self._terminal:
+            for name, bar in self._bars.items():
+                bar.update(progress.done[name] - bar.n)
+        elif time.monotonic() - self._logged >= LOG_SECONDS or progress.finished:
+            self._logged = time.monotonic()
+            self._log(progress)
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        for bar in self._bars.values():
+            bar.close()
+        self._bars = {}
+
+    def _begin(self, progress: Progress) -> None:
+        plan, self._at_start = progress.plan, sum(progress.done.values())
+        _say(
+            f"{plan.dataset}: {sum(part.rows for part in plan.splits.values()):,} images of "
+            f"{plan.geometry.height}x{plan.geometry.width}x{plan.geometry.channels} into {plan.spec.q} spectrals, "
+            f"{plan.encoding.dtype}, {len(plan.blocks)} blocks" + (", resuming" if self._at_start else "")
+        )
+        if self._terminal:
+            self._bars = {
+                name: tqdm(total=part.rows, initial=progress.done[name], desc=name, unit="img", unit_scale=True)
+                for name, part in plan.splits.items()
+            }
+
+    def _log(self, progress: Progress) -> None:
+        rows = {name: part.rows for name, part in progress.plan.splits.items()}
+        done, total = sum(progress.done.values()), sum(rows.values())
+        rate = (done - self._at_start) / max(1e-9, time.monotonic() - self._started)
+        parts = ", ".join(f"{name} {progress.done[name]:,}/{count:,}" for name, count in rows.items())
+        _say(
+            f"{parts}: {100 * done / total:.0f} %, {rate:,.0f} images/s, {(total - done) / max(rate, 1e-9):.0f} s left"
+        )
+
+
+def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
+    """Run a command; every expected failure becomes one paragraph on stderr and an exit code."""
+    try:
+        command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except SpectralError as error:
+        _say(f"Error: {error}")
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except OSError as error:
+        _say(f"Error: {error.strerror}. Where: {error.filename}")
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _default_source(dataset: str) -> Path:
+    return Path("data") / dataset
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _print_info(info: Info) -> None:
+    rows = ", ".join(
+        f"{count:,} {name}" + (f" ({info.bad_rows[name]} bad)" if info.bad_rows[name] else "")
+        for name, count in info.rows.items()
+    )
+    state = "complete" if info.complete else f"unfinished, {info.blocks_done} of {info.blocks} blocks"
+    height, width, channels = info.image_shape
+    spec, each = info.spec, info.bytes / len(info.spectrals)
+    click.echo(f"data set   {info.dataset} ({info.dataset_id}), {state}")
+    click.echo(f"rows       {rows}; {info.classes} classes")
+    click.echo(f"images     {height}x{width}x{channels}")
+    click.echo(
+        f"spectrals  {spec.q} = {spec.q1}x{spec.q2}, {spec.layout}, {spec.transform}, each {info.spectral_shape}"
+    )
+    click.echo(f"stored     {_size(info.bytes)} as {info.dtype} in {len(info.spectrals)} folders, {_size(each)} each")
+    click.echo(f"saturated  {info.saturated:,} values")
+    if info.energy:
+        total = sum(info.energy) or 1.0
+        click.echo("energy %   " + " ".join(f"{100 * value / total:.2f}" for value in info.energy))
+
+
+def _print_verification(found: Verification, folder: Path) -> None:
+    for fault in found.faults:
+        click.echo(fault)
+    rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items())
+    click.echo(
+        f"{found.files:,} files, {_size(found.bytes)}, {found.spectrals} spectrals, rows: {rows or 'not checked'}"
+    )
+    if found.pixels is not None:
+        psnr = "every pixel equal" if found.pixels.psnr is None else f"PSNR {found.pixels.psnr:.1f} dB"
+        click.echo(
+            f"{found.pixels.rows} images put back together and compared with the source: {psnr}, "
+            f"largest difference {found.pixels.largest_difference} grey levels"
+        )
+    elif not found.faults and found.spectrals > 1:
+        click.echo(
+            "No image was compared with its source. To do that: spectral-prep verify --source SOURCE " + str(folder)
+        )
+    if found.faults:
+        _say(
+            f"Error: {len(found.faults)} faults in {folder}, listed above. Run next: delete the files named, then the "
+            "spectral-prep convert command that made this data set; it writes only those again"
+        )
+    else:
+        click.echo(f"Verified: {folder}")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"

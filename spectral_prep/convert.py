@@ -1,0 +1,215 @@
+"""Doing what the plan says: source images → row-aligned spectral folders.
+
+1. The row index and the plan are written before any image is converted.
+2. Each block is converted on its own, in any order, by any process (`block.py`).
+3. The data set is completed (`finalize.py`): the manifest comes last.
+
+A kill at any moment leaves finished blocks and at most some temporary files; the bytes in the end are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectral_prep.block import BadRow, BlockRecord, BlockTask, OnError, finished_blocks, run_block
+from spectral_prep.encoding import Storage
+from spectral_prep.engines import run_all, usable_cpus
+from spectral_prep.errors import CorruptSourceError, InputError, PlanMismatchError
+from spectral_prep.finalize import finalize
+from spectral_prep.manifest import read_record, write_record
+from spectral_prep.plan import Block, Plan, make_plan
+from spectral_prep.rows import index_lines
+from spectral_prep.sources import open_source
+from spectral_prep.sources.base import RowIndex, Source
+from spectral_prep.spectrum import Layout, Transform
+from spectral_prep.store.files import atomic_write
+from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.zarr_store import Compression
+
+PIXELS_A_WORKER = 64 << 20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a conversion is: what callbacks get, first when it starts and then after each block."""
+
+    plan: Plan
+    done: Mapping[str, int]
+    block: BlockRecord | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every row of every split is done."""
+        return all(self.done[name] == part.rows for name, part in self.plan.splits.items())
+
+
+def convert(
+    dataset: str,
+    out: Path,
+    *,
+    q: str,
+    source: Path,
+    layout: Layout = "blocks",
+    transform: Transform = "dct",
+    dtype: Storage = "int8",
+    size: int | None = None,
+    resize: int | None = None,
+    compression: Compression = "zstd",
+    seed: int = 0,
+    block_rows: int | None = None,
+    workers: int | None = None,
+    on_error: OnError = "fail",
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> DatasetPaths:
+    """Convert a data set into Q spectral folders under `out`; called again with the same arguments it goes on.
+
+    Parameters
+    ----------
+    dataset, source
+        A name of `spectral_prep.sources.SOURCES` and where that release lies.
+    q
+        `"16"`, `"2x4"`: see `spectral_prep.spectrum.parse_q`.
+    size, resize
+        Pixels of the square crop and of the short side before it: see `spectral_prep.plan.choose_geometry`.
+    block_rows
+        Rows a part file; default: about 128 MiB over all spectrals, at most 8192 rows.
+    workers
+        Processes; default: the CPUs that this process may use, fewer for small sets. The output does not depend on it.
+    on_error
+        `fail`: bad images are all listed at the end and the data set is not completed. `skip`: they keep their slot.
+
+    Raises
+    ------
+    InputError
+        For arguments or paths that cannot be used.
+    PlanMismatchError
+        If `out` was begun with another plan.
+    CorruptSourceError
+        If images or labels are damaged.
+    """
+    paths = DatasetPaths(out)
+    _refuse_foreign(paths)
+    with _staging(out) as staging:
+        opened = open_source(dataset, source, staging)
+        index = opened.index()
+        request = {
+            "dataset": dataset,
+            "q": q,
+            "layout": layout,
+            "transform": transform,
+            "dtype": dtype,
+            "size": size,
+            "resize": resize,
+            "compression": compression,
+            "seed": seed,
+            "block_rows": block_rows,
+        }
+        plan = _fixed_plan(paths, opened, index, request)
+        records = {record.number: record for record in finished_blocks(paths, plan, on_error)}
+        done = {name: sum(r.stop - r.start for r in records.values() if r.split == name) for name in plan.splits}
+        progress(Progress(plan, done, None))
+        pending = [block for block in plan.blocks if block.number not in records]
+        bad: list[BadRow] = []
+        tasks = _tasks(paths, plan, opened, index, pending, on_error)
+        for record in run_all(run_block, tasks, workers or _worth_starting(plan, pending)):
+            records[record.number] = record
+            bad.extend(record.bad)
+            done[record.split] += record.stop - record.start
+            progress(Progress(plan, done, record))
+    if bad and on_error == "fail":
+        raise _bad_images(bad, paths)
+    if pending or not paths.manifest.exists():
+        finalize(out)
+    return paths
+
+
+@contextlib.contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """Yield a folder, not made yet, on the disk of the output, where a source may unpack what has no random access."""
+    folder = out / f"{STAGING_PREFIX}{os.getpid()}"
+    try:
+        yield folder
+    finally:
+        if folder.exists():
+            shutil.rmtree(folder)
+            with contextlib.suppress(OSError):  # not empty: a conversion was begun here
+                out.rmdir()
+
+
+def _refuse_foreign(paths: DatasetPaths) -> None:
+    if paths.plan.exists() or not paths.root.exists():
+        return
+    if not paths.root.is_dir():
+        raise InputError("the output is not a folder", where=paths.root)
+    ours = (paths.rows("").parent.name, STAGING_PREFIX)
+    foreign = [entry.name for entry in paths.root.iterdir() if not entry.name.startswith(ours)]
+    if foreign:
+        raise InputError(
+            "the output folder holds something else",
+            where=paths.root,
+            expected="an empty folder or an unfinished conversion",
+            got=", ".join(sorted(foreign)[:5]),
+            run="the same command with another --out",
+        )
+
+
+def _fixed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], request: Mapping[str, Any]) -> Plan:
+    """Return the plan that stands in the output folder, or make it and write it there.
+
+    A plan that stands there also gives the int8 scalars, so that resuming does not calibrate again.
+    """
+    lines = {name: index_lines(rows) for name, rows in index.items()}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in lines.items()}
+    fixed = Plan.from_dict(read_record(paths.plan, "plan")) if paths.plan.exists() else None
+    plan = make_plan(source, index, hashes, **request, encoding=fixed.encoding if fixed else None)
+    if fixed is None:
+        for name in plan.splits:
+            atomic_write(paths.rows(name), lines[name])
+        write_record(paths.plan, "plan", plan.to_dict())
+    elif differences := fixed.differences(plan):
+        raise PlanMismatchError(
+            "this folder was begun with another configuration",
+            where=paths.plan,
+            got="; ".join(f"{name}: {there} there, {here} now" for name, (there, here) in differences.items()),
+            run="the command of the first run, or this one with another --out",
+        )
+    return plan
+
+
+def _worth_starting(plan: Plan, pending: list[Block]) -> int:
+    """Return how many workers to start: a process costs as much as converting some 64 MiB of pixels."""
+    geometry = plan.geometry
+    pixels = sum(block.stop - block.start for block in pending) * geometry.height * geometry.width * geometry.channels
+    return max(1, min(usable_cpus(), len(pending), pixels // PIXELS_A_WORKER))
+
+
+def _tasks(
+    paths: DatasetPaths,
+    plan: Plan,
+    source: Source,
+    index: Mapping[str, RowIndex],
+    pending: Iterable[Block],
+    on_error: OnError,
+) -> Iterator[BlockTask]:
+    order = {name: plan.ids(name) for name in plan.splits}
+    for block in pending:
+        ids = order[block.split][block.start : block.stop]
+        names = [index[block.split].names[i] for i in ids]
+        yield BlockTask(paths.root, plan, source, block, ids, names, on_error)
+
+
+def _bad_images(bad: list[BadRow], paths: DatasetPaths) -> CorruptSourceError:
+    listed = "".join(f"\n  {row.name}: {row.reason}" for row in sorted(bad, key=lambda row: row.name))
+    return CorruptSourceError(
+        f"{len(bad)} images cannot be converted, so the data set is not complete; all other blocks are kept",
+        where=paths.root,
+        got=listed,
+        run="replace them under the same names, then the same command; or add --on-error skip",
+    )

@@ -1,0 +1,137 @@
+"""Completing a data set: labels, metadata and one `spectral.json` a folder, and the manifest last.
+
+Goes in: a folder whose blocks are all converted. Comes out: a data set that is complete, which is what the presence of
+`manifest.json` means.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spectral_prep.block import BlockRecord, finished_blocks
+from spectral_prep.errors import InputError
+from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, read_record, write_record
+from spectral_prep.plan import Plan
+from spectral_prep.rows import read_index
+from spectral_prep.store.files import atomic_write, is_temporary
+from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.zarr_store import metadata_objects
+
+IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+
+
+def finalize(out: Path) -> DatasetPaths:
+    """Complete a data set whose blocks are all done: labels, metadata, `spectral.json` in each folder, manifest last.
+
+    Raises
+    ------
+    InputError
+        If blocks are missing; the message numbers them.
+    """
+    paths = DatasetPaths(out)
+    plan = Plan.from_dict(read_record(paths.plan, "plan"))
+    records = list(finished_blocks(paths, plan))
+    missing = sorted({block.number for block in plan.blocks} - {record.number for record in records})
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(plan.blocks)} blocks are not converted yet",
+            where=out,
+            got=f"missing {', '.join(map(str, missing[:20]))}{' …' if len(missing) > 20 else ''}",
+            run="the same spectral-prep convert command again",
+        )
+    _remove_leftovers(out)
+    files = [entry for record in records for entry in record.files]
+    ids = {name: plan.ids(name) for name in plan.splits}
+    labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
+    for k in range(plan.spec.q):
+        files += _finish_spectral(paths, plan, k, records, labels, ids)
+    files += [FileEntry.of(out, path) for path in (paths.plan, *map(paths.rows, plan.splits))]
+    files += [FileEntry.of(out, paths.block(record.number)) for record in records]
+    content = {
+        "dataset_id": plan.dataset_id,
+        "bad_rows": [asdict(row) for record in records for row in record.bad],
+        "files": [asdict(entry) for entry in sorted(files, key=lambda entry: entry.path)],
+    }
+    write_record(paths.manifest, "manifest", content)
+    return paths
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what killed runs left: temporary files and staging folders."""
+    for folder in out.glob(f"{STAGING_PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in out.rglob("*"):
+        if is_temporary(path):
+            path.unlink(missing_ok=True)
+
+
+def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:
+    """Return the labels of a split by row id, −1 for bad rows."""
+    labels = np.array([label for _, label in read_index(paths, name)], np.int32)
+    labels[[row.id for record in records if record.split == name for row in record.bad]] = -1
+    return labels.astype(np.int16) if len(plan.classes) <= np.iinfo(np.int16).max else labels
+
+
+def _finish_spectral(
+    paths: DatasetPaths,
+    plan: Plan,
+    k: int,
+    records: list[BlockRecord],
+    labels: Mapping[str, IntArray],
+    ids: Mapping[str, IntArray],
+) -> list[FileEntry]:
+    """Write all of one spectral folder but its parts; return entries for what was written, relative to the data set."""
+    root = paths.spectral(k).root
+    arrays = {name: plan.array(name, k) for name in plan.splits}
+    attributes = {"dataset": plan.dataset, "dataset_id": plan.dataset_id, "spectral": k}
+    written = []
+    for name, content in metadata_objects(arrays, labels, ids, attributes).items():
+        atomic_write(root / name, content)
+        written.append(FileEntry.of_bytes(root, root / name, content))
+    prefix = f"{root.name}/"
+    parts = [
+        replace(entry, path=entry.path.removeprefix(prefix))
+        for record in records
+        for entry in record.files
+        if entry.path.startswith(prefix)
+    ]
+    record = _spectral_record(plan, k, records, tuple(sorted(parts + written, key=lambda entry: entry.path)))
+    content = write_record(paths.spectral(k).record, "spectral", record.to_dict())
+    written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
+    return [replace(entry, path=prefix + entry.path) for entry in written]
+
+
+def _spectral_record(plan: Plan, k: int, records: list[BlockRecord], files: tuple[FileEntry, ...]) -> SpectralRecord:
+    mean_QC, std_QC = _statistics(plan, [record for record in records if record.split == "train"])
+    bad_rows = Counter(record.split for record in records for _ in record.bad)
+    return SpectralRecord(
+        dataset_id=plan.dataset_id,
+        dataset=plan.dataset,
+        k=k,
+        spec=plan.spec,
+        encoding=plan.encoding,
+        **vars(plan.geometry),
+        classes=plan.classes,
+        splits={name: SplitInfo(part.rows, part.block_rows, bad_rows[name]) for name, part in plan.splits.items()},
+        mean=tuple(mean_QC[k].tolist()),
+        std=tuple(std_QC[k].tolist()),
+        energy=tuple((std_QC**2).mean(axis=1).tolist()),
+        saturated=sum(record.saturated[k] for record in records),
+        files=files,
+    )
+
+
+def _statistics(plan: Plan, records: list[BlockRecord]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean and standard deviation (Q, C), in grey levels, of the rows of these blocks."""
+    count = max(1, sum(record.count for record in records))
+    mean = np.sum([record.sum for record in records], axis=0) / count
+    variance = np.sum([record.sum_of_squares for record in records], axis=0) / count - mean**2
+    scale, offset = np.array([plan.encoding.scalars(k) for k in range(plan.spec.q)]).T[..., None]
+    return mean * scale + offset, np.sqrt(np.maximum(variance, 0)) * scale

@@ -1,0 +1,268 @@
+"""What will be done, fixed before the first image is converted: the plan.
+
+Goes in: a source and what the user asked for. Comes out: a `Plan`, from which every byte of the output follows: the
+transform, the encoding, the order of the rows and the boundaries of the blocks. It is written once and never again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from spectral_prep.encoding import Encoding, Storage, calibrate
+from spectral_prep.engines import single_threaded
+from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.images import Geometry, image_size, load
+from spectral_prep.manifest import digest
+from spectral_prep.sources.base import RowIndex, Source
+from spectral_prep.spectrum import Layout, SpectralSpec, Transform, parse_q, split
+from spectral_prep.store.zarr_store import Compression, SpectralArray
+
+CALIBRATION_ROWS = 1024
+SIZE_SAMPLE_ROWS = 64
+CHUNK_BYTES = 512 << 10
+CHUNK_ROWS = (64, 2048)
+BLOCK_BYTES = 128 << 20
+BLOCK_ROWS = 8192
+MOST_PARTS = 2000
+BATCH_VALUES = 4 << 20
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """One split: its rows, how many a block and an inner chunk hold, and the sha256 of its row index."""
+
+    rows: int
+    block_rows: int
+    chunk_rows: int
+    index_sha256: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """One unit of work: rows start ≤ i < stop of a split, in stored order."""
+
+    number: int
+    split: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the output; two equal plans give the same bytes."""
+
+    dataset: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    geometry: Geometry
+    spec: SpectralSpec
+    encoding: Encoding
+    compression: Compression
+    seed: int
+    splits: Mapping[str, SplitPlan]
+
+    @property
+    def dataset_id(self) -> str:
+        """A short name for exactly this data set: 16 hexadecimal digits of the plan's sha256."""
+        return digest("plan", self.to_dict())[:16]
+
+    @property
+    def spectral_shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of one row of one spectral."""
+        return (self.geometry.channels, *self.spec.spectral_size(self.geometry.height, self.geometry.width))
+
+    @property
+    def batch_rows(self) -> int:
+        """Images transformed at once; part of the plan because it must not depend on the machine."""
+        return max(1, BATCH_VALUES // int(np.prod([self.geometry.height, self.geometry.width, self.geometry.channels])))
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every block, numbered through all splits."""
+        ranges = [
+            (name, start, min(start + part.block_rows, part.rows))
+            for name, part in self.splits.items()
+            for start in range(0, part.rows, part.block_rows)
+        ]
+        return tuple(Block(number, *bounds) for number, bounds in enumerate(ranges))
+
+    def ids(self, name: str) -> npt.NDArray[np.int32]:
+        """Return the row ids of a split in stored order, (N,): training rows are permuted by the seed, others are not.
+
+        The permutation comes from RandomState, whose stream NEP 19 has frozen; Generator's may change.
+        """
+        rows = self.splits[name].rows
+        if name != "train":
+            return np.arange(rows, dtype=np.int32)
+        return np.random.RandomState(self.seed).permutation(rows).astype(np.int32)
+
+    def array(self, name: str, k: int) -> SpectralArray:
+        """Return what the Zarr array of a split of spectral k looks like."""
+        part = self.splits[name]
+        scale, offset = self.encoding.scalars(k) if self.encoding.dtype == "int8" else (None, None)
+        return SpectralArray(
+            part.rows,
+            self.spectral_shape,
+            self.encoding.dtype,
+            part.block_rows,
+            part.chunk_rows,
+            self.compression,
+            scale,
+            offset,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form that `from_dict` reads."""
+        return {
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "classes": list(self.classes),
+            "geometry": self.geometry.to_dict(),
+            "spec": self.spec.to_dict(),
+            "encoding": self.encoding.to_dict(),
+            "compression": self.compression,
+            "seed": self.seed,
+            "splits": {name: vars(part) for name, part in self.splits.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Plan:
+        """Return the plan that `to_dict` wrote."""
+        return cls(
+            **{
+                **record,
+                "classes": tuple(record["classes"]),
+                "geometry": Geometry.from_dict(record["geometry"]),
+                "spec": SpectralSpec.from_dict(record["spec"]),
+                "encoding": Encoding.from_dict(record["encoding"]),
+                "splits": {name: SplitPlan(**part) for name, part in record["splits"].items()},
+            }
+        )
+
+    def differences(self, other: Plan) -> dict[str, tuple[object, object]]:
+        """Return {setting: (here, there)} for all that differs, in dotted names."""
+        here, there = _flatten(self.to_dict()), _flatten(other.to_dict())
+        return {
+            name: (here.get(name), there.get(name))
+            for name in sorted(here.keys() | there.keys())
+            if here.get(name) != there.get(name)
+        }
+
+
+def choose_geometry(
+    source: Source, index: Mapping[str, RowIndex], dataset: str, size: int | None, resize: int | None, seed: int
+) -> Geometry:
+    """Decide the size of the images that are converted.
+
+    Without `size`: what all images of the source share; for ImageNet 224 after a resize of the short side to 256; for
+    class folders the size of a seeded sample of 64 images if they all agree.
+
+    Raises
+    ------
+    InputError
+        If the images differ and no `size` was given.
+    """
+    if size is None and dataset == "imagenet":
+        size = 224
+    if size is not None:
+        channels = source.image_shape[2] if source.image_shape else 3
+        ratio = 256 / 224 if dataset == "imagenet" else 1
+        return Geometry(size, size, channels, resize or round(size * ratio))
+    if resize is not None:
+        raise InputError("--resize without --size", expected="the size of the crop", run=f"--size {resize}")
+    if source.image_shape is not None:
+        return Geometry(*source.image_shape, resize=None)
+    sizes: set[tuple[int, int]] = set()
+    for row in _sample(index, SIZE_SAMPLE_ROWS, seed):
+        with contextlib.suppress(CorruptSourceError):  # a bad image is reported when its block is converted
+            sizes.add(image_size(source.read(*row)))
+    if len(sizes) != 1:
+        examples = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3]) or "no readable image"
+        raise InputError("the images do not share one size", got=examples, run="the same command with --size 224")
+    return Geometry(*sizes.pop(), channels=3, resize=None)
+
+
+def make_plan(
+    source: Source,
+    index: Mapping[str, RowIndex],
+    index_sha256: Mapping[str, str],
+    *,
+    dataset: str,
+    q: str,
+    layout: Layout = "blocks",
+    transform: Transform = "dct",
+    dtype: Storage = "int8",
+    size: int | None = None,
+    resize: int | None = None,
+    compression: Compression = "zstd",
+    seed: int = 0,
+    block_rows: int | None = None,
+    encoding: Encoding | None = None,
+) -> Plan:
+    """Decide everything; images are read only to calibrate int8, where no `encoding` is given, and to learn their size.
+
+    Raises
+    ------
+    InputError
+        If the source holds no training rows, or `q` does not divide the images.
+    """
+    if not len(index.get("train", RowIndex((), np.empty(0, np.int32))).names):
+        raise InputError("no training images", where=dataset)
+    geometry = choose_geometry(source, index, dataset, size, resize, seed)
+    spec = SpectralSpec(*parse_q(q, geometry.height, geometry.width), layout, transform)
+    if encoding is None or encoding.dtype != dtype:
+        with single_threaded():
+            encoding = _calibrated(source, index, geometry, spec, seed) if dtype == "int8" else Encoding(dtype)
+    row_bytes = geometry.height * geometry.width * geometry.channels * encoding.itemsize
+    splits = {
+        name: _split_plan(len(rows.names), row_bytes, spec.q, block_rows, index_sha256[name])
+        for name, rows in index.items()
+        if len(rows.names)
+    }
+    return Plan(dataset, source.fingerprint, source.classes, geometry, spec, encoding, compression, seed, splits)
+
+
+def _split_plan(rows: int, row_bytes: int, q: int, block_rows: int | None, index_sha256: str) -> SplitPlan:
+    fewest, most = CHUNK_ROWS
+    chunk = min(max(fewest, min(most, CHUNK_BYTES * q // row_bytes)), rows)
+    wanted = block_rows or max(min(BLOCK_BYTES // row_bytes, BLOCK_ROWS), -(-rows // MOST_PARTS))
+    chunk = min(chunk, wanted)
+    block = -(-min(wanted, rows) // chunk) * chunk
+    return SplitPlan(rows, block, chunk, index_sha256)
+
+
+def _calibrated(
+    source: Source, index: Mapping[str, RowIndex], geometry: Geometry, spec: SpectralSpec, seed: int
+) -> Encoding:
+    """Calibrate on a seeded sample of training rows, image by image: only the extremes of each spectral are kept."""
+    extremes: list[torch.Tensor] = []
+    for row in _sample(index, CALIBRATION_ROWS, seed):
+        with contextlib.suppress(CorruptSourceError):
+            image_HWC = load(source.read(*row), geometry)
+            spectrum_Qn = split(torch.from_numpy(image_HWC)[None], spec).flatten(1)
+            extremes.append(torch.stack(torch.aminmax(spectrum_Qn, dim=1), dim=1))
+    sample = torch.cat(extremes, dim=1) if extremes else torch.empty(spec.q, 0)
+    return calibrate(sample.view(spec.q, -1, 1, 1, 1), spec)
+
+
+def _sample(index: Mapping[str, RowIndex], count: int, seed: int) -> Sequence[tuple[str, int, str]]:
+    names = index["train"].names
+    chosen = np.random.RandomState(seed).permutation(len(names))[:count]
+    return [("train", int(i), names[i]) for i in sorted(chosen)]
+
+
+def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,256 @@
+"""CIFAR-10 and CIFAR-100 in their binary and python releases, extracted or as the downloaded .tar.gz.
+
+Goes in: the extracted folder, the archive, or a folder that holds either. Comes out: an `ArraySource` whose rows, names
+and fingerprint are the same for all four layouts (https://www.cs.toronto.edu/~kriz/cifar.html describes them).
+
+An archive is read once, forwards. Its members may come in any order; the rows are always in the order of
+data_batch_1 … data_batch_5. At most one pickle, or a mebibyte of a binary file, is in memory.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from spectral_prep.errors import CorruptSourceError
+from spectral_prep.sources import safe_pickle
+from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
+from spectral_prep.sources.reading import explained, missing, open_plain
+
+SIDE, CHANNELS = 32, 3
+PIXEL_BYTES = CHANNELS * SIDE * SIDE
+LARGEST_MEMBER = 1 << 29
+
+
+@dataclass(frozen=True)
+class Form:
+    """One of the two forms of a release: the names of its folder, archive and files, and how a file is parsed."""
+
+    folder: str
+    archive: str
+    meta: str
+    suffix: str
+    names: Callable[[BinaryIO, int, Release, str], ClassNames]
+    batches: Callable[[BinaryIO, int, str, Release, str], Iterator[Batch]]
+
+    def file(self, part: str) -> str:
+        """Return the file name of a part."""
+        return part + self.suffix
+
+
+@dataclass(frozen=True)
+class Release:
+    """CIFAR-10 or CIFAR-100: the split of each part, and where the label stands in a record or a pickle."""
+
+    splits: Mapping[str, str]
+    class_count: int
+    label_bytes: int
+    labels_key: bytes
+    names_key: bytes
+    forms: tuple[Form, ...]
+
+
+def open_cifar(dataset: str, path: Path, staging: Path) -> ArraySource:
+    """Open cifar10 or cifar100 (fine labels); rows are called "data_batch_1#17" or "train#17".
+
+    Raises
+    ------
+    InputError
+        If no layout of the release is found, or a file of an extracted one is missing.
+    CorruptSourceError
+        If a file is truncated or damaged, an archive lacks a member, a label is out of range, or a pickle asks for
+        anything but its arrays and lists.
+    """
+    release = RELEASES[dataset]
+    place, form = _find(dataset, release, path)
+    content = _archive_content(release, place) if form is None else _folder_content(release, form, place)
+    return stage(release.splits, release.class_count, content, staging)
+
+
+def _find(dataset: str, release: Release, path: Path) -> tuple[Path, Form | None]:
+    """Return an extracted folder and its form, or an archive and None: its members tell the form."""
+    if path.is_file():
+        return path, None
+    extracted = [(folder, form) for form in release.forms for folder in (path, path / form.folder)]
+    for folder, form in extracted:
+        present = [part for part in release.splits if (folder / form.file(part)).is_file()]
+        if present:
+            lacking = [name for name in _file_names(release, form) if not (folder / name).is_file()]
+            if lacking:
+                raise missing(dataset, folder, "all files of the release", got=f"no {', '.join(lacking)}")
+            return folder, form
+    for form in release.forms:
+        if (path / form.archive).is_file():
+            return path / form.archive, None
+    layouts = [name for form in release.forms for name in (form.folder, form.archive)]
+    raise missing(dataset, path, f"one of {', '.join(layouts)}, or a folder that holds one")
+
+
+def _file_names(release: Release, form: Form) -> list[str]:
+    return [form.meta, *map(form.file, release.splits)]
+
+
+def _folder_content(release: Release, form: Form, folder: Path) -> Iterator[Batch | ClassNames]:
+    for name in _file_names(release, form):
+        path = folder / name
+        with explained(path), open(path, "rb") as file:
+            yield from _parse(release, form, name, file, path.stat().st_size, str(path))
+
+
+def _archive_content(release: Release, archive: Path) -> Iterator[Batch | ClassNames]:
+    wanted = {name: form for form in release.forms for name in _file_names(release, form)}
+    form: Form | None = None
+    seen: set[str] = set()
+    for name, file, size in _members(archive):
+        form = form or wanted.get(name)
+        if form is None or wanted.get(name) is not form:
+            continue
+        if name in seen:
+            raise CorruptSourceError(f"the archive holds {name} twice", where=archive)
+        seen.add(name)
+        with explained(archive):
+            yield from _parse(release, form, name, file, size, f"{archive}!{name}")
+    names = _file_names(release, form or release.forms[0])
+    lacking = [name for name in names if name not in seen]
+    if lacking:
+        raise CorruptSourceError(
+            "the archive is truncated or not this release",
+            where=archive,
+            expected=", ".join(names),
+            got=f"no {', '.join(lacking)}",
+        )
+
+
+def _members(archive: Path) -> Iterator[tuple[str, BinaryIO, int]]:
+    with open_plain(archive) as plain:
+        with explained(archive), tarfile.open(fileobj=plain, mode="r|") as tar:
+            for member in tar:
+                file = tar.extractfile(member) if member.isfile() else None
+                if file is None:
+                    continue
+                if member.size > LARGEST_MEMBER:
+                    raise CorruptSourceError(
+                        f"{member.name} is too large for this release",
+                        where=archive,
+                        expected=f"at most {LARGEST_MEMBER} bytes",
+                        got=member.size,
+                    )
+                yield Path(member.name).name, cast(BinaryIO, file), member.size
+        while plain.read(1 << 16):  # to the end, where gzip checks its checksum
+            pass
+
+
+def _parse(
+    release: Release, form: Form, name: str, file: BinaryIO, size: int, where: str
+) -> Iterator[Batch | ClassNames]:
+    if name == form.meta:
+        yield form.names(file, size, release, where)
+    else:
+        yield from form.batches(file, size, name.removesuffix(form.suffix), release, where)
+
+
+def _binary_names(file: BinaryIO, size: int, release: Release, where: str) -> ClassNames:
+    lines = file.read(size).decode("utf-8", "replace").split("\n")
+    return _class_names([line.strip() for line in lines if line.strip()], release, where)
+
+
+def _binary_batches(file: BinaryIO, size: int, part: str, release: Release, where: str) -> Iterator[Batch]:
+    record = release.label_bytes + PIXEL_BYTES
+    left = size
+    if size % record or not size:
+        raise _truncated(where, record, size)
+    while left:
+        wanted = min(left, record * rows_per_batch(record))
+        content = file.read(wanted)
+        left -= len(content)
+        if len(content) < wanted:
+            raise _truncated(where, record, size - left)
+        rows = np.frombuffer(content, np.uint8).reshape(-1, record)
+        yield Batch(part, _interleaved(rows[:, release.label_bytes :]), rows[:, release.label_bytes - 1], where)
+
+
+def _python_names(file: BinaryIO, size: int, release: Release, where: str) -> ClassNames:
+    names = safe_pickle.load(file, size, where).get(release.names_key)
+    if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
+        raise CorruptSourceError(f"no list {release.names_key.decode()!r} in the pickle", where=where)
+    texts = [name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names]
+    return _class_names(texts, release, where)
+
+
+def _python_batches(file: BinaryIO, size: int, part: str, release: Release, where: str) -> Iterator[Batch]:
+    content = safe_pickle.load(file, size, where)
+    planes = content.get(b"data")
+    if not isinstance(planes, np.ndarray) or planes.ndim != 2 or planes.shape[1] != PIXEL_BYTES:
+        raise CorruptSourceError(
+            "no pixels in the pickle",
+            where=where,
+            expected=f"an array 'data' of shape (n, {PIXEL_BYTES})",
+            got=getattr(planes, "shape", type(planes).__name__),
+        )
+    yield Batch(part, _interleaved(planes), _python_labels(content, len(planes), release, where), where)
+
+
+def _python_labels(content: dict[bytes, Any], count: int, release: Release, where: str) -> npt.NDArray[np.int64]:
+    key = release.labels_key.decode()
+    labels = content.get(release.labels_key)
+    if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
+        raise CorruptSourceError(f"no list of whole numbers {key!r} in the pickle", where=where)
+    if len(labels) != count:
+        raise CorruptSourceError(
+            "images and labels of different length", where=where, expected=f"{count} {key}", got=len(labels)
+        )
+    try:
+        return np.array(labels, np.int64)
+    except OverflowError as error:
+        raise CorruptSourceError(f"a label of {key!r} is out of range", where=where, got=error) from error
+
+
+def _class_names(names: list[str], release: Release, where: str) -> ClassNames:
+    if len(names) != release.class_count:
+        raise CorruptSourceError(
+            "wrong number of class names", where=where, expected=release.class_count, got=len(names)
+        )
+    return ClassNames(tuple(names))
+
+
+def _interleaved(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return planes.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
+
+
+def _truncated(where: str, record: int, size: int) -> CorruptSourceError:
+    return CorruptSourceError(
+        "truncated CIFAR file", where=where, expected=f"a whole number of {record}-byte records", got=f"{size} bytes"
+    )
+
+
+def _forms(number: int, binary_folder: str, python_folder: str, binary_meta: str, python_meta: str) -> tuple[Form, ...]:
+    """Return the forms in order of preference: the binary one is smaller and needs no pickle."""
+    binary = Form(binary_folder, f"cifar-{number}-binary.tar.gz", binary_meta, ".bin", _binary_names, _binary_batches)
+    python = Form(python_folder, f"cifar-{number}-python.tar.gz", python_meta, "", _python_names, _python_batches)
+    return binary, python
+
+
+RELEASES: Mapping[str, Release] = {
+    "cifar10": Release(
+        splits={**{f"data_batch_{number}": "train" for number in range(1, 6)}, "test_batch": "test"},
+        class_count=10,
+        label_bytes=1,
+        labels_key=b"labels",
+        names_key=b"label_names",
+        forms=_forms(10, "cifar-10-batches-bin", "cifar-10-batches-py", "batches.meta.txt", "batches.meta"),
+    ),
+    "cifar100": Release(
+        splits={"train": "train", "test": "test"},
+        class_count=100,
+        label_bytes=2,  # coarse, then fine
+        labels_key=b"fine_labels",
+        names_key=b"fine_label_names",
+        forms=_forms(100, "cifar-100-binary", "cifar-100-python", "fine_label_names.txt", "meta"),
+    ),
+}
