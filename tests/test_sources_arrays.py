@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import gc
 import multiprocessing
 import os
 import pickle
@@ -94,7 +93,7 @@ def test_neither_the_order_of_parts_nor_the_cut_into_batches_matters(tmp_path: P
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns where there are threads
 def test_another_process_reads_the_same(tmp_path: Path) -> None:
     source = stage(SPLITS, 10, content(), tmp_path)
-    here = [read_elsewhere(source, row) for row in range(5)]  # its descriptors are open before the fork
+    here = [read_elsewhere(source, row) for row in range(5)]
     for method in ("fork", "spawn"):
         with multiprocessing.get_context(method).Pool(1) as pool:
             assert pool.starmap(read_elsewhere, [(source, row) for row in range(5)]) == here
@@ -119,7 +118,6 @@ def test_leftovers_of_a_killed_run_do_not_matter(tmp_path: Path) -> None:
         stage(SPLITS, 10, killed(), tmp_path)
     (tmp_path / "keep.txt").write_text("not ours")
     again = stage(SPLITS, 10, content(), tmp_path)
-    again.close()
     assert again == expected
     assert [read_elsewhere(again, row) for row in range(5)] == rows
     assert again.index()["train"].labels.tolist() == labels
@@ -133,25 +131,12 @@ def test_restaging_other_content_is_seen_by_a_process_that_read_before(tmp_path:
     assert read_elsewhere(second, 0) == batch("one", 3, seed=2).images[0].tobytes() != before
 
 
-def test_close_gives_back_the_descriptors(tmp_path: Path) -> None:
-    source = stage(SPLITS, 10, content(), tmp_path)
-    source.close()
-    before = len(os.listdir("/proc/self/fd"))
-    source.read("train", 0, "")
-    source.read("test", 0, "")
-    assert len(os.listdir("/proc/self/fd")) == before + 2
-    source.close()
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
 def test_a_scratch_file_that_is_gone_or_cut(tmp_path: Path) -> None:
     source = stage(SPLITS, 10, content(), tmp_path)
     (scratch,) = tmp_path.glob("one-*.pixels")
     os.truncate(scratch, 100)
     with pytest.raises(CorruptSourceError, match=r"cannot read row one#2.*Expected: 60 bytes. Got: 0"):
         source.read("train", 2, "one#2")
-    source.close()
     scratch.unlink()
     with pytest.raises(CorruptSourceError, match=r"cannot read row one#0.*No such file"):
         source.read("train", 0, "one#0")

@@ -6,15 +6,14 @@ Goes in: what a release's reader yields, batch by batch. Comes out: an `ArraySou
    data_batch_3): pixels and labels. Parts may come in any order, so an archive needs one pass.
 2. Both are hashed on the way; at the end the files are renamed after their hash, so that one path never stands for two
    contents.
-3. A row is read with `pread` from a descriptor that each process keeps. Nothing is memory-mapped: the pages of a
-   mapping count as resident memory, which must not grow with the data set.
+3. A row is read by seeking to it. Nothing is memory-mapped: the pages of a mapping count as resident memory, which must
+   not grow with the data set.
 
 The hashes, class names and shape make the fingerprint, which therefore is the same for every layout of one release.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -94,16 +93,14 @@ class ArraySource:
         path = _scratch(self.staging, part, PIXELS)
         pixels = np.empty(self.image_shape, np.uint8)
         try:
-            got = os.preadv(_descriptor(path).number, [pixels.data], row * pixels.nbytes)
+            with open(path, "rb", buffering=0) as file:
+                file.seek(row * pixels.nbytes)
+                got = file.readinto(pixels.data)
         except OSError as error:
             raise CorruptSourceError(f"cannot read row {name}", where=path, got=error) from error
         if got != pixels.nbytes:
             raise CorruptSourceError(f"cannot read row {name}", where=path, expected=f"{pixels.nbytes} bytes", got=got)
         return pixels
-
-    def close(self) -> None:
-        """Give back the descriptors that this process keeps, and with them the space of scratch files since deleted."""
-        _descriptor.cache_clear()
 
     def _rows(self, split: str) -> RowIndex:
         parts = [part for part in self.parts if part.split == split]
@@ -192,25 +189,6 @@ class _Draft:
             except OSError as error:
                 raise explain(error, staging) from error
         return part
-
-
-class _Descriptor:
-    """An open file that closes itself when nothing refers to it any more."""
-
-    def __init__(self, path: Path) -> None:
-        self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if self.number >= 0:
-            os.close(self.number)
-
-
-# Keyed by a path that has the content's hash in it, so a kept descriptor is never out of date. A forked worker may use
-# its parent's: pread has no file position to share.
-@functools.lru_cache(maxsize=32)
-def _descriptor(path: Path) -> _Descriptor:
-    return _Descriptor(path)
 
 
 def _scratch(staging: Path, part: StagedPart, suffix: str) -> Path:

@@ -1,0 +1,388 @@
+"""The same bytes whatever happens on the way: kills, worker counts, layouts, full disks, bad images."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import zarr
+
+from spectral_prep.convert import convert
+from spectral_prep.encoding import decode
+from spectral_prep.errors import CorruptSourceError, InputError, PlanMismatchError, StorageError
+from spectral_prep.finalize import finalize
+from spectral_prep.info import info
+from spectral_prep.manifest import SpectralRecord, read_record
+from spectral_prep.plan import Plan
+from spectral_prep.sources import open_source
+from spectral_prep.spectrum import merge
+from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.verify import verify
+from tests.make import CIFAR_LAYOUTS, cifar_rows, write_cifar, write_folder, write_mnist
+from tests.trees import tree
+
+
+def stored(root: Path, split: str) -> tuple[Plan, torch.Tensor, np.ndarray, np.ndarray]:
+    """Return the plan, the decoded spectrum (Q, N, C, h, w), labels and ids, read with plain zarr."""
+    plan = Plan.from_dict(read_record(DatasetPaths(root).plan, "plan"))
+    groups = [zarr.open_group(DatasetPaths(root).spectral(k).root, mode="r") for k in range(plan.spec.q)]
+    spectrum = torch.from_numpy(np.stack([group[f"{split}/x"][:] for group in groups]))
+    labels, ids = (np.stack([group[f"{split}/{name}"][:] for group in groups]) for name in ("y", "id"))
+    assert (labels == labels[0]).all()
+    assert (ids == ids[0]).all()
+    return plan, decode(spectrum, plan.encoding), labels[0], ids[0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize(("q", "layout"), [("16", "blocks"), ("28", "blocks"), ("2x4", "tiles")])
+def test_every_row_of_mnist_comes_back_with_its_label(tmp_path, dtype, q, layout) -> None:
+    written = write_mnist(tmp_path / "mnist", rows=90, test_rows=30)
+    out = convert("mnist", tmp_path / "out", q=q, source=tmp_path / "mnist", layout=layout, dtype=dtype, block_rows=32)
+    for split, (images, labels) in written.items():
+        plan, spectrum, y, ids = stored(out.root, split)
+        np.testing.assert_array_equal(merge(spectrum, plan.spec)[..., 0], images[ids])
+        np.testing.assert_array_equal(y, labels[ids])
+        assert sorted(ids) == list(range(len(images)))
+
+
+def test_training_rows_are_shuffled_by_the_seed_and_test_rows_are_not(tmp_path) -> None:
+    write_mnist(tmp_path / "mnist", rows=90, test_rows=30)
+    order = {}
+    for seed in (0, 1):
+        out = convert("mnist", tmp_path / f"out{seed}", q="16", source=tmp_path / "mnist", seed=seed)
+        assert stored(out.root, "test")[3].tolist() == list(range(30))
+        order[seed] = stored(out.root, "train")[3].tolist()
+    assert order[0] != order[1]
+    assert order[0] != sorted(order[0])
+
+
+@pytest.mark.parametrize("q", ["4", "32"])
+def test_the_four_layouts_of_cifar10_give_equal_bytes(tmp_path, q) -> None:
+    parts = cifar_rows("cifar10", rows=2)
+    trees = []
+    for number, layout in enumerate(CIFAR_LAYOUTS):
+        path = write_cifar(tmp_path / str(number), "cifar10", layout, parts)
+        trees.append(tree(convert("cifar10", tmp_path / f"out{number}", q=q, source=path).root))
+    assert len(trees) == 4
+    assert trees[0] == trees[1] == trees[2] == trees[3]
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_number_of_workers_changes_no_byte(tmp_path, workers) -> None:
+    alone = convert("digits", tmp_path / "alone", q="4", source=Path(), block_rows=64, workers=1)
+    several = convert("digits", tmp_path / "several", q="4", source=Path(), block_rows=64, workers=workers)
+    assert tree(several.root) == tree(alone.root)
+
+
+def test_the_number_of_torch_threads_changes_no_byte(tmp_path) -> None:
+    one = convert("digits", tmp_path / "one", q="4", source=Path())
+    torch.set_num_threads(2)
+    assert tree(convert("digits", tmp_path / "two", q="4", source=Path()).root) == tree(one.root)
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import spectral_prep.convert as c
+out, rng = Path(sys.argv[1]), random.Random(0)
+for attempt in range(10):
+    child = os.fork()
+    if child == 0:
+        c.convert("digits", out, q="4", source=Path(), block_rows=16, workers=1)
+        os._exit(0)
+    time.sleep(rng.uniform(0.05, 1.5))
+    os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1], len(list(out.glob("blocks/*"))), flush=True)
+"""
+
+
+def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbed_run(tmp_path) -> None:
+    arguments = {"q": "4", "source": Path(), "block_rows": 16}
+    undisturbed = convert("digits", tmp_path / "undisturbed", **arguments)
+    killed = tmp_path / "killed"
+    subprocess.run([sys.executable, "-c", KILLED, str(killed)], check=True, capture_output=True)
+    convert("digits", killed, **arguments)
+    assert tree(killed) == tree(undisturbed.root)
+
+
+@pytest.mark.parametrize("call", range(1, 14, 3))
+def test_a_disk_that_fills_at_any_write_keeps_what_is_finished(tmp_path, monkeypatch, call) -> None:
+    arguments = {"q": "2x2", "source": Path(), "block_rows": 720}
+    whole = tree(convert("digits", tmp_path / "whole", **arguments).root)
+    calls = iter(range(1, 1000))
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if next(calls) == call:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"disk is full.*Run next: free space"):
+        convert("digits", tmp_path / "out", **arguments)
+    monkeypatch.undo()
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert tree(convert("digits", tmp_path / "out", **arguments).root) == whole
+
+
+def test_a_small_file_system_that_fills_is_one_clear_paragraph(tmp_path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        write_mnist(tmp_path / "mnist", rows=600, test_rows=10)
+        arguments = [
+            "convert",
+            "--dataset",
+            "mnist",
+            "--source",
+            str(tmp_path / "mnist"),
+            "--q",
+            "16",
+            "--out",
+            str(disk / "o"),
+        ]
+        done = command(*arguments)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("Error: the disk is full. Where: ")
+        assert "Traceback" not in done.stderr
+        subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
+        assert command(*arguments).returncode == 0
+        assert not verify(disk / "o").faults
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_rerunning_a_complete_conversion_writes_nothing(digits) -> None:
+    times = {path: path.stat().st_mtime_ns for path in digits.rglob("*")}
+    convert("digits", digits, q="4", source=Path(), block_rows=300)
+    assert {path: path.stat().st_mtime_ns for path in digits.rglob("*")} == times
+
+
+def test_a_part_that_was_deleted_or_cut_is_written_again(digits) -> None:
+    whole = tree(digits)
+    paths = DatasetPaths(digits)
+    paths.spectral(1).part("train", 2).unlink()
+    cut = paths.spectral(3).part("test", 0)
+    cut.write_bytes(cut.read_bytes()[:-1])
+    convert("digits", digits, q="4", source=Path(), block_rows=300)
+    assert tree(digits) == whole
+
+
+def test_another_plan_in_the_same_folder_is_refused_with_the_difference(digits) -> None:
+    whole = tree(digits)
+    with pytest.raises(PlanMismatchError) as caught:
+        convert("digits", digits, q="4", source=Path(), block_rows=300, transform="none", seed=5)
+    assert "spec.transform: dct there, none now" in str(caught.value)
+    assert "seed: 0 there, 5 now" in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert tree(digits) == whole
+
+
+def test_a_source_that_changed_is_refused(tmp_path) -> None:
+    write_folder(tmp_path / "set", ["train/a/1.png", "train/b/2.png"])
+    convert("folder", tmp_path / "out", q="4", source=tmp_path / "set")
+    write_folder(tmp_path / "set", ["train/b/3.png"])
+    with pytest.raises(PlanMismatchError, match="fingerprint"):
+        convert("folder", tmp_path / "out", q="4", source=tmp_path / "set")
+
+
+def test_a_folder_with_something_else_in_it_is_not_written_to(tmp_path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"something else.*thesis\.tex.*--out"):
+        convert("digits", tmp_path, q="4", source=Path())
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_target_below_a_file_cannot_be_written(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    for target in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(InputError, match=r"not a folder|cannot write here") as caught:
+            convert("digits", target, q="4", source=Path())
+        assert caught.value.exit_code == 2
+
+
+def test_a_q_that_does_not_divide_leaves_no_folder_behind(tmp_path) -> None:
+    with pytest.raises(InputError, match="--q 9 does not divide a 8x8 image"):
+        convert("digits", tmp_path / "out", q="9", source=Path())
+    assert not (tmp_path / "out").exists()
+
+
+class TestBadImages:
+    """A text file named .jpg and a truncated PNG among good images."""
+
+    @pytest.fixture
+    def source(self, tmp_path) -> Path:
+        root = tmp_path / "set"
+        write_folder(
+            root, [f"{split}/{name}/{i}.png" for split in ("train", "test") for name in "ab" for i in range(9)]
+        )
+        (root / "train/a/notes.jpg").write_text("not an image")
+        good = (root / "train/b/3.png").read_bytes()
+        (root / "train/b/3.png").write_bytes(good[: len(good) // 2])
+        return root
+
+    def test_fail_lists_them_all_and_does_not_complete(self, tmp_path, source) -> None:
+        with pytest.raises(CorruptSourceError) as caught:
+            convert("folder", tmp_path / "out", q="4", source=source, block_rows=4)
+        assert "2 images cannot be converted" in str(caught.value)
+        assert "a/notes.jpg: not an image of a known format" in str(caught.value)
+        assert "b/3.png: truncated or damaged image" in str(caught.value)
+        assert "--on-error skip" in str(caught.value)
+        assert caught.value.exit_code == 1
+        assert not info(tmp_path / "out").complete
+        with pytest.raises(InputError, match="blocks are not converted yet"):
+            finalize(tmp_path / "out")
+
+    def test_replaced_images_are_converted_by_the_same_command(self, tmp_path, source) -> None:
+        with pytest.raises(CorruptSourceError):
+            convert("folder", tmp_path / "out", q="4", source=source, block_rows=4)
+        write_folder(source, ["train/a/notes.jpg", "train/b/3.png"])
+        out = convert("folder", tmp_path / "out", q="4", source=source, block_rows=4)
+        assert not verify(out.root, lambda plan: open_source("folder", source, tmp_path / "staging")).faults
+
+    def test_skip_keeps_their_slots_with_label_minus_one_in_every_folder(self, tmp_path, source) -> None:
+        out = convert("folder", tmp_path / "out", q="4", source=source, block_rows=4, on_error="skip", dtype="float16")
+        plan, spectrum, labels, ids = stored(out.root, "train")
+        names = [json.loads(line)[0] for line in out.rows("train").read_text().splitlines()]
+        assert sorted(names[i] for i in ids[labels == -1]) == ["a/notes.jpg", "b/3.png"]
+        assert (spectrum[:, labels == -1] == 0).all()
+        assert (merge(spectrum, plan.spec)[labels >= 0].flatten(1).float().std(dim=1) > 0).all()
+        assert info(out.root).bad_rows == {"train": 2, "test": 0}
+        assert not verify(out.root, lambda plan: open_source("folder", source, tmp_path / "staging")).faults
+
+    def test_statistics_do_not_count_them(self, tmp_path, source) -> None:
+        out = convert("folder", tmp_path / "out", q="4", source=source, block_rows=4, on_error="skip", dtype="float32")
+        _, spectrum, labels, _ = stored(out.root, "train")
+        record = SpectralRecord.from_dict(read_record(out.spectral(0).record, "spectral"))
+        good = spectrum[0, labels >= 0].double().transpose(0, 1).flatten(1)
+        np.testing.assert_allclose(record.mean, good.mean(1), rtol=1e-6)
+        np.testing.assert_allclose(record.std, good.std(1, correction=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
+def test_statistics_are_those_of_the_decoded_training_rows(tmp_path, dtype) -> None:
+    out = convert("digits", tmp_path / "out", q="4", source=Path(), dtype=dtype, block_rows=100)
+    _, spectrum, _, _ = stored(out.root, "train")
+    for k in range(4):
+        record = SpectralRecord.from_dict(read_record(out.spectral(k).record, "spectral"))
+        values = spectrum[k].double()
+        np.testing.assert_allclose(record.mean, [values.mean()], rtol=1e-5)
+        np.testing.assert_allclose(record.std, [values.std(correction=0)], rtol=1e-5)
+        np.testing.assert_allclose(record.energy[k], values.var(correction=0), rtol=1e-5)
+
+
+def test_images_of_several_sizes_need_a_size(tmp_path) -> None:
+    write_folder(tmp_path / "set", ["train/a/1.png", "train/a/2.png"], size=(32, 32))
+    write_folder(tmp_path / "set", ["train/b/3.png"], size=(24, 40))
+    with pytest.raises(InputError, match=r"do not share one size.*24x40, 32x32.*--size 224"):
+        convert("folder", tmp_path / "out", q="4", source=tmp_path / "set")
+    out = convert("folder", tmp_path / "out", q="4", source=tmp_path / "set", size=16)
+    assert info(out.root).image_shape == (16, 16, 3)
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path) -> None:
+    peaks = {}
+    for rows in (1000, 4000):
+        write_mnist(tmp_path / f"{rows}", rows=rows, test_rows=10, size=56)
+        program = (
+            "import re, sys; from pathlib import Path; from spectral_prep.convert import convert;"
+            "convert('mnist', Path(sys.argv[2]), q='16', source=Path(sys.argv[1]), block_rows=128, workers=1);"
+            "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
+        )
+        arguments = [sys.executable, "-c", program, str(tmp_path / f"{rows}"), str(tmp_path / f"out{rows}")]
+        peaks[rows] = int(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+    assert peaks[4000] - peaks[1000] < 3000 * 56 * 56 / 1024 / 2, peaks
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from cli import prep; prep()", *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_ctrl_c_ends_the_workers_and_says_what_to_run(tmp_path) -> None:
+    write_mnist(tmp_path / "mnist", rows=1500, test_rows=10)
+    arguments = [
+        "convert",
+        "--dataset",
+        "mnist",
+        "--q",
+        "16",
+        "--block-rows",
+        "20",
+        "--source",
+        str(tmp_path / "mnist"),
+    ]
+    process = started(*arguments, "--workers", "2", "--out", str(tmp_path / "out"))
+    wait_for_blocks(process, tmp_path / "out", 3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Stopped" in errors
+    assert "the same command" in errors
+    assert "Traceback" not in errors
+    assert not info(tmp_path / "out").complete
+    assert group_ends(process.pid)
+
+
+@pytest.mark.parametrize("victim", ["converter", "worker"])
+def test_kill_9_leaves_no_process_behind_and_a_rerun_completes(tmp_path, victim) -> None:
+    write_mnist(tmp_path / "mnist", rows=1500, test_rows=10)
+    arguments = [
+        "convert",
+        "--dataset",
+        "mnist",
+        "--q",
+        "16",
+        "--block-rows",
+        "20",
+        "--source",
+        str(tmp_path / "mnist"),
+    ]
+    process = started(*arguments, "--workers", "2", "--out", str(tmp_path / "out"))
+    wait_for_blocks(process, tmp_path / "out", 3)
+    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if child.cpu_times().user > 0.2]
+    os.kill(process.pid if victim == "converter" else workers[-1].pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert group_ends(process.pid)
+    if victim == "worker":
+        assert process.returncode == 1
+        assert "Error: a worker process was killed" in errors
+        assert "Traceback" not in errors
+    assert command(*arguments, "--out", str(tmp_path / "out")).returncode == 0
+    assert command(*arguments, "--out", str(tmp_path / "undisturbed")).returncode == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "undisturbed")
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    program = [sys.executable, "-c", "from cli import prep; prep()", *arguments]
+    return subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_blocks(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    while process.poll() is None and len(list(out.glob("blocks/*.json"))) < count:
+        time.sleep(0.05)
+    assert process.poll() is None, "it ended before it could be disturbed"
+
+
+def group_ends(group: int) -> bool:
+    """Wait until no process of a group is left."""
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
