@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spectral_prep.plan import Plan
     from spectral_prep.sources.base import Source
     from spectral_prep.verify import Verification
+    from spectral_train.record import BranchRecord
 
 LOG_SECONDS = 5
 FOLDER = click.Path(path_type=Path)
@@ -175,6 +176,140 @@ def verify_command(folder: Path, source: Path | None, as_json: bool) -> None:
         _print_verification(found, folder)
     if found.faults:
         sys.exit(1)
+
+
+def train(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the console script `spectral-train`."""
+    _run(train_command, arguments)
+
+
+@click.command("spectral-train", context_settings={"max_content_width": 120})
+@click.version_option(package_name="spectral-shards")
+@click.option("--shard", help="Which branch to train: 0 to S-1, or all, one after the other.")
+@click.option("--baseline", is_flag=True, help="Train the conventional network on the whole images instead.")
+@click.option(
+    "--data",
+    type=FOLDER,
+    help="The data set, or the one spectral folder that this node has.  [default: the only one in ./spectral]",
+)
+@click.option("--run", type=FOLDER, help="Where the branches go.  [default: ./runs/DATASET-qQ-MODEL]")
+@click.option("--recipe", default="default", show_default=True, help="default, poster-mnist, poster-cifar10, paper-fc.")
+@click.option("--model", type=click.Choice(["auto", "fc", "conv"]), help="Instead of the recipe's.")
+@click.option("--optimizer", type=click.Choice(["adam", "sgd"]), help="Instead of the recipe's.")
+@click.option("--lr", type=float, help="Learning rate, instead of the recipe's.")
+@click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option("--seed", type=int, help="Of weights, order, noise and held-out rows.  [default: 0]")
+@click.option("--shards", type=click.IntRange(1), help="S, the number of branches; divides Q.  [default: Q]")
+@click.option(
+    "--grouping",
+    type=click.Choice(["contiguous", "interleaved", "balanced"]),
+    default="contiguous",
+    show_default=True,
+    help="Which Q/S spectrals make a shard; balanced: equal energy.",
+)
+@click.option(
+    "--common",
+    type=int,
+    multiple=True,
+    help="A spectral that every branch loads beside its own; 0 is DC. May be repeated.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def train_command(shard: str | None, baseline: bool, recipe: str, **options: Any) -> None:
+    """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
+    from spectral_train.baseline import train_baseline
+    from spectral_train.branch import train_branches
+    from spectral_train.recipes import OPTIONS, named
+
+    chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS})
+    if baseline == (shard is not None):
+        raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
+    try:
+        if baseline:
+            records: tuple[BranchRecord, ...] = (train_baseline(options.pop("data"), chosen, report=_say, **options),)
+        else:
+            records = train_branches(options.pop("data"), _shard_number(shard), chosen, report=_say, **options)
+    except KeyboardInterrupt:
+        _say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
+        raise
+    for record in records:
+        click.echo(
+            f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "
+            f"{100 * record.held_out_accuracy:.2f} %, {record.seconds:.0f} s"
+        )
+
+
+def ensemble(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the console script `spectral-ensemble`."""
+    _run(ensemble_group, arguments)
+
+
+@click.group("spectral-ensemble", context_settings={"max_content_width": 120})
+@click.version_option(package_name="spectral-shards")
+def ensemble_group() -> None:
+    """Combine the trained branches of a run into one network."""
+
+
+space = click.option(
+    "--space",
+    type=click.Choice(["probabilities", "log-probabilities"]),
+    default="probabilities",
+    show_default=True,
+    help="In which the branches' outputs are summed.",
+)
+geometric_p = click.option("--p", type=float, help="Of the geometric weights p^rank.  [default: best on held-out rows]")
+top_k = click.option("--k", type=click.IntRange(1), help="Of top-k.  [default: best on held-out rows]")
+
+
+@ensemble_group.command("evaluate")
+@click.argument("run", type=FOLDER)
+@click.option(
+    "--scheme", "schemes", multiple=True, help="average, loss, geometric, best, top-k; may be repeated.  [default: all]"
+)
+@space
+@geometric_p
+@top_k
+@as_json
+def evaluate_command(run: Path, as_json: bool, **options: Any) -> None:
+    """Accuracy of each branch, of the ensemble by every weighting scheme, and of the baseline if it was trained."""
+    from spectral_train.evaluate import evaluate, table
+
+    evaluation = evaluate(run, **options)
+    click.echo(json.dumps(evaluation.to_dict()) if as_json else table(evaluation))
+
+
+@ensemble_group.command("predict")
+@click.argument("run", type=FOLDER)
+@click.argument("images", type=FOLDER, nargs=-1, required=True)
+@click.option("--scheme", help="average, loss, geometric, best or top-k.  [default: geometric]")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
+@space
+@geometric_p
+@top_k
+@as_json
+def predict_command(run: Path, images: tuple[Path, ...], scheme: str | None, as_json: bool, **options: Any) -> None:
+    """Run the whole network on image files; it needs nothing but RUN."""
+    from spectral_train.predict import predict
+
+    if scheme is not None:
+        options["scheme"] = scheme
+    for prediction in predict(run, images, **options):
+        named = {name: round(probability, 6) for name, probability in prediction.classes}
+        if as_json:
+            click.echo(json.dumps({"path": str(prediction.path), "classes": named}))
+        else:
+            click.echo(
+                f"{prediction.path}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in named.items())
+            )
+
+
+def _shard_number(text: str | None) -> int | None:
+    """Return the number of a shard, None for all."""
+    if text is None or text == "all":
+        return None
+    if not text.isdecimal():
+        raise click.UsageError(f"--shard takes a number or all, not {text!r}")
+    return int(text)
 
 
 class ConversionProgress:
