@@ -195,7 +195,7 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
 @click.option("--run", type=FOLDER, help="Where the branches go.  [default: ./runs/DATASET-qQ-MODEL]")
 @click.option("--recipe", default="default", show_default=True, help="default, poster-mnist, poster-cifar10, paper-fc.")
 @click.option("--model", type=click.Choice(["auto", "fc", "conv"]), help="Instead of the recipe's.")
-@click.option("--optimizer", type=click.Choice(["adam", "sgd"]), help="Instead of the recipe's.")
+@click.option("--optimizer", type=click.Choice(["adamw", "adam", "sgd"]), help="Instead of the recipe's.")
 @click.option("--lr", type=float, help="Learning rate, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
@@ -215,6 +215,7 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
     help="A spectral that every branch loads beside its own; 0 is DC. May be repeated.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
 def train_command(shard: str | None, baseline: bool, recipe: str, **options: Any) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
     from spectral_train.baseline import train_baseline
@@ -226,6 +227,7 @@ def train_command(shard: str | None, baseline: bool, recipe: str, **options: Any
         raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
     try:
         if baseline:
+            del options["workers"]
             records: tuple[BranchRecord, ...] = (train_baseline(options.pop("data"), chosen, report=_say, **options),)
         else:
             records = train_branches(options.pop("data"), _shard_number(shard), chosen, report=_say, **options)
@@ -253,7 +255,7 @@ def ensemble_group() -> None:
 space = click.option(
     "--space",
     type=click.Choice(["probabilities", "log-probabilities"]),
-    default="probabilities",
+    default="log-probabilities",
     show_default=True,
     help="In which the branches' outputs are summed.",
 )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.encoding import saturated
-from spectral_prep.engines import single_threaded
+from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptShardError, CorruptSourceError, InputError
 from spectral_prep.images import load
 from spectral_prep.kernel import fused_split
@@ -82,7 +82,7 @@ class BlockTask:
 
 def run_block(task: BlockTask) -> BlockRecord:
     """Convert one block: Q part files, then its record; under `on_error="fail"` one with bad rows writes nothing."""
-    with single_threaded():
+    with torch_threads(1):  # processes are the parallelism, and no byte may depend on a thread count
         stored_QNChw, sums, bad = _stored_rows(task)
     paths, block = DatasetPaths(task.root), task.block
     files = []

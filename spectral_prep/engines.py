@@ -25,8 +25,6 @@ from spectral_prep.errors import WorkerError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-PRELOADED = "spectral_prep.block"
-
 
 def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
     """Yield `work(task)` for every task: in this process for one worker, otherwise in that many processes.
@@ -43,7 +41,7 @@ def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
         yield from map(work, tasks)
         return
     before = set(multiprocessing.active_children())
-    with concurrent.futures.ProcessPoolExecutor(workers, _context(), initializer=_start_worker) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, _context(work.__module__), initializer=_start_worker) as pool:
         try:
             remaining = iter(tasks)
             running = {pool.submit(work, task) for task in islice(remaining, 2 * workers)}
@@ -77,22 +75,22 @@ def usable_cpus() -> int:
 
 
 @contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
-    """Let torch compute on one thread: processes are the parallelism, and no byte may depend on a thread count."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch compute on this many threads; the former number comes back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _context(preloaded: str) -> multiprocessing.context.BaseContext:
     """Return a way to start workers that is safe beside torch's threads; one import of torch serves them all."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([PRELOADED])
+    context.set_forkserver_preload([preloaded])
     return context
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from spectral_prep.encoding import Encoding, Storage, calibrate
-from spectral_prep.engines import single_threaded
+from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images import Geometry, image_size, load
 from spectral_prep.manifest import digest
@@ -218,7 +218,7 @@ def make_plan(
     geometry = choose_geometry(source, index, dataset, size, resize, seed)
     spec = SpectralSpec(*parse_q(q, geometry.height, geometry.width), layout, transform)
     if encoding is None or encoding.dtype != dtype:
-        with single_threaded():
+        with torch_threads(1):
             encoding = _calibrated(source, index, geometry, spec, seed) if dtype == "int8" else Encoding(dtype)
     row_bytes = geometry.height * geometry.width * geometry.channels * encoding.itemsize
     splits = {

@@ -1,0 +1,161 @@
+"""Train one branch on one shard: it reads the folders of its shard and sends nothing to anyone.
+
+Goes in: a shard and a recipe. Comes out: the folder of a finished branch (`runs.py` says what is in it).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectral_prep.engines import run_all, usable_cpus
+from spectral_train.device import choose_device
+from spectral_train.fit import Training
+from spectral_train.metrics import Report
+from spectral_train.network import RowReader, finished, threads_for, train_network
+from spectral_train.recipes import Recipe, resolve
+from spectral_train.record import BranchPlan, BranchRecord
+from spectral_train.runs import BranchPaths, RunPaths, default_run
+from spectral_train.shard import Shard, check_files, find_data, open_shard, read_labels, read_values
+
+
+def silent(line: str) -> None:
+    """Take a line of progress and say nothing."""
+
+
+def train_branches(
+    data: Path | None,
+    shard: int | None,
+    recipe: Recipe,
+    run: Path | None = None,
+    *,
+    shards: int | None = None,
+    grouping: str = "contiguous",
+    common: Sequence[int] = (),
+    device: str = "auto",
+    workers: int | None = None,
+    report: Report = silent,
+) -> tuple[BranchRecord, ...]:
+    """Train one branch, or all of them (`shard` None), and return their records.
+
+    All of them: networks that train on one CPU thread each (`network.threads_for`) go into `workers` processes, by
+    default as many as there are usable CPUs; others, and all on a GPU, one after the other. The weights are the same.
+
+    Raises
+    ------
+    InputError, PlanMismatchError, CorruptShardError
+        As `find_data`, `open_shard` and `train_branch` do.
+    """
+    root = find_data(data)
+    first = open_shard(root, shard or 0, shards, grouping, common)
+    paths = run_of(first, recipe, run)
+    rest = [] if shard is not None else range(1, first.shards)
+    opened = [first, *(open_shard(root, number, shards, grouping, common) for number in rest)]
+    tasks = [BranchTask(each, recipe, paths.branch(each.index), device) for each in opened]
+    processes = min(workers or _processes(opened[0], recipe, device), len(tasks))
+    if processes == 1:
+        return tuple(train_branch(each.shard, recipe, each.paths, device, report) for each in tasks)
+    records = []
+    for record in run_all(run_task, tasks, processes):
+        records.append(record)
+        report(f"{record.plan.name}: done, held-out accuracy {100 * record.held_out_accuracy:.2f} %")
+    return tuple(sorted(records, key=lambda record: record.plan.shard or 0))
+
+
+@dataclass(frozen=True)
+class BranchTask:
+    """All that a worker process needs to train one branch."""
+
+    shard: Shard
+    recipe: Recipe
+    paths: BranchPaths
+    device: str
+
+
+def run_task(task: BranchTask) -> BranchRecord:
+    """Train one branch in a process of its own."""
+    return train_branch(task.shard, task.recipe, task.paths, task.device)
+
+
+def _processes(shard: Shard, recipe: Recipe, device: str) -> int:
+    if choose_device(device).type != "cpu":
+        return 1
+    return usable_cpus() // threads_for(plan_of(shard, resolve(recipe, shard.input_shape)))
+
+
+def train_branch(
+    shard: Shard, recipe: Recipe, paths: BranchPaths, device: str = "auto", report: Report = silent
+) -> BranchRecord:
+    """Train the branch of a shard to the end of its recipe; a finished one is returned, a begun one resumed.
+
+    The same seed on the same machine gives the same weights bit for bit. Memory peaks at the training rows as stored,
+    one part, and a batch.
+
+    Parameters
+    ----------
+    shard
+        From `open_shard`; its files are checked before the first step.
+    recipe
+        `auto` is resolved for the shape of the shard.
+    paths
+        The branch's folder, for example `RunPaths(Path("runs/mine")).branch(shard.index)`.
+    device
+        `auto`, `cpu` or `cuda`.
+    report
+        Takes a line of progress an epoch.
+
+    Raises
+    ------
+    PlanMismatchError
+        If another branch or recipe was begun or finished in this folder.
+    CorruptShardError
+        Naming the file of the shard that is missing or damaged.
+    InputError
+        If the loss stops being finite, or too few rows are good.
+    """
+    plan = plan_of(shard, resolve(recipe, shard.input_shape))
+    training = Training(plan, paths, choose_device(device), report)
+    if (record := finished(plan, paths)) is not None:
+        report(f"{plan.name}: finished already in {paths.root}")
+        return record
+    for folder in shard.folders:
+        check_files(folder)
+    rows = RowReader(
+        functools.partial(read_labels, shard.folders), functools.partial(read_values, shard), shard.standardise
+    )
+    return train_network(training, rows)
+
+
+def run_of(shard: Shard, recipe: Recipe, run: Path | None) -> RunPaths:
+    """Return the run that was given, or the default one for this shard and its (resolved) recipe."""
+    if run is not None:
+        return RunPaths(run)
+    model = resolve(recipe, shard.input_shape).model
+    return default_run(shard.first.dataset, shard.spec, model, shard.shards, shard.grouping, shard.common)
+
+
+def plan_of(shard: Shard, recipe: Recipe) -> BranchPlan:
+    """Return everything that decides this branch's weights."""
+    record = shard.first
+    return BranchPlan(
+        dataset=record.dataset,
+        dataset_id=record.dataset_id,
+        classes=record.classes,
+        height=record.height,
+        width=record.width,
+        channels=record.channels,
+        resize=record.resize,
+        spec=record.spec,
+        encoding=record.encoding,
+        shard=shard.index,
+        shards=shard.shards,
+        grouping=shard.grouping,
+        common=shard.common,
+        spectrals=shard.spectrals,
+        input_shape=shard.input_shape,
+        mean=shard.mean,
+        std=shard.std,
+        recipe=recipe,
+    )

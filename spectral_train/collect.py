@@ -1,0 +1,135 @@
+"""The branches of a run, proved to belong together, with their rows matched by id.
+
+Goes in: the folder of a run. Comes out: one record a shard and the stacked outputs of all of them. It needs nothing
+but the run: no shard, no data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_train.compare import differences
+from spectral_train.outputs import Outputs, read_outputs
+from spectral_train.recipes import command_options
+from spectral_train.record import BranchPlan, BranchRecord, read_branch
+from spectral_train.runs import RunPaths
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Outputs of S branches on the same rows: `log_probabilities` (S, n, classes), `labels` (n,)."""
+
+    log_probabilities: Tensor
+    labels: Tensor
+
+
+def read_branches(run: RunPaths) -> tuple[BranchRecord, ...]:
+    """Return the records of all S branches of a run, by shard.
+
+    Raises
+    ------
+    InputError
+        If there is no run, or branches are missing: the message names them and the command that trains the first.
+    PlanMismatchError
+        If two branches do not belong together, naming both and what differs.
+    CorruptShardError
+        If a file of a branch is damaged.
+    """
+    numbers = run.finished()
+    if not numbers:
+        raise InputError("no trained branch here", where=run.root, run=f"spectral-train --shard all --run {run.root}")
+    records = [read_branch(run.branch(number)) for number in numbers]
+    for number, record in zip(numbers, records, strict=True):
+        _belongs(records[0].plan, record.plan, number)
+    shards = records[0].plan.shards
+    if missing := sorted(set(range(shards)) - set(numbers)):
+        raise InputError(
+            f"{_listed(missing)} of {shards} not trained",
+            where=run.root,
+            run=train_command(records[0].plan, missing[0], run),
+        )
+    return tuple(records)
+
+
+def read_baseline(run: RunPaths, branch: BranchRecord) -> BranchRecord | None:
+    """Return the record of the conventional network, None where there is none; refuse that of another data set."""
+    if not run.baseline.record.is_file():
+        return None
+    record = read_branch(run.baseline)
+    if record.plan.dataset_id != branch.plan.dataset_id:
+        raise PlanMismatchError(
+            "the baseline was trained on another data set",
+            where=run.baseline.root,
+            expected=f"dataset_id {branch.plan.dataset_id}",
+            got=record.plan.dataset_id,
+        )
+    return record
+
+
+def stack(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> Stacked:
+    """Return the outputs of all branches on `held_out` or `test` rows, each row the same image in every branch.
+
+    Raises
+    ------
+    PlanMismatchError
+        If two branches have other rows or other labels, naming both.
+    """
+    names = [run.branch(number) for number in range(len(records))]
+    outputs = [read_outputs(paths.outputs, rows) for paths in names]
+    for number, other in enumerate(outputs[1:], 1):
+        if not _same_rows(outputs[0], other):
+            raise PlanMismatchError(
+                f"branch 0 and branch {number} have different {rows.replace('_', '-')} rows",
+                where=f"{names[0].outputs} and {names[number].outputs}",
+                expected="the same ids and labels",
+                run=f"delete {names[number].root} and train it again on the same data set",
+            )
+    return Stacked(torch.stack([each.log_probabilities for each in outputs]), outputs[0].labels)
+
+
+def train_command(plan: BranchPlan, shard: int, run: RunPaths) -> str:
+    """Return the command that trains a missing branch beside one with this plan."""
+    parts = [f"spectral-train --shard {shard}"]
+    if plan.shards != plan.spec.q:
+        parts.append(f"--shards {plan.shards} --grouping {plan.grouping}")
+    parts += [f"--common {k}" for k in plan.common]
+    return " ".join([*parts, *filter(None, [command_options(plan.recipe)]), f"--run {run.root}"])
+
+
+def _same_rows(one: Outputs, other: Outputs) -> bool:
+    return np.array_equal(one.ids, other.ids) and torch.equal(one.labels, other.labels)
+
+
+def _belongs(first: BranchPlan, other: BranchPlan, number: int) -> None:
+    if found := differences(_shared(first), _shared(other)):
+        raise PlanMismatchError(
+            f"{first.name} and {other.name} do not belong together",
+            expected="one data set, spec, hold-out, shards, grouping and common",
+            got="; ".join(found).replace(" there", f" in {first.name}").replace(" here", f" in {other.name}"),
+            run=f"train {other.name} again as the others, or put them into another run",
+        )
+    if other.shard != number:
+        raise PlanMismatchError("a branch lies in the folder of another", expected=f"branch {number}", got=other.name)
+
+
+def _shared(plan: BranchPlan) -> dict[str, Any]:
+    return {
+        "dataset_id": plan.dataset_id,
+        "spec": plan.spec.to_dict(),
+        "classes": plan.classes,
+        "shards": plan.shards,
+        "grouping": plan.grouping,
+        "common": plan.common,
+        "hold-out": {"seed": plan.recipe.seed, "fraction": plan.recipe.holdout},
+    }
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ("branch " if len(numbers) == 1 else "branches ") + ", ".join(map(str, numbers))

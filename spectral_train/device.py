@@ -1,0 +1,57 @@
+"""Where training runs, and that it runs the same way twice.
+
+Goes in: `auto`, `cpu` or `cuda`. Comes out: the torch device, and a context in which torch picks deterministic kernels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from spectral_prep.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; `auto` is the GPU where there is one.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or there is no such device here.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name not in DEVICES:
+        raise InputError("unknown device", expected=f"one of {', '.join(DEVICES)}", got=name)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device here", run="the same command with --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Run the body with deterministic kernels wherever torch has one; the former setting comes back afterwards."""
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when CUDA starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run the body with torch's global generators at this seed; their former state comes back afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

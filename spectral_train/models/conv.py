@@ -1,0 +1,57 @@
+"""The poster's network for CIFAR-10 ("10 convolution layers"): plain 3×3 convolutions in three stages.
+
+The poster gives no widths; 32, 64 and 128 channels are ours. Pooling happens only along sides of at least 4, so that
+the same network takes 7×7 and 56×56 maps, and the 28×1 vectors of Q = 1×28.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from spectral_prep.errors import InputError
+
+STAGES = 3
+SMALLEST_POOLED = 4
+
+
+class GlobalAverage(nn.Module):
+    """(N, C, h, w) → (N, C); unlike `AdaptiveAvgPool2d` its gradient is deterministic on a GPU."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the mean over both sides."""
+        return maps.mean((2, 3))
+
+
+def conv(input_shape: tuple[int, int, int], classes: int, *, depth: int = 10, width: int = 32) -> nn.Sequential:
+    """Return `depth` 3×3 convolutions with batch norm and ReLU at width, 2·width, 4·width channels, and a linear layer.
+
+    The stages share the depth as evenly as it goes, later ones first: 10 is 3, 3, 4. Between stages a 2×2 max-pool
+    halves each side that is at least 4.
+
+    Raises
+    ------
+    InputError
+        If depth is less than 3 or width less than 1.
+
+    >>> sum(isinstance(layer, nn.Conv2d) for layer in conv((3, 16, 16), 10))
+    10
+    """
+    if depth < STAGES or width < 1:
+        raise InputError("unusable conv network", expected="depth ≥ 3 and width ≥ 1", got=f"{depth} and {width}")
+    channels, *sides = input_shape
+    layers: list[nn.Module] = []
+    for stage, stage_depth in enumerate(_shares(depth)):
+        if stage:
+            window = tuple(2 if side >= SMALLEST_POOLED else 1 for side in sides)
+            sides = [side // step for side, step in zip(sides, window, strict=True)]
+            layers += [nn.MaxPool2d((window[0], window[1]))] if max(window) > 1 else []
+        for _ in range(stage_depth):
+            outputs = width * 2**stage
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            channels = outputs
+    return nn.Sequential(*layers, GlobalAverage(), nn.Linear(channels, classes))
+
+
+def _shares(depth: int) -> list[int]:
+    least, rest = divmod(depth, STAGES)
+    return [least + (stage >= STAGES - rest) for stage in range(STAGES)]

@@ -1,0 +1,177 @@
+"""One network from plan to finished record, be it a branch or the baseline.
+
+1. A finished network of the same plan is returned as it is.
+2. Read the training rows, set the held-out ones apart, build the model from its seed, fit it.
+3. Outputs on the held-out rows; let go of the training rows; outputs on the test rows.
+4. Weights, then outputs, then the record that vouches for both; then the checkpoint goes.
+
+At no time are the training and the test rows in memory together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from spectral_prep.engines import torch_threads, usable_cpus
+from spectral_prep.errors import InputError
+from spectral_prep.manifest import FileEntry, write_record
+from spectral_prep.store.files import atomic_write, is_temporary
+from spectral_train.device import seeded
+from spectral_train.fit import Partition, Training, fit, log_probabilities
+from spectral_train.holdout import held_out
+from spectral_train.loader import Examples, Positions, usable
+from spectral_train.metrics import EpochMetrics
+from spectral_train.models import build, parameter_count, size_in_bytes
+from spectral_train.models.fc import WIDTH
+from spectral_train.outputs import Outputs, to_bytes
+from spectral_train.recipes import Recipe
+from spectral_train.record import KIND, BranchPlan, BranchRecord, read_branch, same_plan
+from spectral_train.runs import BranchPaths
+from spectral_train.seeds import derive_seed
+from spectral_train.shard import Labels
+from spectral_train.standardise import Standardisation
+
+WIDE_ENOUGH_FOR_THREADS = 256
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Where the rows of a split ("train", "test") come from: labels, then values (N, C, h, w) as stored."""
+
+    labels: Callable[[str], Labels]
+    values: Callable[[str], Tensor]
+    standardise: Standardisation
+
+    def examples(self, split: str, y: Tensor) -> Examples:
+        """Return the rows of a split whose labels are known already."""
+        return Examples(self.values(split), y, self.standardise)
+
+
+def finished(plan: BranchPlan, paths: BranchPaths) -> BranchRecord | None:
+    """Return the record if this network is done, None if not; raise `PlanMismatchError` if another one is done here."""
+    if not paths.record.is_file():
+        return None
+    record = read_branch(paths)
+    same_plan(record.plan.to_dict(), plan, paths)
+    return record
+
+
+def train_network(training: Training, rows: RowReader) -> BranchRecord:
+    """Train a network that is not finished, from its last checkpoint if there is one, and write its record.
+
+    Raises
+    ------
+    PlanMismatchError, InputError
+        As `fit` does; `InputError` also if no row is left to train on.
+    CorruptShardError
+        As the reader does.
+    """
+    _remove_leftovers(training.paths)
+    with torch_threads(threads_for(training.plan)):
+        with seeded(derive_seed(training.seed, "weights")):
+            model = _build(training.plan).to(training.device)
+        history, trained_on, held_out_outputs = _train(model, rows, training)
+        return _finish(model, history, trained_on, held_out_outputs, _test(model, rows, training), training)
+
+
+def threads_for(plan: BranchPlan) -> int:
+    """Return how many CPU threads a network trains on: a narrow `fc` loses more to a second one than it gains."""
+    width = plan.recipe.model_options.get("width", WIDTH)
+    return 1 if plan.recipe.model == "fc" and width < WIDE_ENOUGH_FOR_THREADS else usable_cpus()
+
+
+def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
+    """Return which rows are trained on and which are held out; raise `InputError` if either is none."""
+    held, good = held_out(rows.ids, recipe.holdout, recipe.seed), usable(rows.y)
+    partition = Partition(_positions(good & ~held), _positions(good & held))
+    if not partition.training.size or not partition.held_out.size:
+        raise InputError(
+            "too few good rows",
+            expected="at least one to train on and one held out",
+            got=f"{partition.training.size} and {partition.held_out.size}",
+        )
+    return partition
+
+
+def load_model(plan: BranchPlan, paths: BranchPaths) -> nn.Module:
+    """Return a finished network ready for use on the CPU; `read_branch` has proved its file whole."""
+    model = _build(plan)
+    model.load_state_dict(safetensors.torch.load_file(paths.model))
+    return model.eval()
+
+
+def _train(model: nn.Module, rows: RowReader, training: Training) -> tuple[tuple[EpochMetrics, ...], int, Outputs]:
+    labels = rows.labels("train")
+    partition = partition_rows(labels, training.recipe)
+    held_out_ids, y = labels.ids[partition.held_out], labels.y
+    del labels  # the ids of all the other rows are of no more use
+    examples = rows.examples("train", y)
+    history = fit(model, examples, partition, training)
+    outputs = _outputs(model, examples, partition.held_out, held_out_ids, training)
+    return history, partition.training.size, outputs
+
+
+def _test(model: nn.Module, rows: RowReader, training: Training) -> Outputs:
+    labels = rows.labels("test")
+    positions = _positions(usable(labels.y))
+    return _outputs(model, rows.examples("test", labels.y), positions, labels.ids[positions], training)
+
+
+def _outputs(
+    model: nn.Module, examples: Examples, positions: Positions, ids: npt.NDArray[np.int32], training: Training
+) -> Outputs:
+    order = np.argsort(ids, kind="stable")
+    ascending = positions[order]
+    values = log_probabilities(model, examples, ascending, training)
+    return Outputs(values, ids[order], examples.y[torch.from_numpy(ascending)])
+
+
+def _finish(
+    model: nn.Module,
+    history: tuple[EpochMetrics, ...],
+    trained_on: int,
+    held_out_outputs: Outputs,
+    test_outputs: Outputs,
+    training: Training,
+) -> BranchRecord:
+    paths = training.paths
+    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    contents = {paths.model: weights, paths.outputs: to_bytes(held_out_outputs, test_outputs)}
+    for path, content in contents.items():
+        atomic_write(path, content)
+    record = BranchRecord(
+        plan=training.plan,
+        parameters=parameter_count(model),
+        size_bytes=size_in_bytes(model),
+        device=training.device.type,
+        seconds=sum(epoch.seconds for epoch in history),
+        held_out_loss=history[-1].held_out_loss,
+        held_out_accuracy=history[-1].held_out_accuracy,
+        rows={"training": trained_on, "held_out": len(held_out_outputs.ids), "test": len(test_outputs.ids)},
+        files=tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()),
+    )
+    write_record(paths.record, KIND, record.to_dict())
+    paths.checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _remove_leftovers(paths: BranchPaths) -> None:
+    """Remove the temporary files of killed writes."""
+    for path in paths.root.glob("*"):
+        if is_temporary(path):
+            path.unlink(missing_ok=True)
+
+
+def _build(plan: BranchPlan) -> nn.Module:
+    return build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
+
+
+def _positions(mask: npt.NDArray[np.bool_]) -> Positions:
+    return np.flatnonzero(mask).astype(np.int32)

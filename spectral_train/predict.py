@@ -1,0 +1,122 @@
+"""The whole network on image files: each is split as the training images were, and each branch sees its spectrals.
+
+Goes in: the folder of a run and image files. Comes out: the most likely classes of each. It needs nothing but the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.images import Geometry, load
+from spectral_prep.kernel import fused_split
+from spectral_train.collect import read_branches, stack
+from spectral_train.ensemble import DEFAULT_SCHEME, DEFAULT_SPACE, HeldOut, combine, parse_space, weigh
+from spectral_train.network import load_model
+from spectral_train.outputs import HELD_OUT
+from spectral_train.record import BranchPlan
+from spectral_train.runs import RunPaths
+from spectral_train.standardise import Standardisation
+
+IMAGES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most likely classes of one image, best first, each with its probability."""
+
+    path: Path
+    classes: tuple[tuple[str, float], ...]
+
+
+def predict(
+    run: Path,
+    images: Sequence[Path],
+    scheme: str = DEFAULT_SCHEME,
+    top: int = 5,
+    space: str = DEFAULT_SPACE,
+    *,
+    p: float | None = None,
+    k: int | None = None,
+) -> tuple[Prediction, ...]:
+    """Return the prediction for each image file, in the order given.
+
+    Parameters
+    ----------
+    run
+        The folder with `branch-00/` ….
+    images
+        Files of any size that Pillow reads; they are resized and cropped as at conversion.
+    scheme, space, p, k
+        As in `evaluate`.
+    top
+        How many classes to name, at most all.
+
+    Raises
+    ------
+    InputError
+        If there is no such image, or as `collect.read_branches` and `ensemble.weigh` do.
+    CorruptSourceError
+        Naming an image that cannot be read.
+    """
+    if top < 1:
+        raise InputError("unusable --top", expected="1 or more", got=top)
+    paths, named_space = RunPaths(run), parse_space(space)
+    records = read_branches(paths)
+    plans = [record.plan for record in records]
+    held_out = stack(paths, records, HELD_OUT)
+    choice = weigh(scheme, HeldOut(held_out.log_probabilities, held_out.labels), named_space, p=p, k=k)
+    models = [load_model(plan, paths.branch(number)) for number, plan in enumerate(plans)]
+    found: list[Prediction] = []
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        some = images[start : start + IMAGES_AT_ONCE]
+        inputs = branch_inputs(load_images(some, plans[0]), plans)
+        with torch.inference_mode():
+            outputs = torch.stack([functional.log_softmax(m(x), 1) for m, x in zip(models, inputs, strict=True)])
+        probabilities_NK = combine(outputs, choice.weights, named_space)
+        found += [_prediction(path, row, plans[0], top) for path, row in zip(some, probabilities_NK, strict=True)]
+    return tuple(found)
+
+
+def load_images(paths: Sequence[Path], plan: BranchPlan) -> Tensor:
+    """Return image files as the conversion saw them: (n, H, W, C) uint8."""
+    geometry = Geometry(plan.height, plan.width, plan.channels, plan.resize or max(plan.height, plan.width))
+    return torch.stack([torch.from_numpy(_load(path, geometry)) for path in paths])
+
+
+def branch_inputs(images_NHWC: Tensor, plans: Sequence[BranchPlan]) -> list[Tensor]:
+    """Return what each branch sees of these images, (n, G·C, h, w) float32 a branch, through the stored form."""
+    stored_QNChw = fused_split(images_NHWC, plans[0].spec, encoding=plans[0].encoding)
+    return [branch_input(stored_QNChw, plan) for plan in plans]
+
+
+def branch_input(stored_QNChw: Tensor, plan: BranchPlan) -> Tensor:
+    """Return the spectrals of one branch as standardised channels, (n, G·C, h, w) float32."""
+    own_NGChw = stored_QNChw[list(plan.spectrals)].transpose(0, 1)
+    scalars = [plan.encoding.scalars(k) for k in plan.spectrals for _ in range(plan.channels)]
+    return Standardisation.of(plan.mean, plan.std, scalars)(own_NGChw.flatten(1, 2))
+
+
+def _prediction(path: Path, probabilities_K: Tensor, plan: BranchPlan, top: int) -> Prediction:
+    best = probabilities_K.topk(min(top, len(plan.classes)))
+    return Prediction(
+        path,
+        tuple((plan.classes[i], value) for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)),
+    )
+
+
+def _load(path: Path, geometry: Geometry) -> npt.NDArray[np.uint8]:
+    try:
+        return load(path.read_bytes(), geometry)
+    except OSError as error:
+        raise InputError("cannot read the image", where=path, got=error.strerror) from error
+    except CorruptSourceError as error:
+        raise CorruptSourceError(f"{path}: {error}") from error

@@ -1,0 +1,111 @@
+"""Every path of a run, in one place.
+
+```
+runs/mnist-q16-fc/
+  branch-00/ … branch-15/    one folder a branch, written by whichever node trained it
+    checkpoint.safetensors   while training: weights, optimizer state and history of the last finished epoch
+    metrics.jsonl            one line an epoch
+    tensorboard/             the same as scalars, if TensorBoard is installed
+    model.safetensors        the weights, when done
+    outputs.safetensors      log-probabilities on held-out and test rows: all that the ensemble needs
+    branch.json              the record that vouches for both; written last: its presence means done
+  baseline/                  the conventional network, with the same files
+```
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectral_prep.spectrum import SpectralSpec
+
+DEFAULT_RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class BranchPaths:
+    """Where things are inside the folder of one trained network."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """`branch.json`: written last; its presence means done."""
+        return self.root / "branch.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state after the last finished epoch; removed when done."""
+        return self.root / "checkpoint.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The final weights."""
+        return self.root / "model.safetensors"
+
+    @property
+    def outputs(self) -> Path:
+        """Log-probabilities on held-out and test rows."""
+        return self.root / "outputs.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line an epoch."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.root / "tensorboard"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where the branches of one ensemble are."""
+
+    root: Path
+
+    def branch(self, shard: int) -> BranchPaths:
+        """The folder of one branch.
+
+        >>> RunPaths(Path("run")).branch(3).root.as_posix()
+        'run/branch-03'
+        """
+        return BranchPaths(self.root / f"branch-{shard:02d}")
+
+    @property
+    def baseline(self) -> BranchPaths:
+        """The conventional network, for comparison."""
+        return BranchPaths(self.root / "baseline")
+
+    def finished(self) -> tuple[int, ...]:
+        """Return the shards whose branches are done, ascending."""
+        found = (re.fullmatch(r"branch-(\d+)", path.parent.name) for path in self.root.glob("branch-*/branch.json"))
+        return tuple(sorted(int(match[1]) for match in found if match))
+
+
+def default_run(
+    dataset: str,
+    spec: SpectralSpec,
+    model: str,
+    shards: int | None = None,
+    grouping: str = "contiguous",
+    common: Sequence[int] = (),
+) -> RunPaths:
+    """Return where a run goes unless the user says: its name tells the data set and whatever is not the default.
+
+    >>> default_run("mnist", SpectralSpec(4, 4), "fc").root.as_posix()
+    'runs/mnist-q16-fc'
+    >>> default_run("cifar10", SpectralSpec(4, 4, transform="dct2"), "conv", 4, "balanced", [0]).root.name
+    'cifar10-q16-dct2-s4-balanced-common0-conv'
+    """
+    parts = [dataset, f"q{spec.q}"]
+    parts += [name for name, usual in ((spec.layout, "blocks"), (spec.transform, "dct")) if name != usual]
+    if shards not in (None, spec.q):
+        parts += [f"s{shards}", *([grouping] if grouping != "contiguous" else [])]
+    if common:
+        parts.append("common" + "+".join(map(str, common)))
+    return RunPaths(DEFAULT_RUNS / "-".join([*parts, model]))

@@ -1,0 +1,49 @@
+"""What training needs beside the program itself: at most 1.2 times the shard's int8 bytes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from spectral_prep.spectrum import SpectralSpec
+from tests.make_shards import Images, make_shards
+
+PROGRAM = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+from spectral_train.branch import train_branches
+from tests.make_run import QUICK
+
+torch.set_num_threads(1)
+train_branches(Path(sys.argv[1]), 0, replace(QUICK, epochs=1, batch_size=256), Path(sys.argv[2]), device="cpu")
+print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
+"""
+
+
+def noise(rows: int) -> Images:
+    random = np.random.default_rng(0)
+    return Images(random.integers(0, 256, (rows, 32, 32, 1), dtype=np.uint8), (np.arange(rows) % 3).astype(np.int16))
+
+
+def peak(folder: Path, rows: int) -> int:
+    """Return the peak resident memory, in bytes, of training on this many rows of 1024 bytes and a sixth to test."""
+    data = make_shards(
+        folder / "data",
+        train=noise(rows),
+        test=noise(rows // 6),
+        spec=SpectralSpec(1, 1),
+        block_rows=1024,
+        chunk_rows=512,
+    )
+    command = [sys.executable, "-c", PROGRAM, str(data), str(folder / "run")]
+    done = subprocess.run(command, check=True, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True)
+    return int(done.stdout) * 1024  # not ru_maxrss, which a child inherits from pytest
+
+
+def test_memory_grows_by_at_most_1_2_times_the_shard(tmp_path: Path) -> None:
+    few, many = 2400, 42000
+    growth = peak(tmp_path / "many", many) - peak(tmp_path / "few", few)
+    assert growth <= 1.2 * 1024 * (many - few) * 7 / 6
