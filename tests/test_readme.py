@@ -23,8 +23,8 @@ def lines() -> Iterator[str]:
     """Yield the command lines, without comments; the download is left out, since a test has no network."""
     for block in blocks("sh"):
         for line in block.splitlines():
-            if line.split()[0] in COMMANDS:
-                yield line.replace(" --download", "")
+            if line.partition(" ")[0] in COMMANDS:
+                yield line.partition(" #")[0].replace(" --download", "").strip()
 
 
 @pytest.fixture(scope="module")
