@@ -17,7 +17,7 @@ test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 demo: env
 	$(BIN)/spectral-prep convert --dataset digits --q 4 --out demo/digits-q4

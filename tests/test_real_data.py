@@ -1,0 +1,75 @@
+"""The official releases, at their real size: complete, verified, every pixel back. Needs SPECTRAL_TEST_DATA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spectral_prep.convert import convert
+from spectral_prep.info import info
+from spectral_prep.sources import open_source
+from spectral_prep.verify import Verification, verify
+from tests.trees import tree
+
+CIFAR10 = ("cifar-10-batches-bin", "cifar-10-batches-py", "cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for path in tmp_path.rglob("*"):  # pytest keeps folders of three runs; these are large
+        if path.is_file():
+            path.unlink()
+
+
+def verified(out: Path, source: Path) -> Verification:
+    found = verify(out, lambda plan: open_source(plan.dataset, source, out.parent / "staging"))
+    assert found.faults == ()
+    assert found.pixels is not None
+    return found
+
+
+@pytest.mark.parametrize("q", ["16", "28"])
+def test_mnist(real_data, scratch, q) -> None:
+    out = convert("mnist", scratch / "out", q=q, source=real_data / "mnist").root
+    found = verified(out, real_data / "mnist")
+    assert found.rows == {"train": 60000, "test": 10000}
+    assert found.spectrals == int(q)
+
+
+@pytest.mark.parametrize("q", ["4", "32"])
+def test_the_four_layouts_of_cifar10(real_data, scratch, q) -> None:
+    first: dict[str, bytes] = {}
+    for number, layout in enumerate(CIFAR10):
+        out = convert("cifar10", scratch / str(number), q=q, source=real_data / "cifar10" / layout, workers=1).root
+        first = first or tree(out)
+        assert tree(out) == first
+    assert verified(scratch / "0", real_data / "cifar10").rows == {"train": 50000, "test": 10000}
+
+
+@pytest.mark.parametrize("q", ["4", "16"])
+def test_tiny_imagenet_at_64_pixels(real_data, scratch, q) -> None:
+    source = real_data / "tiny-imagenet"
+    found = verified(convert("folder", scratch / "out", q=q, source=source, size=64).root, source)
+    assert found.rows == {"train": 20000, "test": 2000}
+
+
+def test_imagenet_at_224_pixels_as_int8(real_data, scratch) -> None:
+    source = real_data / "imagenet" / "folder"
+    out = convert("imagenet", scratch / "out", q="16", source=source).root
+    found = verified(out, source)
+    assert found.rows == {"train": 400, "test": 100}
+    assert found.pixels is not None
+    assert found.pixels.psnr is not None
+    assert found.pixels.psnr >= 50
+    assert info(out).bytes / 500 <= 100_000
+
+
+def test_imagenet_at_224_pixels_as_float16_is_exact(real_data, scratch) -> None:
+    source = real_data / "imagenet" / "folder"
+    found = verified(convert("imagenet", scratch / "out", q="16", source=source, dtype="float16").root, source)
+    assert found.pixels is not None
+    assert found.pixels.psnr is None
+    assert found.pixels.exact_rows == found.pixels.rows
