@@ -26,7 +26,7 @@ from spectral_train.models.fc import WIDTH
 from spectral_train.network import RowReader, finished, train_network
 from spectral_train.recipes import Recipe, override, resolve
 from spectral_train.record import BranchPlan, BranchRecord
-from spectral_train.shard import NO_ROWS, Shard, check_files, find_data, open_shard, parts, read_labels, read_part
+from spectral_train.shard import NO_ROWS, Shard, check_files, find_data, open_shard, read_labels, read_pieces
 from spectral_train.standardise import Standardisation
 
 ROWS_AT_ONCE = 512
@@ -113,15 +113,14 @@ def pixel_statistics(whole: Shard) -> tuple[tuple[float, ...], tuple[float, ...]
 
 
 def read_images(whole: Shard, split: str) -> Tensor:
-    """Return the images of a split, (N, C, H, W) uint8, merged part by part from all Q spectrals."""
+    """Return the images of a split, (N, C, H, W) uint8, merged piece by piece from all Q spectrals."""
     first = whole.first
     info = first.splits.get(split, NO_ROWS)
     images = torch.empty((info.rows, first.channels, first.height, first.width), dtype=torch.uint8)
-    for index, rows in parts(info):
-        stored_QNChw = [torch.from_numpy(read_part(folder, split, index, rows)) for folder in whole.folders]
-        for start in range(0, rows.stop - rows.start, ROWS_AT_ONCE):
-            piece = torch.stack([stored[start : start + ROWS_AT_ONCE] for stored in stored_QNChw])
-            pixels_NHWC = merge(decode(piece, whole.encoding), whole.spec)
-            begin = rows.start + start
-            images[begin : begin + len(pixels_NHWC)] = pixels_NHWC.permute(0, 3, 1, 2)
+    for pieces in zip(*(read_pieces(folder, split) for folder in whole.folders), strict=True):
+        stored_QNChw, rows = torch.from_numpy(np.stack([values for _, values in pieces])), pieces[0][0]
+        for start in range(rows.start, rows.stop, ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, rows.stop)
+            spectrum_QNChw = decode(stored_QNChw[:, start - rows.start : stop - rows.start], whole.encoding)
+            images[start:stop] = merge(spectrum_QNChw, whole.spec).permute(0, 3, 1, 2)
     return images

@@ -90,8 +90,8 @@ def train_branch(
 ) -> BranchRecord:
     """Train the branch of a shard to the end of its recipe; a finished one is returned, a begun one resumed.
 
-    The same seed on the same machine gives the same weights bit for bit. Memory peaks at the training rows as stored,
-    one part, and a batch.
+    The same seed on the same machine gives the same weights bit for bit. Memory peaks at the training rows as stored
+    and little else.
 
     Parameters
     ----------

@@ -4,13 +4,14 @@
    the shard's own spectrals. Nothing else of the data set has to be there.
 2. `check_files` proves the folders whole: every file exists with its size, and its sha256 agrees, except that the
    parts of the training rows, nearly all of the bytes, are left to the crc32c that zarr checks as it reads them.
-3. `read_split` reads part by part into one tensor in the storage dtype. It needs the tensor and one part of memory.
+3. `read_split` reads piece by piece into one tensor in the storage dtype. It needs that tensor and a piece of memory.
 
 A part that is missing would read as zeros without a word: that is why step 2 comes first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from spectral_train.standardise import Standardisation
 
 # Threads that each decode a chunk are no faster here, and the allocator keeps megabytes for every one of them.
 ONE_CHUNK_AT_A_TIME = {"threading.max_workers": 1, "async.concurrency": 1}
+PIECE_BYTES = 1 << 20
 NO_ROWS = SplitInfo(rows=0, block_rows=1)
 DEFAULT_DATA = Path("spectral")
 CONVERT = "spectral-prep convert --dataset mnist --q 16"
@@ -256,14 +258,29 @@ def parts(info: SplitInfo) -> Iterator[tuple[int, slice]]:
         yield index, slice(start, min(start + info.block_rows, info.rows))
 
 
-def read_part(folder: SpectralFolder, split: str, index: int, rows: slice) -> npt.NDArray[np.generic]:
-    """Return one part, (rows, C, h, w) as stored; raise `CorruptShardError` naming its file if it cannot be read."""
-    path = folder.paths.part(split, index)
-    try:
-        with zarr.config.set(ONE_CHUNK_AT_A_TIME):
-            return np.asarray(_array(folder, f"{split}/x")[rows])
-    except (ValueError, RuntimeError, OSError, KeyError) as error:
-        raise CorruptShardError("a part of the shard cannot be read", where=path, got=error, run=COPY_AGAIN) from error
+def read_pieces(folder: SpectralFolder, split: str) -> Iterator[tuple[slice, npt.NDArray[np.generic]]]:
+    """Yield (rows, their values (n, C, h, w) as stored) through a split, about a MiB of whole chunks at a time.
+
+    Raises
+    ------
+    CorruptShardError
+        Naming the part that cannot be read.
+    """
+    for index, part in parts(folder.record.splits.get(split, NO_ROWS)):
+        try:
+            array = _array(folder, f"{split}/x")
+            chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+            step = array.chunks[0] * max(1, PIECE_BYTES // chunk_bytes)
+            for start in range(part.start, part.stop, step):
+                rows = slice(start, min(start + step, part.stop))
+                with zarr.config.set(ONE_CHUNK_AT_A_TIME):
+                    values = np.asarray(array[rows])
+                yield rows, values
+        except (ValueError, RuntimeError, OSError, KeyError) as error:
+            where = folder.paths.part(split, index)
+            raise CorruptShardError(
+                "a part of the shard cannot be read", where=where, got=error, run=COPY_AGAIN
+            ) from error
 
 
 def read_split(shard: Shard, split: str) -> ShardRows:
@@ -299,7 +316,7 @@ def read_labels(folders: Sequence[SpectralFolder], split: str) -> Labels:
 
 
 def read_values(shard: Shard, split: str) -> Tensor:
-    """Return the spectrals of a split, (N, G·C, h, w) in the storage dtype; peak memory is the result and one part.
+    """Return the spectrals of a split, (N, G·C, h, w) in the storage dtype; it needs little memory beside the result.
 
     Raises
     ------
@@ -310,8 +327,8 @@ def read_values(shard: Shard, split: str) -> Tensor:
     values = torch.empty((info.rows, *shard.input_shape), dtype=shard.encoding.torch_dtype)
     channels = shard.first.channels
     for g, folder in enumerate(shard.folders):
-        for index, rows in parts(info):
-            values[rows, g * channels : (g + 1) * channels] = torch.from_numpy(read_part(folder, split, index, rows))
+        for rows, piece in read_pieces(folder, split):
+            values[rows, g * channels : (g + 1) * channels] = torch.from_numpy(piece)
     return values
 
 
