@@ -7,6 +7,7 @@ has to change, 130 Ctrl-C. torch is imported only by the command that runs, so t
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -179,7 +180,12 @@ def verify_command(folder: Path, source: Path | None, as_json: bool) -> None:
 
 
 def train(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the console script `spectral-train`."""
+    """Run the console script `spectral-train`.
+
+    torch's threads sleep while they wait, unless the user says otherwise: threads that spin make training many times
+    slower beside another busy process.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _run(train_command, arguments)
 
 
