@@ -6,6 +6,7 @@ has to change, 130 Ctrl-C. torch is imported only by the command that runs, so t
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from spectral_train.record import BranchRecord
 
 LOG_SECONDS = 5
+LARGEST_SEED = 2**32 - 1
 FOLDER = click.Path(path_type=Path)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")
@@ -85,7 +87,7 @@ def prep_group() -> None:
 @click.option("--compression", type=click.Choice(["zstd", "none"]), default="zstd", show_default=True)
 @click.option(
     "--seed",
-    type=int,
+    type=click.IntRange(0, LARGEST_SEED),
     default=0,
     show_default=True,
     help="Of the order of training rows and of the calibration sample.",
@@ -167,8 +169,10 @@ def verify_command(folder: Path, source: Path | None, as_json: bool) -> None:
 
         def opened(plan: Plan) -> Source | None:
             where = source or _default_source(plan.dataset)
-            there = source is not None or where.exists() or plan.dataset == "digits"
-            return open_source(plan.dataset, where, Path(staging)) if there else None
+            if source is None and plan.dataset != "digits" and not where.exists():
+                return None
+            found = open_source(plan.dataset, where, Path(staging))
+            return found if source is not None or found.fingerprint == plan.fingerprint else None
 
         found = verify(folder, opened)
     if as_json:
@@ -205,7 +209,9 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
 @click.option("--lr", type=float, help="Learning rate, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option("--seed", type=int, help="Of weights, order, noise and held-out rows.  [default: 0]")
+@click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), help="Of weights, order, noise and held-out rows.  [default: 0]"
+)
 @click.option("--shards", type=click.IntRange(1), help="S, the number of branches; divides Q.  [default: Q]")
 @click.option(
     "--grouping",
@@ -350,7 +356,7 @@ class ConversionProgress:
         self._bars = {}
 
     def _begin(self, progress: Progress) -> None:
-        plan, self._at_start = progress.plan, sum(progress.done.values())
+        plan, self._at_start, self._started = progress.plan, sum(progress.done.values()), time.monotonic()
         _say(
             f"{plan.dataset}: {sum(part.rows for part in plan.splits.values()):,} images of "
             f"{plan.geometry.height}x{plan.geometry.width}x{plan.geometry.channels} into {plan.spec.q} spectrals, "
@@ -374,6 +380,8 @@ class ConversionProgress:
 
 def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
     """Run a command; every expected failure becomes one paragraph on stderr and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
     except SpectralError as error:

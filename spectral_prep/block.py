@@ -24,7 +24,7 @@ from spectral_prep.kernel import fused_split
 from spectral_prep.manifest import FileEntry, entries, read_record, write_record
 from spectral_prep.plan import Block, Plan
 from spectral_prep.sources.base import Source
-from spectral_prep.store.files import atomic_write
+from spectral_prep.store.files import atomic_write, has_size
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.zarr_store import part_bytes
 
@@ -116,7 +116,7 @@ def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip")
             record = BlockRecord.from_dict(read_record(paths.block(block.number), "block"))
         except (InputError, CorruptShardError):
             continue
-        if all(_has_size(paths.root / entry.path, entry.size) for entry in record.files) and (
+        if all(has_size(paths.root / entry.path, entry.size) for entry in record.files) and (
             on_error == "skip" or not record.bad
         ):
             yield record
@@ -146,10 +146,3 @@ def _stored_rows(task: BlockTask) -> tuple[Tensor, Tensor, list[BadRow]]:
         exact = part_QNChw.double()
         sums_2QC += torch.stack([exact.sum((1, 3, 4)), exact.square_().sum((1, 3, 4))])
     return stored_QNChw, sums_2QC, bad
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False

@@ -11,25 +11,26 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spectral_prep.block import BadRow, BlockRecord, BlockTask, OnError, finished_blocks, run_block
+from spectral_prep.compare import differences
 from spectral_prep.encoding import Storage
 from spectral_prep.engines import run_all, usable_cpus
 from spectral_prep.errors import CorruptSourceError, InputError, PlanMismatchError
-from spectral_prep.finalize import finalize
+from spectral_prep.finalize import finalize, is_complete
 from spectral_prep.manifest import read_record, write_record
 from spectral_prep.plan import Block, Plan, make_plan
 from spectral_prep.rows import index_lines
 from spectral_prep.sources import open_source
 from spectral_prep.sources.base import RowIndex, Source
 from spectral_prep.spectrum import Layout, Transform
-from spectral_prep.store.files import atomic_write
+from spectral_prep.store.files import atomic_write, in_use, is_temporary, remove
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
 from spectral_prep.store.zarr_store import Compression
 
@@ -96,7 +97,7 @@ def convert(
     """
     paths = DatasetPaths(out)
     _refuse_foreign(paths)
-    with _staging(out) as staging:
+    with in_use(out), _staging(out) as staging:
         opened = open_source(dataset, source, staging)
         index = opened.index()
         request = {
@@ -116,6 +117,8 @@ def convert(
         done = {name: sum(r.stop - r.start for r in records.values() if r.split == name) for name in plan.splits}
         progress(Progress(plan, done, None))
         pending = [block for block in plan.blocks if block.number not in records]
+        if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
+            remove(paths.manifest)
         bad: list[BadRow] = []
         tasks = _tasks(paths, plan, opened, index, pending, on_error)
         for record in run_all(run_block, tasks, workers or _worth_starting(plan, pending)):
@@ -125,7 +128,7 @@ def convert(
             progress(Progress(plan, done, record))
     if bad and on_error == "fail":
         raise _bad_images(bad, paths)
-    if pending or not paths.manifest.exists():
+    if not is_complete(paths):
         finalize(out)
     return paths
 
@@ -133,14 +136,11 @@ def convert(
 @contextlib.contextmanager
 def _staging(out: Path) -> Iterator[Path]:
     """Yield a folder, not made yet, on the disk of the output, where a source may unpack what has no random access."""
-    folder = out / f"{STAGING_PREFIX}{os.getpid()}"
+    folder = out / f"{STAGING_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
         yield folder
     finally:
-        if folder.exists():
-            shutil.rmtree(folder)
-            with contextlib.suppress(OSError):  # not empty: a conversion was begun here
-                out.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_foreign(paths: DatasetPaths) -> None:
@@ -148,8 +148,13 @@ def _refuse_foreign(paths: DatasetPaths) -> None:
         return
     if not paths.root.is_dir():
         raise InputError("the output is not a folder", where=paths.root)
-    ours = (paths.rows("").parent.name, STAGING_PREFIX)
-    foreign = [entry.name for entry in paths.root.iterdir() if not entry.name.startswith(ours)]
+    foreign = [
+        entry.name
+        for entry in paths.root.iterdir()
+        if not (
+            entry.name == paths.rows("").parent.name or is_temporary(entry) or entry.name.startswith(STAGING_PREFIX)
+        )
+    ]
     if foreign:
         raise InputError(
             "the output folder holds something else",
@@ -169,17 +174,18 @@ def _fixed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowInde
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in lines.items()}
     fixed = Plan.from_dict(read_record(paths.plan, "plan")) if paths.plan.exists() else None
     plan = make_plan(source, index, hashes, **request, encoding=fixed.encoding if fixed else None)
-    if fixed is None:
-        for name in plan.splits:
-            atomic_write(paths.rows(name), lines[name])
-        write_record(paths.plan, "plan", plan.to_dict())
-    elif differences := fixed.differences(plan):
+    if fixed is not None and (found := differences(fixed.to_dict(), plan.to_dict())):
         raise PlanMismatchError(
             "this folder was begun with another configuration",
             where=paths.plan,
-            got="; ".join(f"{name}: {there} there, {here} now" for name, (there, here) in differences.items()),
+            got="; ".join(found),
             run="the command of the first run, or this one with another --out",
         )
+    for name in plan.splits:
+        if not paths.rows(name).exists():
+            atomic_write(paths.rows(name), lines[name])
+    if fixed is None:
+        write_record(paths.plan, "plan", plan.to_dict())
     return plan
 
 

@@ -53,9 +53,9 @@ def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
         except BrokenProcessPool as error:
             raise WorkerError(
                 "a worker process was killed",
-                expected=f"memory for {workers} workers",
-                got="most often the system's out-of-memory killer; its log (dmesg) tells",
-                run=f"the same command with --workers {workers // 2} or a smaller --block-rows",
+                expected=f"memory for {workers} workers (and, in a script of your own, if __name__ == '__main__':)",
+                got="most often the system's out-of-memory killer: its log (dmesg) tells",
+                run=f"the same command with --workers {max(1, workers // 2)}",
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.block import BlockRecord, finished_blocks
-from spectral_prep.errors import InputError
-from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, read_record, write_record
+from spectral_prep.errors import CorruptShardError, InputError
+from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, digest, entries, read_record, write_record
 from spectral_prep.plan import Plan
 from spectral_prep.rows import read_index
-from spectral_prep.store.files import atomic_write, is_temporary
+from spectral_prep.store.files import alone_in, atomic_write, has_size, is_temporary
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
 from spectral_prep.store.zarr_store import metadata_objects
 
@@ -46,21 +46,37 @@ def finalize(out: Path) -> DatasetPaths:
             got=f"missing {', '.join(map(str, missing[:20]))}{' …' if len(missing) > 20 else ''}",
             run="the same spectral-prep convert command again",
         )
-    _remove_leftovers(out)
+    alone_in(out, _remove_leftovers)
     files = [entry for record in records for entry in record.files]
     ids = {name: plan.ids(name) for name in plan.splits}
     labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
+    dataset_id = _dataset_id(plan, records)
     for k in range(plan.spec.q):
-        files += _finish_spectral(paths, plan, k, records, labels, ids)
+        files += _finish_spectral(paths, plan, k, records, labels, ids, dataset_id)
     files += [FileEntry.of(out, path) for path in (paths.plan, *map(paths.rows, plan.splits))]
     files += [FileEntry.of(out, paths.block(record.number)) for record in records]
     content = {
-        "dataset_id": plan.dataset_id,
+        "dataset_id": dataset_id,
         "bad_rows": [asdict(row) for record in records for row in record.bad],
         "files": [asdict(entry) for entry in sorted(files, key=lambda entry: entry.path)],
     }
     write_record(paths.manifest, "manifest", content)
     return paths
+
+
+def is_complete(paths: DatasetPaths) -> bool:
+    """Whether the manifest is there and every file that it lists has its size."""
+    try:
+        listed = entries(read_record(paths.manifest, "manifest")["files"])
+    except (InputError, CorruptShardError):
+        return False
+    return all(has_size(paths.root / entry.path, entry.size) for entry in listed)
+
+
+def _dataset_id(plan: Plan, records: list[BlockRecord]) -> str:
+    """Return a name for exactly these rows: 16 hexadecimal digits of the sha256 of the plan, all parts and bad rows."""
+    blocks = [[[entry.sha256 for entry in record.files], [row.id for row in record.bad]] for record in records]
+    return digest("dataset", {"plan": plan.to_dict(), "blocks": blocks})[:16]
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -86,11 +102,12 @@ def _finish_spectral(
     records: list[BlockRecord],
     labels: Mapping[str, IntArray],
     ids: Mapping[str, IntArray],
+    dataset_id: str,
 ) -> list[FileEntry]:
     """Write all of one spectral folder but its parts; return entries for what was written, relative to the data set."""
     root = paths.spectral(k).root
     arrays = {name: plan.array(name, k) for name in plan.splits}
-    attributes = {"dataset": plan.dataset, "dataset_id": plan.dataset_id, "spectral": k}
+    attributes = {"dataset": plan.dataset, "dataset_id": dataset_id, "spectral": k}
     written = []
     for name, content in metadata_objects(arrays, labels, ids, attributes).items():
         atomic_write(root / name, content)
@@ -102,17 +119,21 @@ def _finish_spectral(
         for entry in record.files
         if entry.path.startswith(prefix)
     ]
-    record = _spectral_record(plan, k, records, tuple(sorted(parts + written, key=lambda entry: entry.path)))
+    record = _spectral_record(
+        plan, k, records, dataset_id, tuple(sorted(parts + written, key=lambda entry: entry.path))
+    )
     content = write_record(paths.spectral(k).record, "spectral", record.to_dict())
     written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
     return [replace(entry, path=prefix + entry.path) for entry in written]
 
 
-def _spectral_record(plan: Plan, k: int, records: list[BlockRecord], files: tuple[FileEntry, ...]) -> SpectralRecord:
+def _spectral_record(
+    plan: Plan, k: int, records: list[BlockRecord], dataset_id: str, files: tuple[FileEntry, ...]
+) -> SpectralRecord:
     mean_QC, std_QC = _statistics(plan, [record for record in records if record.split == "train"])
     bad_rows = Counter(record.split for record in records for _ in record.bad)
     return SpectralRecord(
-        dataset_id=plan.dataset_id,
+        dataset_id=dataset_id,
         dataset=plan.dataset,
         k=k,
         spec=plan.spec,

@@ -105,7 +105,7 @@ def _unfinished(paths: DatasetPaths) -> Info:
     finished = list(finished_blocks(paths, plan))
     return Info(
         dataset=plan.dataset,
-        dataset_id=plan.dataset_id,
+        dataset_id=f"plan {plan.plan_id}",
         complete=False,
         blocks_done=len(finished),
         blocks=len(plan.blocks),

@@ -30,8 +30,8 @@ CHUNK_BYTES = 512 << 10
 CHUNK_ROWS = (64, 2048)
 BLOCK_BYTES = 128 << 20
 BLOCK_ROWS = 8192
-MOST_PARTS = 2000
 BATCH_VALUES = 4 << 20
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Plan:
     splits: Mapping[str, SplitPlan]
 
     @property
-    def dataset_id(self) -> str:
-        """A short name for exactly this data set: 16 hexadecimal digits of the plan's sha256."""
+    def plan_id(self) -> str:
+        """A short name for what is planned: 16 hexadecimal digits of the plan's sha256."""
         return digest("plan", self.to_dict())[:16]
 
     @property
@@ -80,7 +80,7 @@ class Plan:
 
     @property
     def batch_rows(self) -> int:
-        """Images transformed at once; part of the plan because it must not depend on the machine."""
+        """Images transformed at once: a function of the plan alone, so that no byte depends on the machine."""
         return max(1, BATCH_VALUES // int(np.prod([self.geometry.height, self.geometry.width, self.geometry.channels])))
 
     @property
@@ -146,15 +146,6 @@ class Plan:
             }
         )
 
-    def differences(self, other: Plan) -> dict[str, tuple[object, object]]:
-        """Return {setting: (here, there)} for all that differs, in dotted names."""
-        here, there = _flatten(self.to_dict()), _flatten(other.to_dict())
-        return {
-            name: (here.get(name), there.get(name))
-            for name in sorted(here.keys() | there.keys())
-            if here.get(name) != there.get(name)
-        }
-
 
 def choose_geometry(
     source: Source, index: Mapping[str, RowIndex], dataset: str, size: int | None, resize: int | None, seed: int
@@ -176,7 +167,7 @@ def choose_geometry(
         ratio = 256 / 224 if dataset == "imagenet" else 1
         return Geometry(size, size, channels, resize or round(size * ratio))
     if resize is not None:
-        raise InputError("--resize without --size", expected="the size of the crop", run=f"--size {resize}")
+        raise InputError("--resize without --size", expected="both", run=f"the same command with --size {resize}")
     if source.image_shape is not None:
         return Geometry(*source.image_shape, resize=None)
     sizes: set[tuple[int, int]] = set()
@@ -211,10 +202,12 @@ def make_plan(
     Raises
     ------
     InputError
-        If the source holds no training rows, or `q` does not divide the images.
+        If the source holds no training rows, `q` does not divide the images, or the seed is out of range.
     """
     if not len(index.get("train", RowIndex((), np.empty(0, np.int32))).names):
         raise InputError("no training images", where=dataset)
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError("unusable seed", expected=f"0 to {LARGEST_SEED}", got=seed)
     geometry = choose_geometry(source, index, dataset, size, resize, seed)
     spec = SpectralSpec(*parse_q(q, geometry.height, geometry.width), layout, transform)
     if encoding is None or encoding.dtype != dtype:
@@ -232,7 +225,7 @@ def make_plan(
 def _split_plan(rows: int, row_bytes: int, q: int, block_rows: int | None, index_sha256: str) -> SplitPlan:
     fewest, most = CHUNK_ROWS
     chunk = min(max(fewest, min(most, CHUNK_BYTES * q // row_bytes)), rows)
-    wanted = block_rows or max(min(BLOCK_BYTES // row_bytes, BLOCK_ROWS), -(-rows // MOST_PARTS))
+    wanted = block_rows or max(1, min(BLOCK_BYTES // row_bytes, BLOCK_ROWS))
     chunk = min(chunk, wanted)
     block = -(-min(wanted, rows) // chunk) * chunk
     return SplitPlan(rows, block, chunk, index_sha256)
@@ -256,13 +249,3 @@ def _sample(index: Mapping[str, RowIndex], count: int, seed: int) -> Sequence[tu
     names = index["train"].names
     chosen = np.random.RandomState(seed).permutation(len(names))[:count]
     return [("train", int(i), names[i]) for i in sorted(chosen)]
-
-
-def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -81,7 +81,7 @@ def verify(
     Raises
     ------
     InputError
-        If this is neither, or the conversion is not complete.
+        If this is neither, the conversion is not complete, or the source is another one.
     """
     if SpectralPaths(root).record.exists():
         return _verify_spectral(root)
@@ -105,6 +105,14 @@ def verify(
         spectrals = plan.spec.q
         faults += _row_faults(paths, plan, manifest["dataset_id"])
         source = open_source(plan)
+        if source is not None and source.fingerprint != plan.fingerprint:
+            raise InputError(
+                "this is not the source that was converted",
+                where=root,
+                expected=f"fingerprint {plan.fingerprint[:16]}",
+                got=source.fingerprint[:16],
+                run="spectral-prep verify with --source of the release that was converted",
+            )
         if source is not None and not faults:
             pixels, differing = _compare_pixels(paths, plan, source, sample_rows)
             faults += differing
@@ -145,8 +153,6 @@ def _file_fault(root: Path, entry: FileEntry) -> str | None:
 
 def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[str]:
     """Yield a line for every record or label array that does not agree with the plan."""
-    if dataset_id != plan.dataset_id:
-        yield f"{paths.manifest}: of data set {dataset_id}, but the plan is of {plan.dataset_id}"
     bad: dict[str, list[int]] = {name: [] for name in plan.splits}
     for block in plan.blocks:
         record = BlockRecord.from_dict(read_record(paths.block(block.number), "block"))
@@ -159,16 +165,16 @@ def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[st
         labels[bad[name]] = -1
         ids = plan.ids(name)
         for k in range(plan.spec.q):
-            yield from _alignment_faults(paths.spectral(k), plan, name, {"id": ids, "y": labels[ids]})
+            yield from _alignment_faults(paths.spectral(k), dataset_id, name, {"id": ids, "y": labels[ids]})
 
 
 def _alignment_faults(
-    spectral: SpectralPaths, plan: Plan, name: str, expected: dict[str, npt.NDArray[Any]]
+    spectral: SpectralPaths, dataset_id: str, name: str, expected: dict[str, npt.NDArray[Any]]
 ) -> Iterator[str]:
     try:
         record = SpectralRecord.from_dict(read_record(spectral.record, "spectral"))
-        if record.dataset_id != plan.dataset_id:
-            yield f"{spectral.record}: of data set {record.dataset_id}, but the plan is of {plan.dataset_id}"
+        if record.dataset_id != dataset_id:
+            yield f"{spectral.record}: of data set {record.dataset_id}, but the manifest is of {dataset_id}"
         for key, values in expected.items():
             stored = _open(spectral.root / name / key)[:]
             if not np.array_equal(stored, values):

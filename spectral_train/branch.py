@@ -40,8 +40,8 @@ def train_branches(
 ) -> tuple[BranchRecord, ...]:
     """Train one branch, or all of them (`shard` None), and return their records.
 
-    All of them: networks that train on one CPU thread each (`network.threads_for`) go into `workers` processes, by
-    default as many as there are usable CPUs; others, and all on a GPU, one after the other. The weights are the same.
+    All of them: networks that train on one CPU thread each (`network.threads_for`) go into at most `workers` processes,
+    by default as many as there are usable CPUs; others, and all on a GPU, train one after the other, with equal weights.
 
     Raises
     ------
@@ -54,7 +54,8 @@ def train_branches(
     rest = [] if shard is not None else range(1, first.shards)
     opened = [first, *(open_shard(root, number, shards, grouping, common) for number in rest)]
     tasks = [BranchTask(each, recipe, paths.branch(each.index), device) for each in opened]
-    processes = min(workers or _processes(opened[0], recipe, device), len(tasks))
+    most = _processes(opened[0], recipe, device)
+    processes = min(workers or most, most, len(tasks))
     if processes == 1:
         return tuple(train_branch(each.shard, recipe, each.paths, device, report) for each in tasks)
     records = []

@@ -8,6 +8,7 @@ No state of a random generator is kept: order and noise are pure functions of (s
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from spectral_prep.store.files import atomic_write
 from spectral_train.runs import BranchPaths
 
 METADATA = "spectral_train"
+DIGEST = "sha256"
 
 
 def save(paths: BranchPaths, model: nn.Module, optimizer: torch.optim.Optimizer, content: Mapping[str, Any]) -> None:
@@ -30,7 +32,8 @@ def save(paths: BranchPaths, model: nn.Module, optimizer: torch.optim.Optimizer,
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    atomic_write(paths.checkpoint, safetensors.torch.save(whole, {METADATA: json.dumps(content)}))
+    metadata = {METADATA: json.dumps(content), DIGEST: _digest(whole)}
+    atomic_write(paths.checkpoint, safetensors.torch.save(whole, metadata))
 
 
 def read_content(paths: BranchPaths) -> dict[str, Any] | None:
@@ -49,8 +52,11 @@ def restore(paths: BranchPaths, model: nn.Module, optimizer: torch.optim.Optimiz
     """Put the tensors of the checkpoint into a freshly built model and optimizer."""
     try:
         tensors = safetensors.torch.load_file(paths.checkpoint)
+        with safetensors.safe_open(paths.checkpoint, "pt") as file:
+            if file.metadata()[DIGEST] != _digest(tensors):
+                raise _damaged(paths, "tensors that do not match their sha256")
         model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-    except (safetensors.SafetensorError, RuntimeError, OSError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
         raise _damaged(paths, error) from error
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -60,7 +66,16 @@ def restore(paths: BranchPaths, model: nn.Module, optimizer: torch.optim.Optimiz
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def _damaged(paths: BranchPaths, error: Exception) -> CorruptShardError:
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of names and values: safetensors itself has no checksum."""
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        content.update(name.encode())
+        content.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
+def _damaged(paths: BranchPaths, error: object) -> CorruptShardError:
     return CorruptShardError(
         "the checkpoint is damaged",
         where=paths.checkpoint,

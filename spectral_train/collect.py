@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectral_prep.compare import differences
 from spectral_prep.errors import InputError, PlanMismatchError
-from spectral_train.compare import differences
 from spectral_train.outputs import Outputs, read_outputs
 from spectral_train.recipes import command_options
 from spectral_train.record import BranchPlan, BranchRecord, read_branch
@@ -55,20 +55,22 @@ def read_branches(run: RunPaths) -> tuple[BranchRecord, ...]:
             where=run.root,
             run=train_command(records[0].plan, missing[0], run),
         )
+    _partition(records)
     return tuple(records)
 
 
 def read_baseline(run: RunPaths, branch: BranchRecord) -> BranchRecord | None:
-    """Return the record of the conventional network, None where there is none; refuse that of another data set."""
+    """Return the record of the conventional network, None where there is none; refuse that of other rows."""
     if not run.baseline.record.is_file():
         return None
     record = read_branch(run.baseline)
-    if record.plan.dataset_id != branch.plan.dataset_id:
+    if found := differences(_rows_of(branch.plan), _rows_of(record.plan)):
         raise PlanMismatchError(
-            "the baseline was trained on another data set",
+            "the baseline was not trained on the rows of the branches",
             where=run.baseline.root,
-            expected=f"dataset_id {branch.plan.dataset_id}",
-            got=record.plan.dataset_id,
+            expected="one data set and hold-out",
+            got="; ".join(found).replace(" there", " in the branches").replace(" here", " in the baseline"),
+            run="spectral-train --baseline with the --data and --seed of the branches, after deleting this folder",
         )
     return record
 
@@ -121,14 +123,32 @@ def _belongs(first: BranchPlan, other: BranchPlan, number: int) -> None:
 
 def _shared(plan: BranchPlan) -> dict[str, Any]:
     return {
-        "dataset_id": plan.dataset_id,
+        **_rows_of(plan),
         "spec": plan.spec.to_dict(),
         "classes": plan.classes,
         "shards": plan.shards,
         "grouping": plan.grouping,
         "common": plan.common,
-        "hold-out": {"seed": plan.recipe.seed, "fraction": plan.recipe.holdout},
     }
+
+
+def _rows_of(plan: BranchPlan) -> dict[str, Any]:
+    hold_out = {"seed": plan.recipe.seed, "fraction": plan.recipe.holdout}
+    return {"dataset_id": plan.dataset_id, "hold-out": hold_out}
+
+
+def _partition(records: Sequence[BranchRecord]) -> None:
+    """Refuse branches that do not together hold every spectral, each own one once."""
+    plan = records[0].plan
+    own = [k for record in records for k in record.plan.spectrals if k not in plan.common]
+    if sorted([*own, *plan.common]) != list(range(plan.spec.q)):
+        held = "; ".join(f"{record.plan.name}: {', '.join(map(str, record.plan.spectrals))}" for record in records)
+        raise PlanMismatchError(
+            "the branches do not hold every spectral once",
+            expected=f"spectrals 0 to {plan.spec.q - 1}",
+            got=held,
+            run="train the branches again with one --shards and --grouping",
+        )
 
 
 def _listed(numbers: Sequence[int]) -> str:

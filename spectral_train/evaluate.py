@@ -74,6 +74,7 @@ class Evaluation:
             "ensemble": dict(self.ensemble),
             "baseline": self.baseline,
             "weights": {scheme: list(weights) for scheme, weights in self.weights.items()},
+            "settings": {scheme: dict(settings) for scheme, settings in self.settings.items()},
             "space": self.space,
             "rows": self.rows,
         }

@@ -71,6 +71,8 @@ def fit(model: nn.Module, examples: Examples, partition: Partition, training: Tr
     recipe, paths = training.recipe, training.paths
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe)
     history = _resume(model, optimizer, training)
+    if history:  # a kill may have come between the checkpoint and its line
+        write_lines(paths.metrics, history)
     with deterministic(), scalars(paths.tensorboard, history) as write_scalars:
         for epoch in range(len(history), recipe.epochs):
             started = time.perf_counter()

@@ -102,5 +102,7 @@ def group(
         raise InputError("energies do not fit the spectrals", expected=f"{q} numbers", got=len(energy))
     if unknown := [k for k in common if not 0 <= k < q]:
         raise InputError(f"--common {unknown[0]} is not a spectral", expected=f"0 to {q - 1}")
-    members = GROUPINGS[grouping](shards, [0.0] * q if energy is None else energy)[shard]
-    return tuple(dict.fromkeys((*common, *members)))
+    groups = [[k] for k in range(q)]  # shard k is spectral k where there is nothing to group
+    if shards < q:
+        groups = GROUPINGS[grouping](shards, [0.0] * q if energy is None else energy)
+    return tuple(dict.fromkeys((*common, *groups[shard])))

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.images import Geometry, load
+from spectral_prep.images import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
 from spectral_train.collect import read_branches, stack
 from spectral_train.ensemble import DEFAULT_SCHEME, DEFAULT_SPACE, HeldOut, combine, parse_space, weigh
@@ -87,9 +87,11 @@ def predict(
 
 
 def load_images(paths: Sequence[Path], plan: BranchPlan) -> Tensor:
-    """Return image files as the conversion saw them: (n, H, W, C) uint8."""
-    geometry = Geometry(plan.height, plan.width, plan.channels, plan.resize or max(plan.height, plan.width))
-    return torch.stack([torch.from_numpy(_load(path, geometry)) for path in paths])
+    """Return image files as the conversion saw them: (n, H, W, C) uint8.
+
+    Where the conversion took images of one size as they were, those of another size are resized to cover it.
+    """
+    return torch.stack([torch.from_numpy(_load(path, plan)) for path in paths])
 
 
 def branch_inputs(images_NHWC: Tensor, plans: Sequence[BranchPlan]) -> list[Tensor]:
@@ -113,9 +115,12 @@ def _prediction(path: Path, probabilities_K: Tensor, plan: BranchPlan, top: int)
     )
 
 
-def _load(path: Path, geometry: Geometry) -> npt.NDArray[np.uint8]:
+def _load(path: Path, plan: BranchPlan) -> npt.NDArray[np.uint8]:
     try:
-        return load(path.read_bytes(), geometry)
+        raw, resize = path.read_bytes(), plan.resize
+        if resize is None and image_size(raw) != (plan.height, plan.width):
+            resize = max(plan.height, plan.width)
+        return load(raw, Geometry(plan.height, plan.width, plan.channels, resize))
     except OSError as error:
         raise InputError("cannot read the image", where=path, got=error.strerror) from error
     except CorruptSourceError as error:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spectral_prep.compare import differences
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptShardError, PlanMismatchError
 from spectral_prep.manifest import FileEntry, entries, read_record
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.files import sha256_of
-from spectral_train.compare import differences
 from spectral_train.models import InputShape
 from spectral_train.recipes import Recipe
 from spectral_train.runs import BranchPaths

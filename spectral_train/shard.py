@@ -187,8 +187,12 @@ def open_shard(
     beginning = _any_folder(data, shard)
     record = beginning.record
     count = record.spec.q if shards is None else shards
-    members = group(record.spec.q, count, shard, grouping, record.energy, common)
-    return Shard(shard, count, grouping, tuple(common), open_folders(data, members, beginning))
+    shared = tuple(dict.fromkeys(common))
+    members = group(record.spec.q, count, shard, grouping, record.energy, shared)
+    folders = open_folders(data, members, beginning)
+    same_conversion(beginning, folders[0])
+    # With a spectral a shard there is nothing to group.
+    return Shard(shard, count, grouping if count < record.spec.q else "contiguous", shared, folders)
 
 
 def open_folders(data: Path, members: Sequence[int], known: SpectralFolder | None = None) -> tuple[SpectralFolder, ...]:
@@ -207,14 +211,19 @@ def open_folders(data: Path, members: Sequence[int], known: SpectralFolder | Non
     for (k, root), folder in zip(roots.items(), folders, strict=True):
         if folder.record.k != k:
             raise PlanMismatchError("a folder of another spectral", where=root, expected=k, got=folder.record.k)
-        if folder.record.dataset_id != folders[0].record.dataset_id:
-            raise PlanMismatchError(
-                "spectral folders of different conversions",
-                where=f"{folders[0].paths.root} and {root}",
-                expected="one dataset_id",
-                got=f"{folders[0].record.dataset_id} and {folder.record.dataset_id}",
-            )
+        same_conversion(folders[0], folder)
     return folders
+
+
+def same_conversion(one: SpectralFolder, other: SpectralFolder) -> None:
+    """Raise `PlanMismatchError` if two folders are of different conversions."""
+    if one.record.dataset_id != other.record.dataset_id:
+        raise PlanMismatchError(
+            "spectral folders of different conversions",
+            where=f"{one.paths.root} and {other.paths.root}",
+            expected="one dataset_id",
+            got=f"{one.record.dataset_id} and {other.record.dataset_id}",
+        )
 
 
 def check_files(folder: SpectralFolder) -> None:

@@ -104,6 +104,8 @@ def test_verify_lists_faults_and_exits_with_1(digits) -> None:
     assert finished.code == 1
     assert "spectral-01/spectral.json: No such file or directory" in finished.out
     assert "delete the files named" in finished.err
+    assert run(f"spectral-prep convert --dataset digits --q 4 --block-rows 300 --out {digits}").code == 0
+    assert run(f"spectral-prep verify {digits}").code == 0
 
 
 def mistake(line: str, code: int, *told: str) -> None:

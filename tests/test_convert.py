@@ -90,31 +90,99 @@ def test_the_number_of_torch_threads_changes_no_byte(tmp_path) -> None:
 
 
 KILLED = """
-import os, random, signal, sys, time
+import os, random, signal, sys
 from pathlib import Path
 import spectral_prep.convert as c
 out, rng = Path(sys.argv[1]), random.Random(0)
 for attempt in range(10):
-    child = os.fork()
+    child, renames = os.fork(), rng.randrange(2, 90)
     if child == 0:
+        rename = os.replace
+        def counted(old, new):
+            global renames
+            renames -= 1
+            if renames == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(old, new)
+        os.replace = counted
         c.convert("digits", out, q="4", source=Path(), block_rows=16, workers=1)
         os._exit(0)
-    time.sleep(rng.uniform(0.05, 1.5))
-    os.kill(child, signal.SIGKILL)
-    print(os.waitpid(child, 0)[1], len(list(out.glob("blocks/*"))), flush=True)
+    print(os.waitpid(child, 0)[1], len(list(out.glob("blocks/*.json"))), flush=True)
 """
 
 
 def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbed_run(tmp_path) -> None:
+    """Each kill comes just before a random rename of a file that is wholly written: the latest moment to lose it."""
     arguments = {"q": "4", "source": Path(), "block_rows": 16}
     undisturbed = convert("digits", tmp_path / "undisturbed", **arguments)
     killed = tmp_path / "killed"
-    subprocess.run([sys.executable, "-c", KILLED, str(killed)], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(killed)], check=True, capture_output=True, text=True)
+    kills = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert [status for status, _ in kills] == [signal.SIGKILL] * 10
+    blocks = [count for _, count in kills]
+    assert blocks == sorted(blocks)
+    assert 0 < blocks[4] < blocks[-1] < len(list(undisturbed.blocks.iterdir()))
     convert("digits", killed, **arguments)
     assert tree(killed) == tree(undisturbed.root)
 
 
-@pytest.mark.parametrize("call", range(1, 14, 3))
+@pytest.mark.parametrize("finished", [False, True], ids=["while completing", "while mending"])
+def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monkeypatch, finished) -> None:
+    """SIGKILL cannot be seen by any handler; an exception that no code of ours catches stands for it at every rename."""
+    arguments = {"q": "1x2", "source": Path()}
+    paths = convert("digits", tmp_path / "out", **arguments)
+    whole = tree(paths.root)
+    part = paths.spectral(1).part("test", 0)
+    replace = os.replace
+    for call in range(1, 100):
+        if finished:
+            part.unlink()
+        else:
+            paths.manifest.unlink()
+        calls = iter(range(1, 1000))
+
+        def killed(old: str, new: str, calls=calls, call=call) -> None:
+            if next(calls) == call:
+                raise SystemExit("killed")
+            replace(old, new)
+
+        monkeypatch.setattr(os, "replace", killed)
+        try:
+            convert("digits", paths.root, **arguments)
+        except SystemExit:
+            assert not paths.manifest.exists()
+        else:
+            break
+        monkeypatch.setattr(os, "replace", replace)
+        convert("digits", paths.root, **arguments)
+        assert tree(paths.root) == whole
+    assert call > 15
+
+
+def test_two_conversions_at_once_do_each_other_no_harm(tmp_path) -> None:
+    write_mnist(tmp_path / "mnist", rows=600, test_rows=10)
+    arguments = ["convert", "--dataset", "mnist", "--q", "4", "--block-rows", "15", "--source", str(tmp_path / "mnist")]
+    arguments += ["--out", str(tmp_path / "out"), "--workers", "1", "--on-error", "skip"]
+    both = [started(*arguments) for _ in range(2)]
+    for process in both:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert command(*arguments[:-6], "--out", str(tmp_path / "alone")).returncode == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "alone")
+
+
+def test_a_disk_that_fails_under_the_scratch_files_is_not_a_bad_image(tmp_path, monkeypatch) -> None:
+    from spectral_prep.sources.arrays import ArraySource
+
+    def gone(self, split, row_id, name):
+        raise StorageError("cannot read row back")
+
+    monkeypatch.setattr(ArraySource, "read", gone)
+    with pytest.raises(StorageError):
+        convert("digits", tmp_path / "out", q="4", source=Path(), dtype="float16", on_error="skip")
+
+
+@pytest.mark.parametrize("call", [1, 4, 9, 20, 40, 80])
 def test_a_disk_that_fills_at_any_write_keeps_what_is_finished(tmp_path, monkeypatch, call) -> None:
     arguments = {"q": "2x2", "source": Path(), "block_rows": 720}
     whole = tree(convert("digits", tmp_path / "whole", **arguments).root)
@@ -129,6 +197,7 @@ def test_a_disk_that_fills_at_any_write_keeps_what_is_finished(tmp_path, monkeyp
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match=r"disk is full.*Run next: free space"):
         convert("digits", tmp_path / "out", **arguments)
+    assert next(calls) > call
     monkeypatch.undo()
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert tree(convert("digits", tmp_path / "out", **arguments).root) == whole
@@ -196,6 +265,23 @@ def test_a_source_that_changed_is_refused(tmp_path) -> None:
     write_folder(tmp_path / "set", ["train/b/3.png"])
     with pytest.raises(PlanMismatchError, match="fingerprint"):
         convert("folder", tmp_path / "out", q="4", source=tmp_path / "set")
+
+
+def test_what_a_kill_at_the_very_start_leaves_is_not_something_else(tmp_path) -> None:
+    (tmp_path / "plan.json.0123456789ab.partial").write_text("{")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / ".staging-0123456789ab").mkdir()
+    assert info(convert("digits", tmp_path, q="4", source=Path()).root).complete
+    assert not verify(tmp_path).faults
+
+
+def test_equal_names_with_other_pixels_are_another_data_set(tmp_path) -> None:
+    names, ids = ["train/a/1.png", "train/b/2.png"], []
+    for number, order in enumerate((names, names[::-1])):
+        write_folder(tmp_path / f"set{number}", order)
+        out = convert("folder", tmp_path / f"out{number}", q="4", source=tmp_path / f"set{number}", dtype="float16")
+        ids.append(info(out.root).dataset_id)
+    assert ids[0] != ids[1]
 
 
 def test_a_folder_with_something_else_in_it_is_not_written_to(tmp_path) -> None:

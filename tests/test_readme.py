@@ -60,6 +60,10 @@ def test_every_python_block_runs(newcomer, monkeypatch) -> None:
         exec(compile(block, str(README), "exec"), {})
 
 
+def test_no_placeholder_is_left() -> None:
+    assert not re.findall(r"[A-Z]+_(?:ROWS|MNIST|TABLE)|FIGURES", README.read_text())
+
+
 def test_the_files_that_the_readme_links_to_are_there() -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
     assert targets

@@ -14,7 +14,7 @@ from spectral_prep.manifest import read_record, write_record
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.verify import verify
-from tests.make import write_idx, write_mnist
+from tests.make import write_folder, write_mnist
 
 KINDS = {
     "plan": "plan.json",
@@ -102,14 +102,14 @@ def test_foreign_files_and_leftovers_are_named(digits) -> None:
     assert "x.0123456789ab.partial: left by a killed run" in faults
 
 
-def test_a_damaged_part_is_healed_by_deleting_it_and_converting_again(digits) -> None:
-    part = digits / KINDS["part"]
-    whole = part.read_bytes()
-    flip(part, 5)
-    assert KINDS["part"] in found_in(digits)
-    part.unlink()
+@pytest.mark.parametrize("path", [path for kind, path in KINDS.items() if kind != "plan"])
+def test_a_damaged_file_is_healed_by_deleting_it_and_converting_again(digits, path) -> None:
+    whole = (digits / path).read_bytes()
+    flip(digits / path, 5)
+    assert path in found_in(digits)
+    (digits / path).unlink()
     convert("digits", digits, q="4", source=Path(), block_rows=300)
-    assert part.read_bytes() == whole
+    assert (digits / path).read_bytes() == whole
     assert found_in(digits) == ""
 
 
@@ -163,9 +163,15 @@ def test_pixels_are_compared_with_the_source(tmp_path, dtype) -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "float16"])
 def test_rows_that_are_not_what_the_source_converts_to_are_named(tmp_path, dtype) -> None:
-    written = write_mnist(tmp_path / "mnist", rows=80, test_rows=20)
-    out = convert("mnist", tmp_path / "out", q="16", source=tmp_path / "mnist", dtype=dtype)
-    for split, (images, labels) in written.items():
-        write_idx(tmp_path / "other", 255 - images, labels, {"test": "t10k"}.get(split, split))
-    found = verify(out.root, lambda plan: open_source("mnist", tmp_path / "other", tmp_path / "staging"))
-    assert any("is not what train#" in fault for fault in found.faults)
+    names = ["train/a/1.png", "train/b/2.png", "train/b/3.png"]
+    write_folder(tmp_path / "set", names)
+    out = convert("folder", tmp_path / "out", q="4", source=tmp_path / "set", dtype=dtype)
+    write_folder(tmp_path / "set", names[::-1])  # the same names, other pixels
+    found = verify(out.root, lambda plan: open_source("folder", tmp_path / "set", tmp_path / "staging"))
+    assert any("is not what a/1.png converts to" in fault for fault in found.faults)
+
+
+def test_another_source_is_refused(tmp_path, digits) -> None:
+    write_mnist(tmp_path / "mnist")
+    with pytest.raises(InputError, match="not the source that was converted"):
+        verify(digits, lambda plan: open_source("mnist", tmp_path / "mnist", tmp_path / "staging"))

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.sources.base import RawImage, RowIndex
 from spectral_prep.store.files import explain
 
@@ -86,8 +86,8 @@ class ArraySource:
         ------
         InputError
             If there is no such row.
-        CorruptSourceError
-            If the scratch file is gone or too short.
+        StorageError
+            If the scratch file is gone or too short: the disk is at fault, not the row.
         """
         part, row = self._locate(split, row_id)
         path = _scratch(self.staging, part, PIXELS)
@@ -97,9 +97,9 @@ class ArraySource:
                 file.seek(row * pixels.nbytes)
                 got = file.readinto(pixels.data)
         except OSError as error:
-            raise CorruptSourceError(f"cannot read row {name}", where=path, got=error) from error
+            raise StorageError(f"cannot read row {name} back", where=path, got=error) from error
         if got != pixels.nbytes:
-            raise CorruptSourceError(f"cannot read row {name}", where=path, expected=f"{pixels.nbytes} bytes", got=got)
+            raise StorageError(f"cannot read row {name} back", where=path, expected=f"{pixels.nbytes} bytes", got=got)
         return pixels
 
     def _rows(self, split: str) -> RowIndex:

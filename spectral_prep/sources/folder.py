@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.sources.base import RawImage, RowIndex
 from spectral_prep.sources.reading import explained, missing
 
@@ -58,14 +58,18 @@ class FolderSource:
         Raises
         ------
         CorruptSourceError
-            If the file cannot be read.
+            If the file is gone or may not be read.
+        StorageError
+            If the disk fails: the row may be good, so it must not be recorded as bad.
         """
         path = os.path.join(self.root, dict(self.splits)[split], name)
         try:
             with open(path, "rb") as file:
                 return file.read()
-        except OSError as error:
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
             raise CorruptSourceError("cannot read an image", where=path, got=error.strerror) from error
+        except OSError as error:
+            raise StorageError("reading failed", where=path, got=error) from error
 
 
 def open_folder(dataset: str, path: Path, staging: Path) -> FolderSource:
@@ -130,6 +134,10 @@ def _splits(dataset: str, root: Path, expected: str) -> tuple[tuple[str, str], .
     if "train" not in folders:
         if not folders or set(folders) <= set(TEST_FOLDERS):
             raise missing(dataset, root, expected, got=_listed(folders) if folders else "no folders")
+        if mistaken := [name for name in folders if name.lower() in ("train", *TEST_FOLDERS)]:
+            raise missing(
+                dataset, root, "the training images in train/, or nothing but class folders", _listed(mistaken)
+            )
         return (("train", ""),)
     classes = _subfolders(root / "train")
     if not classes:

@@ -1,6 +1,6 @@
 """The atomic write: a reader sees the old file, the new file or none, never a part of one.
 
-1. Write to a temporary name in the same folder.
+1. Create the folder, with an fsync of each folder that gets a new name; write to a temporary name in it.
 2. fsync the file, so that its content is on the disk before its name is.
 3. Rename over the final name, which POSIX makes atomic.
 4. fsync the folder, so that the name survives a power cut.
@@ -10,10 +10,13 @@ A kill at any point leaves at most a temporary file, whose name `is_temporary` k
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from spectral_prep.errors import InputError, SpectralError, StorageError
@@ -29,11 +32,11 @@ def atomic_write(path: Path, content: bytes) -> None:
     InputError
         If the folder may not be written.
     StorageError
-        If the disk is full or fails; whatever stood at `path` before still does.
+        If the disk is full or fails; `path` then holds either what it held before or the whole new content.
     """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -47,11 +50,68 @@ def atomic_write(path: Path, content: bytes) -> None:
         raise explain(error, path) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, each name put on the disk."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, for good: its name does not come back after a power cut."""
+    if path.exists():
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether a file is there and has this size."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Let `alone_in` know that a process works in this folder, which is created; the mark ends with the process.
+
+    Several may: what they write is equal and atomic.
+    """
+    try:
+        make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise explain(error, folder) from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # not empty: something was begun here
+            folder.rmdir()
+
+
+def alone_in(folder: Path, work: Callable[[Path], None]) -> None:
+    """Call `work(folder)` unless another process is `in_use` of the folder, or this cannot be known."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # in use, or a file system without locks
+            return
+        work(folder)
     finally:
         os.close(descriptor)
 

@@ -6,6 +6,8 @@ the same network takes 7×7 and 56×56 maps, and the 28×1 vectors of Q = 1×28.
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from spectral_prep.errors import InputError
@@ -31,7 +33,7 @@ def conv(input_shape: tuple[int, int, int], classes: int, *, depth: int = 10, wi
     Raises
     ------
     InputError
-        If depth is less than 3 or width less than 1.
+        If depth is less than 3, width less than 1, or a map has one pixel.
 
     >>> sum(isinstance(layer, nn.Conv2d) for layer in conv((3, 16, 16), 10))
     10
@@ -39,6 +41,8 @@ def conv(input_shape: tuple[int, int, int], classes: int, *, depth: int = 10, wi
     if depth < STAGES or width < 1:
         raise InputError("unusable conv network", expected="depth ≥ 3 and width ≥ 1", got=f"{depth} and {width}")
     channels, *sides = input_shape
+    if math.prod(sides) < 2:
+        raise InputError("a map of one pixel has nothing to convolve", got=f"{sides[0]}x{sides[1]}", run="--model fc")
     layers: list[nn.Module] = []
     for stage, stage_depth in enumerate(_shares(depth)):
         if stage:
