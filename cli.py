@@ -134,7 +134,10 @@ def convert_command(
         raise
     finally:
         progress.close()
-    _print_info(info(out))
+    found = info(out)
+    _print_info(found)
+    if "test" not in found.rows:
+        _say("No test rows: training works, evaluating needs some. Put them into test/ or val/ beside train/.")
     click.echo(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
 
 
@@ -341,7 +344,7 @@ class ConversionProgress:
             self._begin(progress)
             return
         for bad in progress.block.bad:
-            tqdm.write(f"bad image: {bad.name}: {bad.reason}", file=sys.stderr)
+            tqdm.write(f"bad image: {progress.block.split}: {bad.name}: {bad.reason}", file=sys.stderr)
         if self._terminal:
             for name, bar in self._bars.items():
                 bar.update(progress.done[name] - bar.n)

@@ -119,11 +119,11 @@ def convert(
         pending = [block for block in plan.blocks if block.number not in records]
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
             remove(paths.manifest)
-        bad: list[BadRow] = []
+        bad: list[tuple[str, BadRow]] = []
         tasks = _tasks(paths, plan, opened, index, pending, on_error)
         for record in run_all(run_block, tasks, workers or _worth_starting(plan, pending)):
             records[record.number] = record
-            bad.extend(record.bad)
+            bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, record))
     if bad and on_error == "fail":
@@ -211,11 +211,11 @@ def _tasks(
         yield BlockTask(paths.root, plan, source, block, ids, names, on_error)
 
 
-def _bad_images(bad: list[BadRow], paths: DatasetPaths) -> CorruptSourceError:
-    listed = "".join(f"\n  {row.name}: {row.reason}" for row in sorted(bad, key=lambda row: row.name))
+def _bad_images(bad: list[tuple[str, BadRow]], paths: DatasetPaths) -> CorruptSourceError:
+    listed = "".join(sorted(f"\n  {split}: {row.name}: {row.reason}" for split, row in bad))
     return CorruptSourceError(
         f"{len(bad)} images cannot be converted, so the data set is not complete; all other blocks are kept",
         where=paths.root,
-        got=listed,
+        got=f"{listed}\n",
         run="replace them under the same names, then the same command; or add --on-error skip",
     )

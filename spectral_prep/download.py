@@ -83,14 +83,13 @@ def download(dataset: str, target: Path, mirror: str | None = None, releases: Ma
 
 
 def suggestion(dataset: str) -> str:
-    """Return the command that may bring the files of a data set which are not there.
+    """Return what to run when the files of a data set are not there.
 
     >>> suggestion("mnist")
-    'spectral-prep convert --dataset mnist --download'
+    'the same command with --download, or with --source and the path of the files'
     """
-    if dataset in RELEASES:
-        return f"spectral-prep convert --dataset {dataset} --download"
-    return f"spectral-prep convert --dataset {dataset} --source with the path of the files"
+    download = "with --download, or " if dataset in RELEASES else ""
+    return f"the same command {download}with --source and the path of the files"
 
 
 def _fetch(

@@ -44,10 +44,12 @@ def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
     with concurrent.futures.ProcessPoolExecutor(workers, _context(work.__module__), initializer=_start_worker) as pool:
         try:
             remaining = iter(tasks)
-            running = {pool.submit(work, task) for task in islice(remaining, 2 * workers)}
+            with _interrupts_held():
+                running = {pool.submit(work, task) for task in islice(remaining, 2 * workers)}
             while running:
                 done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-                running |= {pool.submit(work, task) for task in islice(remaining, len(done))}
+                with _interrupts_held():
+                    running |= {pool.submit(work, task) for task in islice(remaining, len(done))}
                 for future in done:
                     yield future.result()
         except BrokenProcessPool as error:
@@ -94,9 +96,18 @@ def _context(preloaded: str) -> multiprocessing.context.BaseContext:
     return context
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while workers may be started: they inherit the mask and so leave Ctrl-C to the parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends: an orphan would wait for tasks for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent however it ends: an orphan would wait for tasks for ever."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -20,7 +20,7 @@ from spectral_prep.errors import CorruptShardError, InputError
 from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, digest, entries, read_record, write_record
 from spectral_prep.plan import Plan
 from spectral_prep.rows import read_index
-from spectral_prep.store.files import alone_in, atomic_write, has_size, is_temporary
+from spectral_prep.store.files import alone_in, atomic_write, has_size, is_temporary, sha256_of
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
 from spectral_prep.store.zarr_store import metadata_objects
 
@@ -65,12 +65,16 @@ def finalize(out: Path) -> DatasetPaths:
 
 
 def is_complete(paths: DatasetPaths) -> bool:
-    """Whether the manifest is there and every file that it lists has its size."""
+    """Whether the manifest is there and every file that it lists is: parts by size, all the small ones by sha256."""
     try:
         listed = entries(read_record(paths.manifest, "manifest")["files"])
     except (InputError, CorruptShardError):
         return False
-    return all(has_size(paths.root / entry.path, entry.size) for entry in listed)
+    return all(
+        has_size(paths.root / entry.path, entry.size)
+        and ("/x/c/" in entry.path or sha256_of(paths.root / entry.path) == entry.sha256)
+        for entry in listed
+    )
 
 
 def _dataset_id(plan: Plan, records: list[BlockRecord]) -> str:

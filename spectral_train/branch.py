@@ -41,7 +41,8 @@ def train_branches(
     """Train one branch, or all of them (`shard` None), and return their records.
 
     All of them: networks that train on one CPU thread each (`network.threads_for`) go into at most `workers` processes,
-    by default as many as there are usable CPUs; others, and all on a GPU, train one after the other, with equal weights.
+    by default as many as there are usable CPUs; others, and all on a GPU, train one after the other. The weights are
+    the same either way.
 
     Raises
     ------
@@ -57,12 +58,20 @@ def train_branches(
     most = _processes(opened[0], recipe, device)
     processes = min(workers or most, most, len(tasks))
     if processes == 1:
-        return tuple(train_branch(each.shard, recipe, each.paths, device, report) for each in tasks)
+        trained = tuple(train_branch(each.shard, recipe, each.paths, device, report) for each in tasks)
+        report(what_next(paths))
+        return trained
     records = []
     for record in run_all(run_task, tasks, processes):
         records.append(record)
         report(f"{record.plan.name}: done, held-out accuracy {100 * record.held_out_accuracy:.2f} %")
+    report(what_next(paths))
     return tuple(sorted(records, key=lambda record: record.plan.shard or 0))
+
+
+def what_next(run: RunPaths) -> str:
+    """Return the line that says where a run is and what to do with it."""
+    return f"The run is {run.root}. Run next, when all its branches are there: spectral-ensemble evaluate {run.root}"
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,11 @@ def evaluate(
     records = read_branches(paths)
     plan = records[0].plan
     if not records[0].rows["test"]:
-        raise InputError("the data set has no test rows to evaluate on", where=run)
+        raise InputError(
+            "the data set has no test rows to evaluate on",
+            where=run,
+            run="spectral-prep convert into another --out, with test/ or val/ beside train/ in the source",
+        )
     held_out_rows = stack(paths, records, HELD_OUT)
     held_out = HeldOut(held_out_rows.log_probabilities, held_out_rows.labels)
     choices = {scheme: weigh(scheme, held_out, named_space, p=p, k=k) for scheme in schemes or SCHEMES}

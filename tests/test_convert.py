@@ -128,7 +128,7 @@ def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbe
 
 @pytest.mark.parametrize("finished", [False, True], ids=["while completing", "while mending"])
 def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monkeypatch, finished) -> None:
-    """SIGKILL cannot be seen by any handler; an exception that no code of ours catches stands for it at every rename."""
+    """At every rename; an exception that no code of ours catches stands for the kill."""
     arguments = {"q": "1x2", "source": Path()}
     paths = convert("digits", tmp_path / "out", **arguments)
     whole = tree(paths.root)
@@ -150,7 +150,7 @@ def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monk
         try:
             convert("digits", paths.root, **arguments)
         except SystemExit:
-            assert not paths.manifest.exists()
+            assert not (paths.manifest.exists() and part.exists())
         else:
             break
         monkeypatch.setattr(os, "replace", replace)
@@ -253,8 +253,8 @@ def test_another_plan_in_the_same_folder_is_refused_with_the_difference(digits) 
     whole = tree(digits)
     with pytest.raises(PlanMismatchError) as caught:
         convert("digits", digits, q="4", source=Path(), block_rows=300, transform="none", seed=5)
-    assert "spec.transform: dct there, none now" in str(caught.value)
-    assert "seed: 0 there, 5 now" in str(caught.value)
+    assert "spec.transform: dct there, none here" in str(caught.value)
+    assert "seed: 0 there, 5 here" in str(caught.value)
     assert caught.value.exit_code == 2
     assert tree(digits) == whole
 

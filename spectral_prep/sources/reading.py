@@ -24,7 +24,7 @@ def missing(dataset: str, where: object, expected: str, got: object = None) -> I
     """Return the error for a source that is not there, with the command that may bring it.
 
     >>> print(missing("cifar10", "data/cifar10", "the release"))  # doctest: +ELLIPSIS
-    no cifar10 data here. Where: data/cifar10. Expected: the release. Run next: ... --dataset cifar10 --download
+    no cifar10 data here. Where: data/cifar10. Expected: the release. Run next: ...with --download, ...
     """
     return InputError(f"no {dataset} data here", where=where, expected=expected, got=got, run=suggestion(dataset))
 
