@@ -111,7 +111,7 @@ def test_mnist_does_not_take_emnist_files(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(InputError, match=r"no file of test labels.*--dataset mnist --download") as caught:
+    with pytest.raises(InputError, match=r"no file of test labels.*with --download") as caught:
         open_source("mnist", tmp_path, tmp_path / "staging")
     assert caught.value.exit_code == 2
 
