@@ -51,6 +51,7 @@ def test_the_json_says_exactly_what_was_agreed(trained: Path) -> None:
         "ensemble",
         "baseline",
         "weights",
+        "settings",
         "space",
         "rows",
     ]
