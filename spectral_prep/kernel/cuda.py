@@ -1,0 +1,163 @@
+"""`split` and `merge` on a CUDA device: the header's kernel, compiled for it, queued on torch's current stream.
+
+Goes in: a CUDA tensor, a spec, how to store. Comes out: a tensor on the same device, computed in one pass over memory.
+Why besides torch operations: these read and write every coefficient several times.
+
+Importing this needs neither a GPU nor `cuda.bindings`; calling it without them is a `KernelError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spectral_prep.encoding import Encoding
+from spectral_prep.errors import InputError
+from spectral_prep.kernel import driver, nvrtc
+from spectral_prep.spectrum import SpectralSpec
+
+THREADS = 256
+MAX_BLOCKS = 2**31 - 1
+
+LAYOUTS = {"blocks": 0, "tiles": 1}
+TRANSFORMS = {"dct": 0, "dct2": 1, "none": 2}
+PIXELS = {torch.uint8: 0, torch.float32: 1}
+STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.int8: 3}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of the header's kernel: which instance of it, over what grid, with what parameters."""
+
+    macros: tuple[str, ...]
+    name: str
+    blocks: int
+    parameters: tuple[Any, ...]
+
+
+def split_cuda(
+    images_NHWC: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.float16, encoding: Encoding | None = None
+) -> Tensor:
+    """Return the stored spectrum (Q, N, C, h, w) of images (N, H, W, C) on a CUDA device, read and written once.
+
+    Parameters
+    ----------
+    images_NHWC
+        uint8 or float32, any strides; N may be 0.
+    dtype
+        Of the result where no encoding is given: float32, float16 or bfloat16.
+
+    Raises
+    ------
+    InputError
+        If the kernel has no such dtype or the grid does not divide the images.
+    KernelError
+        If it cannot be compiled or launched here.
+    """
+    n, height, width, c = images_NHWC.shape
+    h, w = spec.spectral_size(height, width)
+    stored = dtype if encoding is None else encoding.torch_dtype
+    spectrum_QNChw = images_NHWC.new_empty((spec.q, n, c, h, w), dtype=stored)
+    factors = split_factors(encoding, images_NHWC.device)
+    _queue(plan(images_NHWC, spectrum_QNChw, spec, factors, merge=False), images_NHWC, spectrum_QNChw, *factors)
+    return spectrum_QNChw
+
+
+def merge_cuda(
+    spectrum_QNChw: Tensor,
+    spec: SpectralSpec,
+    dtype: torch.dtype = torch.uint8,
+    encoding: Encoding | None = None,
+) -> Tensor:
+    """Return the images (N, H, W, C), uint8 or float32, of a stored spectrum (Q, N, C, h, w) on a CUDA device.
+
+    Raises
+    ------
+    InputError
+        If the kernel has no such dtype.
+    KernelError
+        If it cannot be compiled or launched here.
+    """
+    _, n, c, h, w = spectrum_QNChw.shape
+    spectrum_QNChw = spectrum_QNChw.contiguous()
+    images_NHWC = spectrum_QNChw.new_empty((n, h * spec.q1, w * spec.q2, c), dtype=dtype)
+    factors = merge_factors(encoding, spectrum_QNChw.device)
+    _queue(plan(images_NHWC, spectrum_QNChw, spec, factors, merge=True), images_NHWC, spectrum_QNChw, *factors)
+    return images_NHWC
+
+
+def plan(
+    images_NHWC: Tensor, spectrum_QNChw: Tensor, spec: SpectralSpec, factors: tuple[Tensor, ...], *, merge: bool
+) -> Launch:
+    """Return the launch that fills one of two tensors from the other; nothing runs, so they may be on any device.
+
+    Raises
+    ------
+    InputError
+        If the kernel has no such dtype, or int8 comes without its factors.
+    """
+    _, n, c, h, w = spectrum_QNChw.shape
+    if (spectrum_QNChw.dtype == torch.int8) != bool(factors):
+        raise InputError("int8 and an int8 encoding go together", got=spectrum_QNChw.dtype)
+    macros = {
+        "Q1": spec.q1,
+        "Q2": spec.q2,
+        "LAYOUT": LAYOUTS[spec.layout],
+        "TRANSFORM": TRANSFORMS[spec.transform],
+        "PIXEL": _number(images_NHWC.dtype, PIXELS, "images"),
+        "STORED": _number(spectrum_QNChw.dtype, STORED, "spectrum"),
+        **({"MERGE": 1} if merge else {}),
+    }
+    tensors = (spectrum_QNChw, images_NHWC) if merge else (images_NHWC, spectrum_QNChw)
+    pointers = [tensor.data_ptr() for tensor in (*tensors, *factors)] + [0] * (2 - len(factors))
+    sizes = (n, c, h, w, *images_NHWC.stride())
+    return Launch(
+        macros=tuple(f"SPECTRAL_{name}={value}" for name, value in macros.items()),
+        name="spectral_merge" if merge else "spectral_split",
+        blocks=min(math.ceil(n * h * w / THREADS), MAX_BLOCKS) if c else 0,
+        parameters=(*map(ctypes.c_void_p, pointers), *map(ctypes.c_int64, sizes)),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def split_factors(encoding: Encoding | None, device: torch.device) -> tuple[Tensor, ...]:
+    """Return multiplier and shift of each spectral, float32 (Q,) on the device; nothing for a floating encoding."""
+    if encoding is None or not encoding.scale_factor:
+        return ()
+    pairs = zip(encoding.scale_factor, encoding.add_offset, strict=True)
+    values = [(1 / scale, -offset / scale) for scale, offset in pairs]
+    return tuple(torch.tensor(column, dtype=torch.float32, device=device) for column in zip(*values, strict=True))
+
+
+@functools.lru_cache(maxsize=64)
+def merge_factors(encoding: Encoding | None, device: torch.device) -> tuple[Tensor, ...]:
+    """Return scale and offset of each spectral, float32 (Q,) on the device; nothing for a floating encoding."""
+    if encoding is None or not encoding.scale_factor:
+        return ()
+    columns = (encoding.scale_factor, encoding.add_offset)
+    return tuple(torch.tensor(column, dtype=torch.float32, device=device) for column in columns)
+
+
+def _queue(launch: Launch, *tensors: Tensor) -> None:
+    """Run a launch on the current stream of the tensors' device, and tell torch's allocator that it is in use there."""
+    device = tensors[0].device
+    if not launch.blocks:
+        return
+    cubin = nvrtc.cubin_for(launch.macros, driver.architecture(device.index))
+    stream = torch.cuda.current_stream(device)
+    driver.launch(cubin, launch.name, device.index, stream.cuda_stream, launch.blocks, THREADS, launch.parameters)
+    for tensor in tensors:
+        tensor.record_stream(stream)
+
+
+def _number(dtype: torch.dtype, numbers: dict[torch.dtype, int], what: str) -> int:
+    if dtype not in numbers:
+        expected = ", ".join(str(known).removeprefix("torch.") for known in numbers)
+        raise InputError(f"the kernel has no {what} of this dtype", expected=expected, got=dtype)
+    return numbers[dtype]
