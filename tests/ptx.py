@@ -21,7 +21,11 @@ import numpy.typing as npt
 Bits = npt.NDArray[np.generic]
 
 TYPES = {
-    **{f"{kind}{bits}": f"{code}{bits // 8}" for kind, code in (("u", "u"), ("s", "i"), ("b", "u")) for bits in (8, 16, 32, 64)},
+    **{
+        f"{kind}{bits}": f"{code}{bits // 8}"
+        for kind, code in (("u", "u"), ("s", "i"), ("b", "u"))
+        for bits in (8, 16, 32, 64)
+    },
     "f16": "f2",
     "f32": "f4",
 }
@@ -29,7 +33,7 @@ SPECIAL = ("%tid.x", "%ctaid.x", "%ntid.x", "%nctaid.x")
 INSTRUCTION = re.compile(r"(?:@(?P<negated>!?)(?P<guard>%\w+)\s+)?(?P<opcode>[a-z][\w.]*)\s*(?P<operands>[^;]*);")
 
 
-class Fault(AssertionError):
+class PtxError(AssertionError):
     """What a GPU would not survive, or what this interpreter does not know."""
 
 
@@ -39,11 +43,11 @@ class Buffer:
 
     address: int
     content: npt.NDArray[np.uint8]
-    loads: npt.NDArray[np.int64] = field(init=False)
-    stores: npt.NDArray[np.int64] = field(init=False)
+    loads: npt.NDArray[np.uint8] = field(init=False)
+    stores: npt.NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.loads, self.stores = (np.zeros(self.content.size, np.int64) for _ in range(2))
+        self.loads, self.stores = (np.zeros(self.content.size, np.uint8) for _ in range(2))
 
 
 class Memory:
@@ -71,12 +75,12 @@ class Memory:
         first = int(addresses[0])
         owner = next((b for b in self.buffers if b.address <= first < b.address + b.content.size), None)
         if owner is None:
-            raise Fault(f"access to {first:#x}, which is in no buffer")
+            raise PtxError(f"access to {first:#x}, which is in no buffer")
         offsets = addresses.view(np.int64) - owner.address
         if offsets.min() < 0 or offsets.max() + size > owner.content.size:
-            raise Fault(f"access of {size} bytes out of a buffer of {owner.content.size}")
+            raise PtxError(f"access of {size} bytes out of a buffer of {owner.content.size}")
         if (addresses % size).any():
-            raise Fault(f"misaligned access of {size} bytes")
+            raise PtxError(f"misaligned access of {size} bytes")
         return owner, offsets[:, None] + np.arange(size)
 
 
@@ -96,7 +100,7 @@ class Kernel:
     def __init__(self, ptx: str) -> None:
         entry = re.search(r"\.entry\s+(\w+)\s*\(([^)]*)\)[^{]*\{(.*)\}", ptx, re.S)
         if entry is None:
-            raise Fault("no entry")
+            raise PtxError("no entry")
         self.name, parameters, body = entry.groups()
         self.parameters = re.findall(r"\.param\s+\.u64\s+(\w+)", parameters)
         self.registers = re.findall(r"\.reg\s+\.(\w+)\s+(%\w+)<(\d+)>", body)
@@ -114,24 +118,29 @@ class Kernel:
             return
         found = INSTRUCTION.fullmatch(line)
         if found is None:
-            raise Fault(f"cannot read: {line}")
+            raise PtxError(f"cannot read: {line}")
         operands = [text.strip() for text in found["operands"].split(",")] if found["operands"] else []
-        self.blocks[-1].append(Instruction(found["opcode"].split("."), operands, found["guard"], bool(found["negated"])))
+        self.blocks[-1].append(
+            Instruction(found["opcode"].split("."), operands, found["guard"], bool(found["negated"]))
+        )
         if found["opcode"].startswith(("bra", "ret")):
             self.blocks.append([])
 
-    def run(self, memory: Memory, blocks: int, threads: int, arguments: list[int]) -> int:
-        """Run a one-dimensional grid to its end; return the number of instructions, each for all its threads, executed."""
+    def run(self, memory: Memory, blocks: int, threads: int, arguments: list[int], first_block: int = 0) -> int:
+        """Run a one-dimensional grid, or its last blocks, to the end; return how many instructions were executed."""
         if len(arguments) != len(self.parameters):
-            raise Fault(f"{len(self.parameters)} parameters, {len(arguments)} arguments")
-        return _Run(self, memory, blocks, threads, arguments).to_the_end()
+            raise PtxError(f"{len(self.parameters)} parameters, {len(arguments)} arguments")
+        return _Run(self, memory, (first_block, blocks), threads, arguments).to_the_end()
 
 
 class _Run:
-    def __init__(self, kernel: Kernel, memory: Memory, blocks: int, threads: int, arguments: list[int]) -> None:
+    def __init__(
+        self, kernel: Kernel, memory: Memory, blocks: tuple[int, int], threads: int, arguments: list[int]
+    ) -> None:
         self.kernel, self.memory = kernel, memory
         self.parameters = dict(zip(kernel.parameters, arguments, strict=True))
-        total = blocks * threads
+        first, end = blocks
+        total = (end - first) * threads
         self.standing = np.zeros(total, np.int64)
         self.values: dict[str, Bits] = {}
         for kind, prefix, count in kernel.registers:
@@ -139,7 +148,7 @@ class _Run:
             self.values |= {f"{prefix}{i}": np.zeros(total, dtype) for i in range(int(count))}
         every = np.arange(total, dtype=np.uint32)
         constant = np.ones(total, np.uint32)
-        ids = (every % threads, every // threads, threads * constant, blocks * constant)
+        ids = (every % threads, first + every // threads, threads * constant, end * constant)
         self.values |= {name: value.astype(np.uint32) for name, value in zip(SPECIAL, ids, strict=True)}
 
     def to_the_end(self) -> int:
@@ -174,7 +183,7 @@ class _Run:
         if suffixes[0] == "param":
             return np.full(chosen.size, self.parameters[operand.strip("[]")] & (2**64 - 1), np.uint64)
         if suffixes[0] != "global" or "volatile" in suffixes:
-            raise Fault(f"ld.{'.'.join(suffixes)}")
+            raise PtxError(f"ld.{'.'.join(suffixes)}")
         return self.memory.load(self._address(operand, chosen), np.dtype(TYPES[suffixes[-1]]))
 
     def _compute(self, name: str, suffixes: list[str], operands: list[str], chosen: npt.NDArray[np.int64]) -> Bits:
@@ -196,7 +205,7 @@ class _Run:
             return _wide(name, suffixes, [self._read(operand, kind, chosen) for operand in operands[:2]])
         known = FLOAT if kind == "f32" else INTEGER
         if name not in known or not set(suffixes[:-1]) <= {"rn", "lo"}:
-            raise Fault(f"{name}.{'.'.join(suffixes)}")
+            raise PtxError(f"{name}.{'.'.join(suffixes)}")
         return known[name](*(self._read(operand, kind, chosen) for operand in operands))
 
     def _address(self, operand: str, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
@@ -243,7 +252,7 @@ def fma(a: Bits, b: Bits, c: Bits) -> Bits:
 
 def _convert(value: Bits, to: str, modifiers: list[str]) -> Bits:
     if modifiers not in ([], ["rn"]) or (value.dtype.kind == "f" and not to.startswith("f")):
-        raise Fault(f"cvt.{'.'.join([*modifiers, to])} from {value.dtype}")
+        raise PtxError(f"cvt.{'.'.join([*modifiers, to])} from {value.dtype}")
     with np.errstate(over="ignore"):
         return value.astype(TYPES[to])
 
@@ -259,7 +268,7 @@ def _shift(name: str, value: Bits, by: Bits) -> Bits:
 
 def _wide(name: str, suffixes: list[str], factors: list[Bits]) -> Bits:
     if name != "mul" or suffixes[0] != "wide":
-        raise Fault(f"{name}.{'.'.join(suffixes)}")
+        raise PtxError(f"{name}.{'.'.join(suffixes)}")
     double = factors[0].dtype.kind + str(2 * factors[0].itemsize)
     return factors[0].astype(double) * factors[1].astype(double)
 
@@ -267,7 +276,7 @@ def _wide(name: str, suffixes: list[str], factors: list[Bits]) -> Bits:
 def _divide(a: Bits, b: Bits) -> Bits:
     """Divide like the machine: towards zero. The kernels divide nothing below zero, so this is checked, not coded."""
     if (a < 0).any() or (b <= 0).any():
-        raise Fault("division by zero or of a negative number")
+        raise PtxError("division by zero or of a negative number")
     return a // b
 
 

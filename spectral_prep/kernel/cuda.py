@@ -19,16 +19,12 @@ from torch import Tensor
 
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import InputError
-from spectral_prep.kernel import driver, nvrtc
+from spectral_prep.kernel import arguments, driver, nvrtc
+from spectral_prep.kernel.arguments import LAYOUTS, PIXELS, STORED, TRANSFORMS
 from spectral_prep.spectrum import SpectralSpec
 
 THREADS = 256
 MAX_BLOCKS = 2**31 - 1
-
-LAYOUTS = {"blocks": 0, "tiles": 1}
-TRANSFORMS = {"dct": 0, "dct2": 1, "none": 2}
-PIXELS = {torch.uint8: 0, torch.float32: 1}
-STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.int8: 3}
 
 
 @dataclass(frozen=True)
@@ -110,8 +106,8 @@ def plan(
         "Q2": spec.q2,
         "LAYOUT": LAYOUTS[spec.layout],
         "TRANSFORM": TRANSFORMS[spec.transform],
-        "PIXEL": _number(images_NHWC.dtype, PIXELS, "images"),
-        "STORED": _number(spectrum_QNChw.dtype, STORED, "spectrum"),
+        "PIXEL": arguments.number(images_NHWC.dtype, PIXELS, "images"),
+        "STORED": arguments.number(spectrum_QNChw.dtype, STORED, "spectrum"),
         **({"MERGE": 1} if merge else {}),
     }
     tensors = (spectrum_QNChw, images_NHWC) if merge else (images_NHWC, spectrum_QNChw)
@@ -128,20 +124,13 @@ def plan(
 @functools.lru_cache(maxsize=64)
 def split_factors(encoding: Encoding | None, device: torch.device) -> tuple[Tensor, ...]:
     """Return multiplier and shift of each spectral, float32 (Q,) on the device; nothing for a floating encoding."""
-    if encoding is None or not encoding.scale_factor:
-        return ()
-    pairs = zip(encoding.scale_factor, encoding.add_offset, strict=True)
-    values = [(1 / scale, -offset / scale) for scale, offset in pairs]
-    return tuple(torch.tensor(column, dtype=torch.float32, device=device) for column in zip(*values, strict=True))
+    return tuple(torch.tensor(numbers, device=device) for numbers in arguments.split_factors(encoding))
 
 
 @functools.lru_cache(maxsize=64)
 def merge_factors(encoding: Encoding | None, device: torch.device) -> tuple[Tensor, ...]:
     """Return scale and offset of each spectral, float32 (Q,) on the device; nothing for a floating encoding."""
-    if encoding is None or not encoding.scale_factor:
-        return ()
-    columns = (encoding.scale_factor, encoding.add_offset)
-    return tuple(torch.tensor(column, dtype=torch.float32, device=device) for column in columns)
+    return tuple(torch.tensor(numbers, device=device) for numbers in arguments.merge_factors(encoding))
 
 
 def _queue(launch: Launch, *tensors: Tensor) -> None:
@@ -154,10 +143,3 @@ def _queue(launch: Launch, *tensors: Tensor) -> None:
     driver.launch(cubin, launch.name, device.index, stream.cuda_stream, launch.blocks, THREADS, launch.parameters)
     for tensor in tensors:
         tensor.record_stream(stream)
-
-
-def _number(dtype: torch.dtype, numbers: dict[torch.dtype, int], what: str) -> int:
-    if dtype not in numbers:
-        expected = ", ".join(str(known).removeprefix("torch.") for known in numbers)
-        raise InputError(f"the kernel has no {what} of this dtype", expected=expected, got=dtype)
-    return numbers[dtype]

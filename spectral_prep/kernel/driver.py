@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -107,8 +108,7 @@ def _primary_context_once(device: int) -> Any:
 @functools.cache
 def _driver() -> Any:
     try:
-        from cuda.bindings import driver
-
+        driver = importlib.import_module("cuda.bindings.driver")
         _checked("cuInit", driver.cuInit(0))
     except (ImportError, RuntimeError) as error:  # the bindings raise RuntimeError where libcuda.so.1 is missing
         raise KernelError("the CUDA driver cannot be used", expected="a GPU with its driver", got=error) from error

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import logging
 import os
 import threading
@@ -120,15 +121,16 @@ def _read_entry(path: Path) -> bytes | None:
     return cubin if hashlib.sha256(cubin).digest() == digest else None
 
 
+@functools.cache
 def _bindings() -> Any:
     try:
-        from cuda.bindings import nvrtc
-    except ImportError as error:
+        nvrtc = importlib.import_module("cuda.bindings.nvrtc")
+        _checked("nvrtcVersion", nvrtc.nvrtcVersion())
+    except (ImportError, RuntimeError) as error:  # the bindings raise RuntimeError where libnvrtc.so is missing
         raise KernelError(
             "the CUDA kernel cannot be compiled",
-            expected="the package cuda-bindings, which torch's CUDA wheel brings",
+            expected="the packages cuda-bindings and nvidia-cuda-nvrtc, which torch's CUDA wheel brings",
             got=error,
-            run="pip install cuda-bindings",
         ) from error
     return nvrtc
 
