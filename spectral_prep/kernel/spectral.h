@@ -48,7 +48,8 @@ namespace spectral {
 enum Layout { BLOCKS = 0, TILES = 1 };
 enum Transform { DCT = 0, DCT2 = 1, NONE = 2 };
 
-constexpr int UNROLLED = 64;  // longest DCT, and largest grid, that is unrolled into registers
+[[maybe_unused]] constexpr int UNROLLED = 64;  // longest DCT, and largest grid, that is unrolled into registers
+[[maybe_unused]] constexpr int CHAINS = 4;     // coefficients computed side by side
 
 struct Half { unsigned short bits; };   // IEEE binary16
 struct Brain { unsigned short bits; };  // bfloat16
@@ -115,15 +116,26 @@ template <int count, int... n> struct Count : Count<count - 1, count - 1, n...> 
 template <int... n> struct Count<0, n...> { using type = Indices<n...>; };
 template <int count> using UpTo = typename Count<(count > 0 ? count : 0)>::type;
 
-// Σ over n of x[n·stride]·cosine((2n+1)·k), n in order; k already carries the step of its level.
-template <int length, int k, int stride, class V, int... n>
-SPECTRAL_DEVICE V chain(V sum, const V* x, Indices<n...>) {
-    ((sum = multiply_add(x[(n + 1) * stride], Unrolled<length>::template At<(2 * n + 3) * k>::value, sum)), ...);
-    return sum;
+template <int length, int first, int advance, int factor, class V, int... place>
+SPECTRAL_DEVICE void link(V* sums, V x, Indices<place...>) {
+    ((sums[place] = multiply_add(x, Unrolled<length>::template At<factor * (first + place * advance)>::value, sums[place])),
+     ...);
 }
-template <int length, int k, int count, int stride, class V>
-SPECTRAL_DEVICE V dot(const V* x) {
-    return chain<length, k, stride>(multiply(x[0], Unrolled<length>::template At<k>::value), x, UpTo<count - 1>{});
+// Coefficients k = first + place·advance for every place: Σ over n of x[n·stride]·cosine((2n+1)·k), n in order. A few at
+// a time, so that their chains overlap and share the loads of x.
+template <int length, int first, int advance, int stride, class V, class Sink, int... place, int... n>
+SPECTRAL_DEVICE void chains(const V* x, Sink& sink, Indices<place...> places, Indices<n...>) {
+    V sums[] = {multiply(x[0], Unrolled<length>::template At<first + place * advance>::value)...};
+    (link<length, first, advance, 2 * n + 3>(sums, x[(n + 1) * stride], places), ...);
+    (sink(first + place * advance, sums[place]), ...);
+}
+template <int length, int first, int advance, int outputs, int inputs, int stride, class V, class Sink>
+SPECTRAL_DEVICE void product(const V* x, Sink& sink) {
+    constexpr int now = outputs < CHAINS ? outputs : CHAINS;
+    if constexpr (now > 0) {
+        chains<length, first, advance, stride>(x, sink, UpTo<now>{}, UpTo<inputs - 1>{});
+        product<length, first + now * advance, advance, outputs - now, inputs, stride>(x, sink);
+    }
 }
 
 // ---- DCT-II of x, unrolled; x is consumed. Sink(k, coefficient) takes each as soon as it is done ---------------------
@@ -135,11 +147,11 @@ struct Forward {
     template <class V, class Sink>
     static SPECTRAL_DEVICE void run(V* x, Sink& sink) {
         fold(x, UpTo<half>{});
-        odd(x, sink, UpTo<half>{});
+        product<length, step, 2 * step, half, half, -1>(x + m - 1, sink);
         if constexpr (m % 2 == 0) {
             Forward<length, half>::run(x, sink);
         } else {
-            even(x, sink, UpTo<half>{});
+            product<length, 2 * step, 2 * step, half, half + 1, 1>(x, sink);
             V sum = x[0];
             total(sum, x, UpTo<half>{});
             sink(0, multiply(sum, Unrolled<length>::mean));
@@ -153,19 +165,22 @@ struct Forward {
         far = near - far;
         near = sum;
     }
-    template <class V, class Sink, int... k>
-    static SPECTRAL_DEVICE void odd(const V* x, Sink& sink, Indices<k...>) {
-        (sink(step * (2 * k + 1), dot<length, step * (2 * k + 1), half, -1>(x + m - 1)), ...);
-    }
-    template <class V, class Sink, int... k>
-    static SPECTRAL_DEVICE void even(const V* x, Sink& sink, Indices<k...>) {
-        (sink(step * (2 * k + 2), dot<length, step * (2 * k + 2), half + 1, 1>(x)), ...);
-    }
     template <class V, int... n>
     static SPECTRAL_DEVICE void total(V& sum, const V* x, Indices<n...>) { ((sum = sum + x[n + 1]), ...); }
 };
 
 // ---- its inverse: coefficients X[0 … length−1] to x, level by level from the shortest --------------------------------
+
+template <class V>
+struct Unfold {  // a sink: what the odd coefficients make of x[n] comes as number (2n+1)·step
+    V* x;
+    int m, step;
+    SPECTRAL_DEVICE void operator()(int number, V difference) const {
+        const int n = number / step / 2;
+        x[m - 1 - n] = x[n] - difference;
+        x[n] = x[n] + difference;
+    }
+};
 
 template <int length, int m>
 struct Inverse {
@@ -173,29 +188,10 @@ struct Inverse {
 
     template <class V>
     static SPECTRAL_DEVICE void run(const V* X, V* x) {
-        if constexpr (m % 2 == 0) {
-            Inverse<length, half>::run(X, x);
-            unfold(X, x, UpTo<half>{});
-        } else {
-            sums(X, x, UpTo<half + 1>{});
-            unfold(X, x, UpTo<half>{});
-        }
-    }
-    template <class V, int... n>
-    static SPECTRAL_DEVICE void unfold(const V* X, V* x, Indices<n...>) {
-        (unfold_pair(x[n], x[m - 1 - n], odd<n>(X, UpTo<half - 1>{})), ...);
-    }
-    template <class V>
-    static SPECTRAL_DEVICE void unfold_pair(V& near, V& far, V difference) {
-        far = near - difference;
-        near = near + difference;
-    }
-    template <int n, class V, int... k>
-    static SPECTRAL_DEVICE V odd(const V* X, Indices<k...>) {
-        V sum = multiply(X[step], Unrolled<length>::template At<(2 * n + 1) * step>::value);
-        ((sum = multiply_add(X[step * (2 * k + 3)],
-                             Unrolled<length>::template At<(2 * n + 1) * step * (2 * k + 3)>::value, sum)), ...);
-        return sum;
+        if constexpr (m % 2 == 0) Inverse<length, half>::run(X, x);
+        else sums(X, x, UpTo<half + 1>{});
+        Unfold<V> sink{x, m, step};
+        product<length, step, 2 * step, half, half, 2 * step>(X + step, sink);
     }
     template <class V, int... n>
     static SPECTRAL_DEVICE void sums(const V* X, V* x, Indices<n...>) { ((x[n] = even<n>(X, UpTo<half>{})), ...); }
@@ -254,7 +250,7 @@ SPECTRAL_DEVICE void inverse_rolled(const V* X, V* x, int length, const float* a
         for (int n = 0; n < m / 2; ++n) {
             const int first = (2 * n + 1) * step;
             const V difference = rolled_dot(X + step, 2 * step, m / 2, first, 2 * first % period, at, period);
-            Inverse<2, 2>::unfold_pair(x[n], x[m - 1 - n], difference);
+            Unfold<V>{x, m, step}(first, difference);
         }
         if (m == length) break;
     }
