@@ -101,24 +101,34 @@ def plan(
     _, n, c, h, w = spectrum_QNChw.shape
     if (spectrum_QNChw.dtype == torch.int8) != bool(factors):
         raise InputError("int8 and an int8 encoding go together", got=spectrum_QNChw.dtype)
-    macros = {
-        "Q1": spec.q1,
-        "Q2": spec.q2,
-        "LAYOUT": LAYOUTS[spec.layout],
-        "TRANSFORM": TRANSFORMS[spec.transform],
-        "PIXEL": arguments.number(images_NHWC.dtype, PIXELS, "images"),
-        "STORED": arguments.number(spectrum_QNChw.dtype, STORED, "spectrum"),
-        **({"MERGE": 1} if merge else {}),
-    }
     tensors = (spectrum_QNChw, images_NHWC) if merge else (images_NHWC, spectrum_QNChw)
     pointers = [tensor.data_ptr() for tensor in (*tensors, *factors)] + [0] * (2 - len(factors))
     sizes = (n, c, h, w, *images_NHWC.stride())
     return Launch(
-        macros=tuple(f"SPECTRAL_{name}={value}" for name, value in macros.items()),
+        macros=macros(spec, images_NHWC.dtype, spectrum_QNChw.dtype, merge=merge),
         name="spectral_merge" if merge else "spectral_split",
         blocks=min(math.ceil(n * h * w / THREADS), MAX_BLOCKS) if c else 0,
         parameters=(*map(ctypes.c_void_p, pointers), *map(ctypes.c_int64, sizes)),
     )
+
+
+def macros(spec: SpectralSpec, pixel: torch.dtype, stored: torch.dtype, *, merge: bool) -> tuple[str, ...]:
+    """Return the definitions that choose one instance of the header's kernel, such as `SPECTRAL_Q1=4`.
+
+    Raises
+    ------
+    InputError
+        If the kernel has no such dtype.
+    """
+    chosen = {
+        "Q1": spec.q1,
+        "Q2": spec.q2,
+        "LAYOUT": LAYOUTS[spec.layout],
+        "TRANSFORM": TRANSFORMS[spec.transform],
+        "PIXEL": arguments.number(pixel, PIXELS, "images"),
+        "STORED": arguments.number(stored, STORED, "spectrum"),
+    }
+    return (*(f"SPECTRAL_{name}={value}" for name, value in chosen.items()), *(["SPECTRAL_MERGE"] if merge else []))
 
 
 @functools.lru_cache(maxsize=64)
