@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectral_prep.encoding import decode
-from spectral_prep.spectrum import basis, merge
+from spectral_prep.kernel import fused_merge
+from spectral_prep.spectrum import basis
 from spectral_train.branch import plan_of, run_of, silent
 from spectral_train.device import choose_device
 from spectral_train.fit import Training
@@ -121,7 +121,7 @@ def read_images(whole: Shard, split: str) -> Tensor:
         stored_QNChw = [torch.from_numpy(read_part(folder, split, index, rows)) for folder in whole.folders]
         for start in range(0, rows.stop - rows.start, ROWS_AT_ONCE):
             piece = torch.stack([stored[start : start + ROWS_AT_ONCE] for stored in stored_QNChw])
-            pixels_NHWC = merge(decode(piece, whole.encoding), whole.spec)
+            pixels_NHWC = fused_merge(piece, whole.spec, encoding=whole.encoding)
             begin = rows.start + start
             images[begin : begin + len(pixels_NHWC)] = pixels_NHWC.permute(0, 3, 1, 2)
     return images
