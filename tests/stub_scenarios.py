@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import KernelError
-from spectral_prep.kernel import cuda, nvrtc
+from spectral_prep.kernel import launch, nvrtc
 from spectral_prep.spectrum import SpectralSpec
 
 SPEC = SpectralSpec(2, 2)
@@ -51,7 +51,7 @@ def split_on(index: int, stream: int) -> list[int]:
     """Split in this thread on a stream; return the addresses of the images and of the spectrum."""
     current.stream = stream
     images = on_device(index, torch.zeros(3, 8, 8, 1, dtype=torch.uint8))
-    return [images.data_ptr(), cuda.split_cuda(images, SPEC).data_ptr()]
+    return [images.data_ptr(), launch.split(images, SPEC).data_ptr()]
 
 
 def in_threads(*arguments: tuple[int, int]) -> list[list[int]]:
@@ -85,11 +85,11 @@ def devices() -> Any:
 def huge() -> Any:
     """More than 2³¹ coefficients of one image again and again: the spectrum's memory is never touched."""
     images = torch.zeros(1, 32, 48, 3, dtype=torch.uint8).expand(2**19, -1, -1, -1)
-    return list(cuda.split_cuda(on_device(0, images), SPEC).shape)
+    return list(launch.split(on_device(0, images), SPEC).shape)
 
 
 def nothing() -> Any:
-    return list(cuda.split_cuda(on_device(0, torch.zeros(0, 8, 8, 1, dtype=torch.uint8)), SPEC).shape)
+    return list(launch.split(on_device(0, torch.zeros(0, 8, 8, 1, dtype=torch.uint8)), SPEC).shape)
 
 
 def errors() -> Any:

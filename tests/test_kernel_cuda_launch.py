@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from spectral_prep.errors import InputError, KernelError
-from spectral_prep.kernel import cuda, driver, nvrtc
+from spectral_prep.kernel import driver, launch, nvrtc
 from spectral_prep.spectrum import SpectralSpec
 from tests.stub_scenarios import CALLS, SPEC
 
@@ -68,9 +68,9 @@ def calls(log: list[str], name: str) -> list[dict[str, str]]:
     return [dict(part.split("=", 1) for part in line.split()[1:]) for line in log if line.split()[0] == name]
 
 
-def numbers(launch: dict[str, str]) -> list[int]:
+def numbers(queued: dict[str, str]) -> list[int]:
     """The parameters of a launch, eight bytes each."""
-    return [int.from_bytes(bytes.fromhex(text), "little") for text in launch["parameters"].split(",")]
+    return [int.from_bytes(bytes.fromhex(text), "little") for text in queued["parameters"].split(",")]
 
 
 def test_eight_threads_compile_once_and_each_launches_on_its_own_stream(first) -> None:
@@ -79,8 +79,8 @@ def test_eight_threads_compile_once_and_each_launches_on_its_own_stream(first) -
     assert len(calls(played["log"], "cuLibraryLoadData")) == 1
     assert len(calls(played["log"], "cuDevicePrimaryCtxRetain")) == 1
     launches = calls(played["log"], "cuLaunchKernel")
-    assert sorted(int(launch["stream"]) for launch in launches) == [*range(100, 108)]
-    by_stream = {int(launch["stream"]): numbers(launch) for launch in launches}
+    assert sorted(int(queued["stream"]) for queued in launches) == [*range(100, 108)]
+    by_stream = {int(queued["stream"]): numbers(queued) for queued in launches}
     for stream, addresses in enumerate(played["result"], 100):
         assert by_stream[stream] == [*addresses, 0, 0, 3, 1, 4, 4, 64, 8, 1, 1]
         assert {tuple(pair) for pair in played["in_use"]} >= {(address, stream) for address in addresses}
@@ -91,7 +91,7 @@ def test_each_device_gets_its_own_architecture_in_its_own_context(first) -> None
     played = first["devices"]
     assert sorted(played["compiled"]) == ["sm_100", "sm_120", "sm_80"]  # the threads before had sm_90
     launches = calls(played["log"], "cuLaunchKernel")
-    assert sorted((launch["device"], launch["stream"]) for launch in launches) == [
+    assert sorted((queued["device"], queued["stream"]) for queued in launches) == [
         (str(i), str(10 + i)) for i in range(4)
     ]
     assert len(calls(played["log"], "cuCtxPushCurrent")) == len(calls(played["log"], "cuCtxPopCurrent")) == 4
@@ -112,10 +112,10 @@ def test_a_damaged_kernel_in_the_cache_is_compiled_again(stub, cache, second) ->
 def test_the_grid_covers_every_site_of_more_than_2_31_elements(first) -> None:
     played = first["huge"]
     assert math.prod(played["result"]) > 2**31
-    (launch,) = calls(played["log"], "cuLaunchKernel")
-    assert int(launch["blocks"]) * int(launch["threads"]) >= 2**19 * 16 * 24
-    assert (int(launch["blocks"]) - 1) * int(launch["threads"]) < 2**19 * 16 * 24
-    assert numbers(launch)[4:] == [2**19, 3, 16, 24, 0, 48 * 3, 3, 1]
+    (queued,) = calls(played["log"], "cuLaunchKernel")
+    assert int(queued["blocks"]) * int(queued["threads"]) >= 2**19 * 16 * 24
+    assert (int(queued["blocks"]) - 1) * int(queued["threads"]) < 2**19 * 16 * 24
+    assert numbers(queued)[4:] == [2**19, 3, 16, 24, 0, 48 * 3, 3, 1]
 
 
 def test_no_rows_are_no_launch(first) -> None:
@@ -138,13 +138,14 @@ def test_a_grid_of_blocks_never_exceeds_what_a_device_takes() -> None:
     spectrum = torch.empty(1, dtype=torch.int8).expand(4, 2**40, 1, 1, 1)
     images = torch.empty(1, dtype=torch.uint8).expand(2**40, 2, 2, 1)
     factors = (torch.ones(4), torch.zeros(4))
-    assert cuda.plan(images, spectrum, SPEC, factors, merge=False).blocks == 2**31 - 1
+    assert launch.plan(images, spectrum, SPEC, factors, merge=False).blocks == 2**31 - 1
 
 
 def test_what_nvrtc_refuses_is_one_error_with_its_log() -> None:
     with pytest.raises(KernelError, match=r"(?s)nvrtcCompileProgram failed.*SPECTRAL_STORED=7.*sm_90.*error"):
         nvrtc.compile_header(
-            (*cuda.macros(SPEC, torch.uint8, torch.float16, merge=False)[:-1], "SPECTRAL_STORED=7", "float=;"), "sm_90"
+            (*launch.macros(SPEC, torch.uint8, torch.float16, merge=False)[:-1], "SPECTRAL_STORED=7", "float=;"),
+            "sm_90",
         )
     with pytest.raises(KernelError, match=r"(?s)sm_999.*gpu-architecture"):
         nvrtc.compile_header(("SPECTRAL_Q1=2",), "sm_999")
@@ -153,7 +154,7 @@ def test_what_nvrtc_refuses_is_one_error_with_its_log() -> None:
 def test_a_cache_that_cannot_be_written_is_said_and_the_kernel_is_used(tmp_path, monkeypatch, caplog) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SPECTRAL_CACHE", str(tmp_path / "file"))
-    macros = cuda.macros(SPEC, torch.uint8, torch.float16, merge=False)
+    macros = launch.macros(SPEC, torch.uint8, torch.float16, merge=False)
     assert nvrtc.cubin_for(macros, "sm_86").startswith(b"\x7fELF")
     assert "cannot be kept" in caplog.text
 
@@ -166,10 +167,10 @@ def test_no_driver_is_said() -> None:
 
 def test_a_dtype_that_the_kernel_lacks_is_refused() -> None:
     with pytest.raises(InputError, match="no spectrum of this dtype"):
-        cuda.macros(SPEC, torch.uint8, torch.float64, merge=False)
+        launch.macros(SPEC, torch.uint8, torch.float64, merge=False)
     with pytest.raises(InputError, match="no images of this dtype"):
-        cuda.macros(SPEC, torch.int16, torch.float16, merge=False)
+        launch.macros(SPEC, torch.int16, torch.float16, merge=False)
     with pytest.raises(InputError, match="encoding"):
-        cuda.split_cuda(torch.zeros(1, 2, 2, 1, dtype=torch.uint8), SPEC, torch.int8)
+        launch.split(torch.zeros(1, 2, 2, 1, dtype=torch.uint8), SPEC, torch.int8)
     with pytest.raises(InputError, match="does not divide"):
-        cuda.split_cuda(torch.zeros(1, 3, 2, 1, dtype=torch.uint8), SpectralSpec(2, 2))
+        launch.split(torch.zeros(1, 3, 2, 1, dtype=torch.uint8), SpectralSpec(2, 2))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.encoding import Encoding, calibrate
-from spectral_prep.kernel import cpu, cuda
+from spectral_prep.kernel import cpu, launch
 from spectral_prep.kernel.nvrtc import HEADER, compile_header
 from spectral_prep.spectrum import SpectralSpec, split
 from tests.ptx import Buffer, Kernel, Memory, PtxError, fma
@@ -60,9 +60,9 @@ def buffer(memory: Memory, tensor: Tensor) -> Buffer:
     return memory.add(storage(tensor))
 
 
-def interpret(launch: cuda.Launch, memory: Memory, first_block: int = 0) -> None:
-    arguments = [parameter.value or 0 for parameter in launch.parameters]
-    kernel(launch.macros).run(memory, launch.blocks, cuda.THREADS, arguments, first_block)
+def interpret(planned: launch.Launch, memory: Memory, first_block: int = 0) -> None:
+    arguments = [parameter.value or 0 for parameter in planned.parameters]
+    kernel(planned.macros).run(memory, planned.blocks, launch.THREADS, arguments, first_block)
 
 
 def strided(n: int, height: int, width: int, c: int, kind: int, dtype: torch.dtype) -> Tensor:
@@ -99,11 +99,11 @@ def test_split_gives_the_bits_of_the_cpu_reading_and_writing_once(
     images = strided(3, H * spec.q1, W * spec.q2, c, kind, pixel)
     encoding = encoding_for(images, spec, stored)
     spectrum = torch.empty((spec.q, 3, c, H, W), dtype=stored)
-    factors = cuda.split_factors(encoding, images.device)
+    factors = launch.split_factors(encoding, images.device)
     memory = Memory()
     source, target, *_ = (buffer(memory, tensor) for tensor in (images, spectrum, *factors))
 
-    interpret(cuda.plan(images, spectrum, spec, factors, merge=False), memory)
+    interpret(launch.plan(images, spectrum, spec, factors, merge=False), memory)
 
     expected = reference.split(images, spec, stored, encoding)
     assert torch.equal(spectrum.view(torch.uint8), expected.view(torch.uint8))
@@ -122,11 +122,11 @@ def test_merge_gives_the_bits_of_the_cpu_reading_and_writing_once(
     encoding = encoding_for(original, spec, stored)
     spectrum = reference.split(original, spec, stored, encoding)
     images = torch.empty(original.shape, dtype=pixel)
-    factors = cuda.merge_factors(encoding, images.device)
+    factors = launch.merge_factors(encoding, images.device)
     memory = Memory()
     target, source, *_ = (buffer(memory, tensor) for tensor in (images, spectrum, *factors))
 
-    interpret(cuda.plan(images, spectrum, spec, factors, merge=True), memory)
+    interpret(launch.plan(images, spectrum, spec, factors, merge=True), memory)
 
     expected = reference.merge(spectrum, spec, pixel, encoding)
     assert torch.equal(images.view(torch.uint8), expected.view(torch.uint8))
@@ -143,12 +143,12 @@ def test_the_last_blocks_of_more_than_2_31_elements_land_where_they_belong(refer
     images = image.expand(rows, -1, -1, -1)
     expected = reference.split(image, spec, torch.int8, encoding := Encoding("int8", (2.1,) * spec.q, (0.3,) * spec.q))
     spectrum = torch.empty((spec.q, rows, 1, 16, 16), dtype=torch.int8)  # 2 and 4 GiB, of which few pages are touched
-    factors = cuda.split_factors(encoding, images.device)
+    factors = launch.split_factors(encoding, images.device)
     memory = Memory()
     _, target, *_ = (buffer(memory, tensor) for tensor in (images, spectrum, *factors))
-    launch = cuda.plan(images, spectrum, spec, factors, merge=False)
+    planned = launch.plan(images, spectrum, spec, factors, merge=False)
 
-    interpret(launch, memory, first_block=launch.blocks - 2)
+    interpret(planned, memory, first_block=planned.blocks - 2)
 
     assert spectrum.numel() > 2**31
     assert torch.equal(spectrum[:, -2:], expected.expand(-1, 2, -1, -1, -1))
@@ -161,10 +161,10 @@ def test_a_grid_smaller_than_the_sites_walks_over_all_of_them(reference) -> None
     spec = SpectralSpec(2, 2)
     images = strided(3, 2 * H, 2 * W, 1, 0, torch.uint8)
     spectrum = torch.empty((4, 3, 1, H, W), dtype=torch.float16)
-    launch = cuda.plan(images, spectrum, spec, (), merge=False)
+    planned = launch.plan(images, spectrum, spec, (), merge=False)
     memory = Memory()
     _, target = (buffer(memory, tensor) for tensor in (images, spectrum))
-    kernel(launch.macros).run(memory, 1, 32, [parameter.value or 0 for parameter in launch.parameters])
+    kernel(planned.macros).run(memory, 1, 32, [parameter.value or 0 for parameter in planned.parameters])
     assert (target.stores == 1).all()
     assert torch.equal(spectrum, reference.split(images, spec))
 
@@ -178,7 +178,7 @@ def test_one_byte_too_few_is_an_access_out_of_bounds(short) -> None:
     memory.add(storage(images)[: -1 if short == "images" else None])
     memory.add(storage(spectrum)[: -1 if short == "spectrum" else None])
     with pytest.raises(PtxError):
-        interpret(cuda.plan(images, spectrum, spec, (), merge=False), memory)
+        interpret(launch.plan(images, spectrum, spec, (), merge=False), memory)
 
 
 def test_the_interpreters_multiply_add_is_rounded_once() -> None:

@@ -1,9 +1,7 @@
-"""`split` and `merge` on a CUDA device: the header's kernel, compiled for it, queued on torch's current stream.
+"""One launch of the header's kernel on a CUDA device, on torch's current stream: instance, grid, parameters.
 
 Goes in: a CUDA tensor, a spec, how to store. Comes out: a tensor on the same device, computed in one pass over memory.
-Why besides torch operations: these read and write every coefficient several times.
-
-Importing this needs neither a GPU nor `cuda.bindings`; calling it without them is a `KernelError`.
+Importing this needs neither a GPU nor `cuda.bindings`; launching without them is a `KernelError`.
 """
 
 from __future__ import annotations
@@ -37,25 +35,10 @@ class Launch:
     parameters: tuple[Any, ...]
 
 
-def split_cuda(
+def split(
     images_NHWC: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.float16, encoding: Encoding | None = None
 ) -> Tensor:
-    """Return the stored spectrum (Q, N, C, h, w) of images (N, H, W, C) on a CUDA device, read and written once.
-
-    Parameters
-    ----------
-    images_NHWC
-        uint8 or float32, any strides; N may be 0.
-    dtype
-        Of the result where no encoding is given: float32, float16 or bfloat16.
-
-    Raises
-    ------
-    InputError
-        If the kernel has no such dtype or the grid does not divide the images.
-    KernelError
-        If it cannot be compiled or launched here.
-    """
+    """Return the stored spectrum (Q, N, C, h, w) of CUDA images (N, H, W, C), unchecked: see `split_cuda`."""
     n, height, width, c = images_NHWC.shape
     h, w = spec.spectral_size(height, width)
     stored = dtype if encoding is None else encoding.torch_dtype
@@ -65,21 +48,10 @@ def split_cuda(
     return spectrum_QNChw
 
 
-def merge_cuda(
-    spectrum_QNChw: Tensor,
-    spec: SpectralSpec,
-    dtype: torch.dtype = torch.uint8,
-    encoding: Encoding | None = None,
+def merge(
+    spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.uint8, encoding: Encoding | None = None
 ) -> Tensor:
-    """Return the images (N, H, W, C), uint8 or float32, of a stored spectrum (Q, N, C, h, w) on a CUDA device.
-
-    Raises
-    ------
-    InputError
-        If the kernel has no such dtype.
-    KernelError
-        If it cannot be compiled or launched here.
-    """
+    """Return the images (N, H, W, C) of a stored CUDA spectrum (Q, N, C, h, w), unchecked: see `merge_cuda`."""
     _, n, c, h, w = spectrum_QNChw.shape
     spectrum_QNChw = spectrum_QNChw.contiguous()
     images_NHWC = spectrum_QNChw.new_empty((n, h * spec.q1, w * spec.q2, c), dtype=dtype)
