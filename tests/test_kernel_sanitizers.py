@@ -17,7 +17,7 @@ from spectral_prep.spectrum import SpectralSpec, split
 from tests.test_spectrum import images
 
 HEADERS = Path(__file__).parent.parent / "spectral_prep" / "kernel"
-FLAGS = ["-std=c++17", "-O1", "-g", "-ffp-contract=off", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+FLAGS = ["-std=c++17", "-O0", "-g", "-ffp-contract=off", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 CASES = [  # spec, pixels, stored, (n, c, h, w)
     (SpectralSpec(4, 4), torch.uint8, torch.int8, (2, 3, 3, 2)),
@@ -66,7 +66,9 @@ def raw(tensor: Tensor) -> bytes:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
 
 
-def batch(spec: SpectralSpec, pixels: torch.dtype, shape: tuple[int, ...], stored: torch.dtype) -> tuple[Tensor, Encoding | None]:
+def batch(
+    spec: SpectralSpec, pixels: torch.dtype, shape: tuple[int, ...], stored: torch.dtype
+) -> tuple[Tensor, Encoding | None]:
     n, c, h, w = shape
     images_NHWC = images(n, h * spec.q1, w * spec.q2, c).to(pixels)
     return images_NHWC, calibrate(split(images_NHWC, spec), spec) if stored == torch.int8 else None

@@ -64,7 +64,12 @@ def _forced() -> str | None:
 
 
 def _on_cuda(
-    name: str, reference: Operation | None, tensor: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None
+    name: str,
+    reference: Operation | None,
+    tensor: Tensor,
+    spec: SpectralSpec,
+    dtype: torch.dtype,
+    encoding: Encoding | None,
 ) -> Tensor:
     """Run an operation of the CUDA kernel; where it cannot be built or run, say so and use the reference, if any."""
     from spectral_prep.kernel import cuda

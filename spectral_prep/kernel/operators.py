@@ -54,7 +54,9 @@ merge_operator = torch.library.custom_op("spectral::merge", _merge, mutates_args
 
 
 @split_operator.register_fake
-def _split_shape(images_NHWC: Tensor, q1: int, q2: int, layout: str, transform: str, dtype: torch.dtype, *_: object) -> Tensor:
+def _split_shape(
+    images_NHWC: Tensor, q1: int, q2: int, layout: str, transform: str, dtype: torch.dtype, *_: object
+) -> Tensor:
     n, height, width, c = images_NHWC.shape
     return images_NHWC.new_empty((q1 * q2, n, c, height // q1, width // q2), dtype=dtype)
 
