@@ -1,4 +1,4 @@
-"""The kernel's own `__global__` function, thread by thread on the CPU: clean under ASan and UBSan, the CPU kernel's bits."""
+"""The kernel's own `__global__` function, thread by thread: clean under ASan and UBSan, with the CPU kernel's bits."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def build(folder: Path, spec: SpectralSpec, pixels: torch.dtype, stored: torch.d
     return program
 
 
-def run(program: Path, tensor: Tensor, factors: tuple[list[float], ...], *numbers: int) -> bytes:
+def run(program: Path, tensor: Tensor, factors: tuple[tuple[float, ...], ...], *numbers: int) -> bytes:
     scalars = torch.tensor(factors, dtype=torch.float32)
     done = subprocess.run(
         [program, *map(str, numbers)], input=raw(scalars) + raw(tensor), capture_output=True, check=True

@@ -49,7 +49,8 @@ def fused_split(
     spec.spectral_size(*images_NHWC.shape[1:3])
     stored = dtype if encoding is None else encoding.torch_dtype
     scalars = _scalars(spec, stored, encoding)
-    return split_operator(images_NHWC, spec.q1, spec.q2, spec.layout, spec.transform, stored, *scalars)
+    stored_QNChw: Tensor = split_operator(images_NHWC, spec.q1, spec.q2, spec.layout, spec.transform, stored, *scalars)
+    return stored_QNChw
 
 
 def fused_merge(
@@ -86,7 +87,8 @@ def fused_merge(
     if spectrum_QNChw.ndim != 5 or spectrum_QNChw.shape[0] != spec.q:
         raise InputError("not a spectrum", expected=f"(Q={spec.q}, N, C, h, w)", got=tuple(spectrum_QNChw.shape))
     scalars = _scalars(spec, spectrum_QNChw.dtype, encoding)
-    return merge_operator(spectrum_QNChw, spec.q1, spec.q2, spec.layout, spec.transform, dtype, *scalars)
+    images_NHWC: Tensor = merge_operator(spectrum_QNChw, spec.q1, spec.q2, spec.layout, spec.transform, dtype, *scalars)
+    return images_NHWC
 
 
 def _scalars(

@@ -24,20 +24,20 @@ def number(dtype: torch.dtype, numbers: dict[torch.dtype, int], what: str) -> in
     return numbers[dtype]
 
 
-def split_factors(encoding: Encoding | None) -> tuple[list[float], ...]:
+def split_factors(encoding: Encoding | None) -> tuple[tuple[float, ...], ...]:
     """Return (multiplier, shift) of each spectral: stored = round(fmaf(coefficient, multiplier, shift)); () for floats.
 
     >>> split_factors(Encoding("int8", (2.0,), (1.0,)))
-    ([0.5], [-0.5])
+    ((0.5,), (-0.5,))
     """
     if encoding is None or not encoding.scale_factor:
         return ()
-    pairs = list(zip(encoding.scale_factor, encoding.add_offset, strict=True))
-    return [1 / scale for scale, _ in pairs], [-offset / scale for scale, offset in pairs]
+    pairs = tuple(zip(encoding.scale_factor, encoding.add_offset, strict=True))
+    return tuple(1 / scale for scale, _ in pairs), tuple(-offset / scale for scale, offset in pairs)
 
 
-def merge_factors(encoding: Encoding | None) -> tuple[list[float], ...]:
+def merge_factors(encoding: Encoding | None) -> tuple[tuple[float, ...], ...]:
     """Return (scale, offset) of each spectral: coefficient = fmaf(stored, scale, offset); () for floats."""
     if encoding is None or not encoding.scale_factor:
         return ()
-    return list(encoding.scale_factor), list(encoding.add_offset)
+    return encoding.scale_factor, encoding.add_offset

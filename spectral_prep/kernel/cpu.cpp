@@ -142,6 +142,7 @@ struct Grid : Shape {
 struct Strip {
     int count;            // sites
     Index cells[STRIP];   // where the cell of each site begins in the images
+    Index highest;        // the largest of them
     int runs;
     Run run[STRIP];
 
@@ -152,11 +153,13 @@ struct Strip {
         Index row, y, x;
         grid.locate(first, row, y, x);
         runs = 0;
+        highest = 0;
         for (int site = 0; site < count; ++site) {
             if (site == 0 || (x == 0 && y == 0 && grid.c > 1))
                 run[runs++] = {(row * grid.c * grid.h + y) * grid.w + x, 0};
             ++run[runs - 1].length;
             cells[site] = row * grid.stride_n + y * down + x * right;
+            if (cells[site] > highest) highest = cells[site];
             if (++x == grid.w) {
                 x = 0;
                 if (++y == grid.h) y = 0, ++row;
@@ -187,19 +190,22 @@ Bytes interleave_high(Bytes a, Bytes b) {
 #endif
 
 // The `width` bytes at from + cells[site] of every site, transposed: byte b of all sites to lines + b·STRIP. `end` is
-// where the images end: nothing is read from there on.
+// where the images end: nothing is read from there on. Up to SQUARE lines are written, where width is less.
 void transpose(const uint8_t* from, const uint8_t* end, const Strip& strip, int width, uint8_t* lines) {
     for (int done = 0; done < width; done += SQUARE) {
         const int first = width < SQUARE ? 0 : done + SQUARE <= width ? done : width - SQUARE;
         const int used = width < SQUARE ? width : SQUARE;
         for (int site = 0; site < strip.count; site += SQUARE) {
-            Bytes square[SQUARE], other[SQUARE];
-            for (int s = 0; s < SQUARE; ++s) {
-                square[s] = Bytes{};
-                if (site + s >= strip.count) continue;
-                const uint8_t* bytes = from + strip.cells[site + s] + first;
-                if (end - bytes >= SQUARE) std::memcpy(&square[s], bytes, SQUARE);
-                else std::memcpy(&square[s], bytes, used);
+            Bytes square[SQUARE] = {}, other[SQUARE];
+            const int sites = strip.count - site < SQUARE ? strip.count - site : SQUARE;
+            const Index* cells = strip.cells + site;
+            if (sites == SQUARE && end - from - first - strip.highest >= SQUARE) {
+                for (int s = 0; s < SQUARE; ++s) std::memcpy(&square[s], from + cells[s] + first, SQUARE);
+            } else {
+                for (int s = 0; s < sites; ++s) {
+                    const uint8_t* bytes = from + cells[s] + first;
+                    std::memcpy(&square[s], bytes, end - bytes >= SQUARE ? SQUARE : used);
+                }
             }
             for (int round = 0; round < 2; ++round) {
                 for (int s = 0; s < SQUARE / 2; ++s) {
@@ -211,7 +217,7 @@ void transpose(const uint8_t* from, const uint8_t* end, const Strip& strip, int 
                     square[2 * s + 1] = interleave_high(other[s], other[s + SQUARE / 2]);
                 }
             }
-            for (int b = 0; b < used; ++b) std::memcpy(lines + (first + b) * STRIP + site, &square[b], SQUARE);
+            for (int b = 0; b < SQUARE; ++b) std::memcpy(lines + (first + b) * STRIP + site, &square[b], SQUARE);
         }
     }
 }
@@ -257,7 +263,7 @@ void encode(const Lanes* coefficients, const Strip& strip, float multiplier, flo
     alignas(64) Stored scratch[STRIP];
     const bool whole = strip.runs == 1 && strip.count == STRIP;
     Stored* line = whole ? out + strip.run[0].offset : scratch;
-    for (int v = 0; v < strip.vectors(); ++v) {
+    for (int v = 0; v < VECTORS; ++v) {  // always all: cheaper than to ask how many
         Lanes value = coefficients[v];
         if constexpr (packed<Stored>) {
             float shifts[Lanes::count];
@@ -297,7 +303,7 @@ bool split(const Pixel* images, Stored* spectrum, const float* multiplier, const
            const Plan& plan, Index first, Index stop) {
     const int group = grid.stride_c == 1 && grid.c <= WIDEST ? static_cast<int>(grid.c) : 1;
     const int Q = grid.q();
-    auto* lines = static_cast<Pixel*>(std::calloc(static_cast<size_t>(Q) * group * STRIP, sizeof(Pixel)));
+    auto* lines = static_cast<Pixel*>(std::calloc((static_cast<size_t>(Q) * group + SQUARE) * STRIP, sizeof(Pixel)));
     auto* coefficients = static_cast<Lanes*>(std::aligned_alloc(64, sizeof(Lanes) * Q * VECTORS));
     const bool memory = lines && coefficients;
     for (Index site = first; memory && site < stop; site += STRIP) {

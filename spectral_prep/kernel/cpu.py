@@ -1,8 +1,8 @@
 """`split` and `merge` on the CPU: the header's kernel, compiled at install, loaded as a plain C library.
 
-Goes in: a CPU tensor, a spec, how to store. Comes out: a tensor, computed in one pass over memory. The library is called
-without Python's lock, and works on a range of sites, so threads share one batch. Every build of it and every number of
-threads gives the same bits.
+Goes in: a CPU tensor, a spec, how to store. Comes out: a tensor, computed in one pass over memory. The library is
+called without Python's lock, and works on a range of sites, so threads share one batch. Every build of it and every
+number of threads gives the same bits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class CpuKernel:
         if out is None:
             stored = dtype if encoding is None else encoding.torch_dtype
             out = torch.empty((spec.q, n, c, h, w), dtype=stored)
-        if out.shape != (spec.q, n, c, h, w) or not all(map(Tensor.is_contiguous, out[:1])):
+        if out.shape != (spec.q, n, c, h, w) or not out[0].is_contiguous():
             raise InputError("unusable out", expected=f"each of {spec.q} × {(n, c, h, w)} contiguous", got=out.shape)
         factors = split_factors(encoding)
         self._run(self._library.spectral_cpu_split, (images_NHWC, out), factors, images_NHWC, out, spec)
@@ -94,7 +94,7 @@ class CpuKernel:
         self,
         function: Callable[..., int],
         tensors: tuple[Tensor, Tensor],
-        factors: Sequence[Sequence[float]],
+        factors: tuple[tuple[float, ...], ...],
         images_NHWC: Tensor,
         spectrum_QNChw: Tensor,
         spec: SpectralSpec,
@@ -111,13 +111,12 @@ class CpuKernel:
             number(images_NHWC.dtype, PIXELS, "images"),
             number(spectrum_QNChw.dtype, STORED, "spectrum"),
         )
-        arrays = [(ctypes.c_float * spec.q)(*values) for values in factors] or [None, None]
         sizes = (n, c, h, w, *images_NHWC.stride(), spectrum_QNChw.stride(0))
         fixed = (
             *(tensor.data_ptr() for tensor in tensors),
-            *arrays,
-            (ctypes.c_int * len(numbers))(*numbers),
-            (ctypes.c_longlong * len(sizes))(*sizes),
+            *_arrays(factors),
+            (ctypes.c_int * 6)(*numbers),
+            (ctypes.c_longlong * 9)(*sizes),
         )
         sites = n * h * w if c else 0
         slices = max(1, min(torch.get_num_threads(), sites * c * spec.q // WORTH_A_THREAD))
@@ -130,6 +129,11 @@ class CpuKernel:
                 failed = any(pool.map(lambda bound: function(*fixed, *bound), bounds))
         if failed:
             raise MemoryError("no memory for the CPU kernel's strip of lines")
+
+
+@functools.lru_cache(maxsize=64)
+def _arrays(factors: tuple[tuple[float, ...], ...]) -> list[ctypes.Array[ctypes.c_float]]:
+    return [(ctypes.c_float * len(values))(*values) for values in factors or ((), ())]
 
 
 def available() -> bool:

@@ -1,4 +1,4 @@
-"""`spectral::split` and `spectral::merge` as torch operators: what they compute, and the shape of it for `torch.compile`.
+"""`spectral::split` and `spectral::merge` as torch operators: what they compute, and its shape for `torch.compile`.
 
 A spec and an encoding are taken apart here into the plain types that an operator's schema knows.
 """
@@ -65,7 +65,7 @@ def _split_shape(
 def _merge_shape(
     spectrum_QNChw: Tensor, q1: int, q2: int, layout: str, transform: str, dtype: torch.dtype, *_: object
 ) -> Tensor:
-    _, n, c, h, w = spectrum_QNChw.shape
+    n, c, h, w = spectrum_QNChw.shape[1:]
     return spectrum_QNChw.new_empty((n, h * q1, w * q2, c), dtype=dtype)
 
 
