@@ -1,6 +1,6 @@
 """What the CUDA kernel should reach on two GPUs, from its machine code: a prediction, no measurement.
 
-    python benchmarks/roofline.py > docs/roofline.md      # needs cuda.bindings and nvdisasm (triton's wheel carries one)
+    python benchmarks/roofline.py > docs/roofline.md      # needs cuda.bindings, and nvdisasm or triton
 
 1. NVRTC compiles the kernel for the GPU's architecture, as the launcher does; nvdisasm lists its instructions.
 2. The loop over channels is the smallest loop that holds every store; it runs once for Q coefficients of one site.
@@ -31,7 +31,7 @@ SPECS = [
 ]
 STORED = (torch.float16, torch.int8)
 
-# What runs where, by the first part of its name. What is not listed (branches, uniform registers) only takes issue slots.
+# What runs where, by the first part of its name. What is not listed (branches, uniform registers) only takes a slot.
 PIPES = {
     "multiply-add": ("FFMA", "FADD", "FMUL", "IMAD", "HFMA2"),
     "integer": ("IADD3", "VIADD", "LOP3", "ISETP", "SEL", "LEA", "PRMT", "SHF", "FMNMX", "I2FP", "F2FP", "MOV"),

@@ -6,7 +6,8 @@ number of times each byte was loaded and stored.
 1. The kernel's body is cut into basic blocks, at labels and branches.
 2. Every thread stands at a block; the lowest one runs next, for all threads that stand there. Without barriers or
    shared memory, which are refused like any other instruction not listed here, every such order gives one result.
-3. Registers are arrays of bits, one element a thread; an instruction's type suffix says how to read them.
+3. Registers are arrays of bits, one element a thread; an instruction's type suffix says how to read them. A float
+   operation that leaves its rounding open is refused: the assembler may fuse it, and the GPU's bits would differ.
 """
 
 from __future__ import annotations
@@ -204,7 +205,8 @@ class _Run:
         if {"wide", "hi"} & set(suffixes):
             return _wide(name, suffixes, [self._read(operand, kind, chosen) for operand in operands[:2]])
         known = FLOAT if kind == "f32" else INTEGER
-        if name not in known or not set(suffixes[:-1]) <= {"rn", "lo"}:
+        may_be_fused = kind == "f32" and name in ("add", "sub", "mul") and "rn" not in suffixes
+        if name not in known or not set(suffixes[:-1]) <= {"rn", "lo"} or may_be_fused:
             raise PtxError(f"{name}.{'.'.join(suffixes)}")
         return known[name](*(self._read(operand, kind, chosen) for operand in operands))
 
