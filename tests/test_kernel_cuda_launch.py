@@ -165,6 +165,16 @@ def test_no_driver_is_said() -> None:
         driver.architecture(0)
 
 
+@pytest.mark.parametrize("module", [nvrtc, driver])
+def test_missing_bindings_are_said(module, monkeypatch) -> None:
+    name = module.__name__.rpartition(".")[2]
+    load = {"nvrtc": nvrtc._bindings, "driver": driver._driver}[name]
+    monkeypatch.setitem(sys.modules, f"cuda.bindings.{name}", None)
+    load.cache_clear()
+    with pytest.raises(KernelError, match=f"cuda.bindings.{name}"):
+        load()
+
+
 def test_a_dtype_that_the_kernel_lacks_is_refused() -> None:
     with pytest.raises(InputError, match="no spectrum of this dtype"):
         launch.macros(SPEC, torch.uint8, torch.float64, merge=False)

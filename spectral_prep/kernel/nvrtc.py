@@ -26,7 +26,7 @@ from spectral_prep.errors import KernelError, SpectralError
 from spectral_prep.store.files import atomic_write
 
 HEADER = Path(__file__).with_name("spectral.h")
-OPTIONS = ("--std=c++17", "--fmad=false", "--ptxas-options=-v")
+OPTIONS = ("--std=c++17", "--fmad=false", "--ptxas-options=-v")  # -v: registers, stack and spills go to the log
 CACHE_VARIABLE = "SPECTRAL_CACHE"
 DIGEST_BYTES = hashlib.sha256().digest_size
 
