@@ -56,3 +56,7 @@ class StorageError(SpectralError):
 
 class WorkerError(SpectralError):
     """A worker process was killed from outside, most often for its memory."""
+
+
+class KernelError(SpectralError):
+    """A compiled kernel cannot be built or run on this machine: the compiler, the driver or the device refused."""

@@ -24,16 +24,14 @@ import torch
 import zarr
 
 from spectral_prep.block import BlockRecord
-from spectral_prep.encoding import decode
 from spectral_prep.engines import usable_cpus
 from spectral_prep.errors import InputError, SpectralError
 from spectral_prep.images import load
-from spectral_prep.kernel import fused_split
+from spectral_prep.kernel import fused_merge, fused_split
 from spectral_prep.manifest import FileEntry, SpectralRecord, entries, read_record
 from spectral_prep.plan import Plan
 from spectral_prep.rows import read_index
 from spectral_prep.sources.base import Source
-from spectral_prep.spectrum import merge
 from spectral_prep.store.files import is_temporary, sha256_of
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 
@@ -193,7 +191,7 @@ def _compare_pixels(
         for place, row_id, image_name in _sample(paths, plan, name, sample_rows):
             original_HWC = load(source.read(name, row_id, image_name), plan.geometry)
             stored_QNChw = torch.from_numpy(np.stack([array[place : place + 1] for array in arrays]))
-            merged_HWC = merge(decode(stored_QNChw, plan.encoding), plan.spec)[0].numpy()
+            merged_HWC = fused_merge(stored_QNChw, plan.spec, encoding=plan.encoding)[0].numpy()
             difference = np.abs(merged_HWC.astype(int) - original_HWC)
             differences.append(difference)
             again_QNChw = fused_split(torch.from_numpy(original_HWC)[None], plan.spec, encoding=plan.encoding)

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectral_prep.encoding import decode
-from spectral_prep.spectrum import basis, merge
+from spectral_prep.kernel import fused_merge
+from spectral_prep.spectrum import basis
 from spectral_train.branch import plan_of, run_of, silent
 from spectral_train.device import choose_device
 from spectral_train.fit import Training
@@ -28,8 +28,6 @@ from spectral_train.recipes import Recipe, override, resolve
 from spectral_train.record import BranchPlan, BranchRecord
 from spectral_train.shard import NO_ROWS, Shard, check_files, find_data, open_shard, read_labels, read_pieces
 from spectral_train.standardise import Standardisation
-
-ROWS_AT_ONCE = 512
 
 
 def train_baseline(
@@ -118,9 +116,7 @@ def read_images(whole: Shard, split: str) -> Tensor:
     info = first.splits.get(split, NO_ROWS)
     images = torch.empty((info.rows, first.channels, first.height, first.width), dtype=torch.uint8)
     for pieces in zip(*(read_pieces(folder, split) for folder in whole.folders), strict=True):
-        stored_QNChw, rows = torch.from_numpy(np.stack([values for _, values in pieces])), pieces[0][0]
-        for start in range(rows.start, rows.stop, ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, rows.stop)
-            spectrum_QNChw = decode(stored_QNChw[:, start - rows.start : stop - rows.start], whole.encoding)
-            images[start:stop] = merge(spectrum_QNChw, whole.spec).permute(0, 3, 1, 2)
+        stored_QNChw = torch.from_numpy(np.stack([values for _, values in pieces]))
+        pixels_NHWC = fused_merge(stored_QNChw, whole.spec, encoding=whole.encoding)
+        images[pieces[0][0]] = pixels_NHWC.permute(0, 3, 1, 2)
     return images

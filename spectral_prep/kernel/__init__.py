@@ -1,13 +1,17 @@
-"""Split and encode in one call: the one door through which every spectrum passes, whatever computes it."""
+"""Split and encode in one pass, and back: the one door through which every spectrum passes, whatever computes it.
+
+Both are torch operators, `spectral::split` and `spectral::merge`, so that `torch.compile` sees through them.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from spectral_prep.encoding import Encoding, encode
+from spectral_prep.encoding import Encoding
 from spectral_prep.errors import InputError
-from spectral_prep.spectrum import SpectralSpec, split
+from spectral_prep.kernel.operators import merge_operator, split_operator
+from spectral_prep.spectrum import SpectralSpec
 
 
 def fused_split(
@@ -40,9 +44,63 @@ def fused_split(
     InputError
         If the grid does not divide the images, or int8 is asked for without an encoding.
     """
-    spectrum_QNChw = split(images_NHWC, spec)
-    if encoding is not None:
-        return encode(spectrum_QNChw, encoding)
-    if not dtype.is_floating_point:
-        raise InputError("an integer spectrum needs an encoding", expected="encoding=calibrate(…)", got=dtype)
-    return spectrum_QNChw.to(dtype)
+    if images_NHWC.ndim != 4:
+        raise InputError("not a batch of images", expected="(N, H, W, C)", got=tuple(images_NHWC.shape))
+    spec.spectral_size(*images_NHWC.shape[1:3])
+    stored = dtype if encoding is None else encoding.torch_dtype
+    scalars = _scalars(spec, stored, encoding)
+    stored_QNChw: Tensor = split_operator(images_NHWC, spec.q1, spec.q2, spec.layout, spec.transform, stored, *scalars)
+    return stored_QNChw
+
+
+def fused_merge(
+    spectrum_QNChw: Tensor,
+    spec: SpectralSpec,
+    dtype: torch.dtype = torch.uint8,
+    encoding: Encoding | None = None,
+) -> Tensor:
+    """Return the images of a stored spectrum: the inverse of `fused_split`.
+
+    >>> images = torch.randint(0, 256, (5, 28, 28, 1), dtype=torch.uint8)
+    >>> torch.equal(fused_merge(fused_split(images, SpectralSpec(4, 4)), SpectralSpec(4, 4)), images)
+    True
+
+    Parameters
+    ----------
+    spectrum_QNChw
+        (Q, N, C, h, w), float32, float16, bfloat16 or int8, any device.
+    dtype
+        Of the images: uint8 rounds to the nearest grey level and saturates; float32 does neither.
+    encoding
+        How the spectrum is stored. int8 cannot be read without one.
+
+    Returns
+    -------
+    Tensor
+        (N, H, W, C), contiguous.
+
+    Raises
+    ------
+    InputError
+        If the spectrum is not 5-dimensional, does not hold Q spectrals, or is not stored as the encoding says.
+    """
+    if spectrum_QNChw.ndim != 5 or spectrum_QNChw.shape[0] != spec.q:
+        raise InputError("not a spectrum", expected=f"(Q={spec.q}, N, C, h, w)", got=tuple(spectrum_QNChw.shape))
+    scalars = _scalars(spec, spectrum_QNChw.dtype, encoding)
+    images_NHWC: Tensor = merge_operator(spectrum_QNChw, spec.q1, spec.q2, spec.layout, spec.transform, dtype, *scalars)
+    return images_NHWC
+
+
+def _scalars(
+    spec: SpectralSpec, stored: torch.dtype, encoding: Encoding | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (scale_factor, add_offset) of an encoding that fits the spec and the stored dtype; empty for floats."""
+    if encoding is None:
+        if not stored.is_floating_point:
+            raise InputError("an integer spectrum needs an encoding", expected="encoding=calibrate(…)", got=stored)
+        return (), ()
+    if stored != encoding.torch_dtype:
+        raise InputError("not stored as the encoding says", expected=encoding.torch_dtype, got=stored)
+    if len(encoding.scale_factor) not in (0, spec.q):
+        raise InputError("encoding of another grid", expected=f"{spec.q} scalars", got=len(encoding.scale_factor))
+    return encoding.scale_factor, encoding.add_offset

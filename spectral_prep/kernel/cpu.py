@@ -1,0 +1,212 @@
+"""`split` and `merge` on the CPU: the header's kernel, compiled at install, loaded as a plain C library.
+
+Goes in: a CPU tensor, a spec, how to store. Comes out: a tensor, computed in one pass over memory. The library is
+called without Python's lock, and works on a range of sites, so threads share one batch. Every build of it and every
+number of threads gives the same bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spectral_prep.encoding import Encoding
+from spectral_prep.errors import InputError
+from spectral_prep.kernel.arguments import (
+    LAYOUTS,
+    PIXELS,
+    STORED,
+    TRANSFORMS,
+    merge_factors,
+    number,
+    split_factors,
+)
+from spectral_prep.spectrum import SpectralSpec
+
+BUILDS = ("baseline", "avx2", "avx512")
+STRIP = 64  # sites that the library works on at a time
+WORTH_A_THREAD = 1 << 20  # coefficients; starting a thread costs about as much as 10^5 of them
+
+
+class CpuKernel:
+    """One build of the compiled kernel.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be loaded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        arguments = [ctypes.c_void_p] * 6 + [ctypes.c_longlong] * 2
+        for function in (self._library.spectral_cpu_split, self._library.spectral_cpu_merge):
+            function.argtypes, function.restype = arguments, ctypes.c_int
+
+    @property
+    def level(self) -> int:
+        """Index in `BUILDS` of the best build that this machine can run."""
+        return int(self._library.spectral_cpu_level())
+
+    def split(
+        self,
+        images_NHWC: Tensor,
+        spec: SpectralSpec,
+        dtype: torch.dtype = torch.float16,
+        encoding: Encoding | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return the stored spectrum (Q, N, C, h, w) of CPU images (N, H, W, C): see `split_cpu`."""
+        n, height, width, c = images_NHWC.shape
+        h, w = spec.spectral_size(height, width)
+        if out is None:
+            stored = dtype if encoding is None else encoding.torch_dtype
+            out = torch.empty((spec.q, n, c, h, w), dtype=stored)
+        if out.shape != (spec.q, n, c, h, w) or not out[0].is_contiguous():
+            raise InputError("unusable out", expected=f"each of {spec.q} × {(n, c, h, w)} contiguous", got=out.shape)
+        factors = split_factors(encoding)
+        self._run(self._library.spectral_cpu_split, (images_NHWC, out), factors, images_NHWC, out, spec)
+        return out
+
+    def merge(
+        self,
+        spectrum_QNChw: Tensor,
+        spec: SpectralSpec,
+        dtype: torch.dtype = torch.uint8,
+        encoding: Encoding | None = None,
+    ) -> Tensor:
+        """Return the images (N, H, W, C) of a stored CPU spectrum (Q, N, C, h, w): see `merge_cpu`."""
+        _, n, c, h, w = spectrum_QNChw.shape
+        spectrum_QNChw = spectrum_QNChw.contiguous()
+        images_NHWC = torch.empty((n, h * spec.q1, w * spec.q2, c), dtype=dtype)
+        tensors = (spectrum_QNChw, images_NHWC)
+        self._run(self._library.spectral_cpu_merge, tensors, merge_factors(encoding), images_NHWC, spectrum_QNChw, spec)
+        return images_NHWC
+
+    def _run(
+        self,
+        function: Callable[..., int],
+        tensors: tuple[Tensor, Tensor],
+        factors: tuple[tuple[float, ...], ...],
+        images_NHWC: Tensor,
+        spectrum_QNChw: Tensor,
+        spec: SpectralSpec,
+    ) -> None:
+        """Call the library on the tensors (from, to), in as many threads as torch may use and the work is worth."""
+        _, n, c, h, w = spectrum_QNChw.shape
+        if (spectrum_QNChw.dtype == torch.int8) != bool(factors):
+            raise InputError("int8 and an int8 encoding go together", got=spectrum_QNChw.dtype)
+        numbers = (
+            spec.q1,
+            spec.q2,
+            LAYOUTS[spec.layout],
+            TRANSFORMS[spec.transform],
+            number(images_NHWC.dtype, PIXELS, "images"),
+            number(spectrum_QNChw.dtype, STORED, "spectrum"),
+        )
+        sizes = (n, c, h, w, *images_NHWC.stride(), spectrum_QNChw.stride(0))
+        fixed = (
+            *(tensor.data_ptr() for tensor in tensors),
+            *_arrays(factors),
+            (ctypes.c_int * 6)(*numbers),
+            (ctypes.c_longlong * 9)(*sizes),
+        )
+        sites = n * h * w if c else 0
+        slices = max(1, min(torch.get_num_threads(), sites * c * spec.q // WORTH_A_THREAD))
+        step = max(STRIP, math.ceil(sites / slices / STRIP) * STRIP)
+        bounds = [(first, min(first + step, sites)) for first in range(0, sites, step)]
+        if len(bounds) <= 1:
+            failed = any(function(*fixed, *bound) for bound in bounds)
+        else:
+            with ThreadPoolExecutor(len(bounds)) as pool:
+                failed = any(pool.map(lambda bound: function(*fixed, *bound), bounds))
+        if failed:
+            raise MemoryError("no memory for the CPU kernel's strip of lines")
+
+
+@functools.lru_cache(maxsize=64)
+def _arrays(factors: tuple[tuple[float, ...], ...]) -> list[ctypes.Array[ctypes.c_float]]:
+    return [(ctypes.c_float * len(values))(*values) for values in factors or ((), ())]
+
+
+def available() -> bool:
+    """Return whether a build of the kernel is installed here and this machine can run it."""
+    return kernel() is not None
+
+
+@functools.cache
+def kernel() -> CpuKernel | None:
+    """Return the best build of the kernel for this machine, or None where the package was installed without one."""
+    baseline = _load("baseline")
+    best = 0 if baseline is None else baseline.level
+    return next((found for found in map(_load, reversed(BUILDS[1 : best + 1])) if found is not None), baseline)
+
+
+def split_cpu(
+    images_NHWC: Tensor,
+    spec: SpectralSpec,
+    dtype: torch.dtype = torch.float16,
+    encoding: Encoding | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Return the stored spectrum (Q, N, C, h, w) of images (N, H, W, C) on the CPU, read and written once.
+
+    Parameters
+    ----------
+    images_NHWC
+        uint8 or float32, any strides; N may be 0.
+    dtype
+        Of the result where neither an encoding nor `out` is given: float32, float16 or bfloat16.
+    out
+        Where to write: (Q, N, C, h, w), each spectral contiguous, for instance the rows of one image in a block's
+        tensor, so that an image is transformed while it is still in the cache.
+
+    Raises
+    ------
+    InputError
+        If the kernel is not installed, has no such dtype, or the grid does not divide the images.
+    """
+    return _required().split(images_NHWC, spec, dtype, encoding, out)
+
+
+def merge_cpu(
+    spectrum_QNChw: Tensor,
+    spec: SpectralSpec,
+    dtype: torch.dtype = torch.uint8,
+    encoding: Encoding | None = None,
+) -> Tensor:
+    """Return the images (N, H, W, C), uint8 or float32, of a stored spectrum (Q, N, C, h, w) on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the kernel is not installed or has no such dtype.
+    """
+    return _required().merge(spectrum_QNChw, spec, dtype, encoding)
+
+
+def _required() -> CpuKernel:
+    found = kernel()
+    if found is None:
+        raise InputError(
+            "the compiled CPU kernel is not installed",
+            expected=f"one of _cpu_{{{','.join(BUILDS)}}}*.so in {Path(__file__).parent}",
+            run="pip install again where a C++ compiler is there, or SPECTRAL_KERNEL=torch",
+        )
+    return found
+
+
+def _load(build: str) -> CpuKernel | None:
+    for path in sorted(Path(__file__).parent.glob(f"_cpu_{build}.*so")):
+        try:
+            return CpuKernel(path)
+        except OSError:  # built for another system or another processor family
+            continue
+    return None

@@ -1,0 +1,45 @@
+"""Machine code for four generations of GPUs: up to Q = 64 no thread uses a stack and no register is spilled."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from spectral_prep.kernel.launch import macros
+from spectral_prep.kernel.nvrtc import compile_header
+from spectral_prep.spectrum import SpectralSpec
+
+pytest.importorskip("cuda.bindings.nvrtc")
+
+ARCHITECTURES = {"sm_80": "A100", "sm_90": "H100", "sm_100": "B200", "sm_120": "RTX 5090"}
+SPECS = [
+    *(SpectralSpec(*grid) for grid in ((2, 2), (4, 4), (1, 28), (1, 32), (7, 7), (8, 8))),
+    SpectralSpec(8, 8, transform="dct2"),
+]
+
+
+def stack_and_spills(spec: SpectralSpec, stored: torch.dtype, arch: str, *, merge: bool = False) -> list[int]:
+    """Bytes of stack, spill stores and spill loads of a thread, as the assembler reports them."""
+    log = compile_header(macros(spec, torch.uint8, stored, merge=merge), arch).log
+    (found,) = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    return [int(number) for number in found]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_split_uses_no_stack_and_spills_nothing(spec, arch) -> None:
+    assert stack_and_spills(spec, torch.float16, arch) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("stored", [torch.float16, torch.int8])
+@pytest.mark.parametrize("transform", ["dct", "dct2"])
+def test_nor_do_the_largest_in_the_other_dtype_and_direction(transform, stored, merge) -> None:
+    spec = SpectralSpec(8, 8, transform=transform)
+    assert stack_and_spills(spec, stored, "sm_90", merge=merge) == [0, 0, 0]
+
+
+def test_what_does_not_fit_is_seen() -> None:
+    assert stack_and_spills(SpectralSpec(8, 16), torch.float16, "sm_90")[0] > 0

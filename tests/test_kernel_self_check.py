@@ -1,0 +1,114 @@
+"""The self-check tells equal from different by hash, and a kernel that differs or cannot be built is not used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from spectral_prep.errors import KernelError
+from spectral_prep.kernel import cpu, cuda, launch, self_check
+from spectral_prep.kernel.__main__ import main
+from spectral_prep.spectrum import merge, regroup, split
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A CPU kernel that computes with torch, and a launcher that calls the same: no GPU and no compiler are needed."""
+
+    def split_torch(images, spec, dtype, encoding):
+        spectrum = regroup(images, spec).to(torch.float32)
+        return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
+
+    def merge_torch(spectrum, spec, dtype, encoding):
+        return merge(spectrum.to(torch.float32), spec, dtype)
+
+    monkeypatch.setattr(cpu, "available", lambda: True)
+    for module, suffix in ((cpu, "_cpu"), (launch, "")):
+        monkeypatch.setattr(module, f"split{suffix}", split_torch)
+        monkeypatch.setattr(module, f"merge{suffix}", merge_torch)
+    cuda._objection.cache_clear()
+    yield monkeypatch
+    cuda._objection.cache_clear()
+
+
+def one_bit_off(images, spec, dtype, encoding):
+    spectrum = cpu.split_cpu(images, spec, dtype, encoding)
+    spectrum.view(torch.uint8).flatten()[-1] ^= 1
+    return spectrum
+
+
+def test_the_cases_hold_every_grid_with_every_layout_transform_and_dtype() -> None:
+    for field, number in (("layout", 2), ("transform", 3)):
+        seen = {(case.spec.q, getattr(case.spec, field)) for case in self_check.CASES}
+        assert len(seen) == len(self_check.GRIDS) * number
+    assert {(case.spec.transform, case.stored) for case in self_check.CASES} >= {
+        (transform, stored) for transform in self_check.TRANSFORMS for stored in self_check.STORED
+    }
+
+
+@pytest.mark.parametrize("case", self_check.QUICK)
+def test_equal_bits_are_equal_hashes_and_one_bit_is_seen(case, on_cpu) -> None:
+    assert self_check.compare(case, CPU).equal
+    on_cpu.setattr(launch, "split", one_bit_off)
+    assert not self_check.compare(case, CPU).equal
+
+
+def test_a_device_that_agrees_is_used(on_cpu) -> None:
+    case = self_check.QUICK[0]
+    images = self_check._images(case)
+    assert torch.equal(
+        cuda.split_cuda(images, case.spec, case.stored), cpu.split_cpu(images, case.spec, case.stored, None)
+    )
+
+
+def test_a_device_that_differs_is_not_used_and_the_case_is_named(on_cpu) -> None:
+    on_cpu.setattr(launch, "split", one_bit_off)
+    for operation in (cuda.split_cuda, cuda.merge_cuda):
+        with pytest.raises(
+            KernelError, match=r"differs from the CPU for 4x4 blocks dct, uint8 to float16.*--self-check"
+        ):
+            operation(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), self_check.QUICK[0].spec)
+
+
+def test_a_device_that_cannot_launch_is_asked_once(on_cpu) -> None:
+    asked = []
+
+    def refuse(*_):
+        asked.append(1)
+        raise KernelError("cuLaunchKernel failed")
+
+    on_cpu.setattr(launch, "split", refuse)
+    for _ in range(3):
+        with pytest.raises(KernelError, match="cuLaunchKernel failed"):
+            cuda.split_cuda(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), self_check.QUICK[0].spec)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("case", self_check.QUICK)
+def test_without_a_cpu_kernel_torch_is_the_judge(case, monkeypatch) -> None:
+    def exact(images, spec, dtype, encoding):
+        spectrum = split(images, spec)
+        return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
+
+    monkeypatch.setattr(cpu, "available", lambda: False)
+    monkeypatch.setattr(launch, "split", exact)
+    assert self_check.agrees(case, CPU)
+    monkeypatch.setattr(launch, "split", lambda *arguments: exact(*arguments).flip(0))
+    assert not self_check.agrees(case, CPU)
+    with pytest.raises(KernelError, match="cannot be checked"):
+        self_check.compare(case, CPU)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_command_says_so_and_fails() -> None:
+    done = CliRunner().invoke(main, ["--self-check"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("no GPU that torch can use, so the CUDA kernel was not checked. Expected:")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_with_a_gpu_every_bit_is_the_cpus() -> None:
+    assert CliRunner().invoke(main, ["--self-check"]).exit_code == 0
