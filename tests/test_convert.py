@@ -381,7 +381,7 @@ def test_images_of_several_sizes_need_a_size(tmp_path) -> None:
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path) -> None:
     peaks = {}
     for rows in (1000, 4000):
-        write_mnist(tmp_path / f"{rows}", rows=rows, test_rows=10, size=56)
+        write_mnist(tmp_path / f"{rows}", rows=rows, test_rows=10, size=112, zipped=False)
         program = (
             "import re, sys; from pathlib import Path; from spectral_prep.convert import convert;"
             "convert('mnist', Path(sys.argv[2]), q='16', source=Path(sys.argv[1]), block_rows=128, workers=1);"
@@ -389,7 +389,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path) -> None:
         )
         arguments = [sys.executable, "-c", program, str(tmp_path / f"{rows}"), str(tmp_path / f"out{rows}")]
         peaks[rows] = int(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
-    assert peaks[4000] - peaks[1000] < 3000 * 56 * 56 / 1024 / 2, peaks
+    assert peaks[4000] - peaks[1000] < 3000 * 112 * 112 / 1024 / 2, peaks
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -46,7 +46,8 @@ def test_an_unknown_data_set() -> None:
 
 @pytest.mark.parametrize("dataset", [name for name in SOURCES if name != "digits"])
 def test_a_missing_path_is_named_for_every_data_set(tmp_path: Path, dataset: str) -> None:
-    with pytest.raises(InputError, match=rf"no {dataset} data here.*Where: {tmp_path}/gone.*Run next: spectral-prep"):
+    told = rf"no {dataset} data here.*Where: {tmp_path}/gone.*Run next: the same command"
+    with pytest.raises(InputError, match=told):
         open_source(dataset, tmp_path / "gone", tmp_path / "staging")
 
 
@@ -135,10 +136,10 @@ def test_a_scratch_file_that_is_gone_or_cut(tmp_path: Path) -> None:
     source = stage(SPLITS, 10, content(), tmp_path)
     (scratch,) = tmp_path.glob("one-*.pixels")
     os.truncate(scratch, 100)
-    with pytest.raises(CorruptSourceError, match=r"cannot read row one#2.*Expected: 60 bytes. Got: 0"):
+    with pytest.raises(StorageError, match=r"cannot read row one#2 back.*Expected: 60 bytes. Got: 0"):
         source.read("train", 2, "one#2")
     scratch.unlink()
-    with pytest.raises(CorruptSourceError, match=r"cannot read row one#0.*No such file"):
+    with pytest.raises(StorageError, match=r"cannot read row one#0 back.*No such file"):
         source.read("train", 0, "one#0")
 
 
