@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import InputError
-from spectral_prep.kernel.operators import merge_operator, split_operator
+from spectral_prep.kernel import operators
 from spectral_prep.spectrum import SpectralSpec
 
 
@@ -49,8 +49,7 @@ def fused_split(
     spec.spectral_size(*images_NHWC.shape[1:3])
     stored = dtype if encoding is None else encoding.torch_dtype
     scalars = _scalars(spec, stored, encoding)
-    stored_QNChw: Tensor = split_operator(images_NHWC, spec.q1, spec.q2, spec.layout, spec.transform, stored, *scalars)
-    return stored_QNChw
+    return operators.split(images_NHWC, spec.q1, spec.q2, spec.layout, spec.transform, stored, *scalars)
 
 
 def fused_merge(
@@ -87,8 +86,7 @@ def fused_merge(
     if spectrum_QNChw.ndim != 5 or spectrum_QNChw.shape[0] != spec.q:
         raise InputError("not a spectrum", expected=f"(Q={spec.q}, N, C, h, w)", got=tuple(spectrum_QNChw.shape))
     scalars = _scalars(spec, spectrum_QNChw.dtype, encoding)
-    images_NHWC: Tensor = merge_operator(spectrum_QNChw, spec.q1, spec.q2, spec.layout, spec.transform, dtype, *scalars)
-    return images_NHWC
+    return operators.merge(spectrum_QNChw, spec.q1, spec.q2, spec.layout, spec.transform, dtype, *scalars)
 
 
 def _scalars(

@@ -5,7 +5,7 @@ A spec and an encoding are taken apart here into the plain types that an operato
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -67,6 +67,22 @@ def _merge_shape(
 ) -> Tensor:
     n, c, h, w = spectrum_QNChw.shape[1:]
     return spectrum_QNChw.new_empty((n, h * q1, w * q2, c), dtype=dtype)
+
+
+def split(images_NHWC: Tensor, *arguments: Any) -> Tensor:
+    """Split by the operator while torch.compile traces, otherwise at once: a first call of an operator imports torch's
+    compiler, seconds and 150 MB that a converter's workers need not spend.
+    """
+    compute = split_operator if torch.compiler.is_compiling() else _split
+    stored_QNChw: Tensor = compute(images_NHWC, *arguments)
+    return stored_QNChw
+
+
+def merge(spectrum_QNChw: Tensor, *arguments: Any) -> Tensor:
+    """Merge by the operator while torch.compile traces, otherwise at once."""
+    compute = merge_operator if torch.compiler.is_compiling() else _merge
+    images_NHWC: Tensor = compute(spectrum_QNChw, *arguments)
+    return images_NHWC
 
 
 def _encoding(scale_factor: list[float], add_offset: list[float]) -> Encoding | None:
