@@ -234,14 +234,19 @@ def _split_plan(rows: int, row_bytes: int, q: int, block_rows: int | None, index
 def _calibrated(
     source: Source, index: Mapping[str, RowIndex], geometry: Geometry, spec: SpectralSpec, seed: int
 ) -> Encoding:
-    """Calibrate on a seeded sample of training rows, image by image: only the extremes of each spectral are kept."""
-    extremes: list[torch.Tensor] = []
+    """Calibrate on a seeded sample of training rows, image by image: only the extremes of each spectral are kept.
+
+    They are kept in place: small results that outlive each image's large one would pin the heap, 600 kB an image.
+    """
+    lowest, highest = torch.full((spec.q,), torch.inf), torch.full((spec.q,), -torch.inf)
     for row in _sample(index, CALIBRATION_ROWS, seed):
         with contextlib.suppress(CorruptSourceError):
             image_HWC = load(source.read(*row), geometry)
             spectrum_Qn = split(torch.from_numpy(image_HWC)[None], spec).flatten(1)
-            extremes.append(torch.stack(torch.aminmax(spectrum_Qn, dim=1), dim=1))
-    sample = torch.cat(extremes, dim=1) if extremes else torch.empty(spec.q, 0)
+            torch.minimum(lowest, spectrum_Qn.amin(1), out=lowest)
+            torch.maximum(highest, spectrum_Qn.amax(1), out=highest)
+    extremes_Q2 = torch.stack([lowest, highest], dim=1)
+    sample = extremes_Q2[:, extremes_Q2.isfinite().all(0)]  # none, if no image could be read
     return calibrate(sample.view(spec.q, -1, 1, 1, 1), spec)
 
 
