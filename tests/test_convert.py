@@ -388,7 +388,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path) -> None:
             "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
         )
         arguments = [sys.executable, "-c", program, str(tmp_path / f"{rows}"), str(tmp_path / f"out{rows}")]
-        # What is freed goes back to the system at once, so that the peak is that of live memory, not of malloc's habits.
+        # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
         done = subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment)
         peaks[rows] = int(done.stdout)
