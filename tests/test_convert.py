@@ -401,19 +401,14 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_ctrl_c_ends_the_workers_and_says_what_to_run(tmp_path) -> None:
+def many_blocks(tmp_path: Path) -> list[str]:
+    """Write a small MNIST and return the command that converts it in many blocks, without `--out`."""
     write_mnist(tmp_path / "mnist", rows=1500, test_rows=10)
-    arguments = [
-        "convert",
-        "--dataset",
-        "mnist",
-        "--q",
-        "16",
-        "--block-rows",
-        "20",
-        "--source",
-        str(tmp_path / "mnist"),
-    ]
+    return ["convert", "--dataset", "mnist", "--q", "16", "--block-rows", "20", "--source", str(tmp_path / "mnist")]
+
+
+def test_ctrl_c_ends_the_workers_and_says_what_to_run(tmp_path) -> None:
+    arguments = many_blocks(tmp_path)
     process = started(*arguments, "--workers", "2", "--out", str(tmp_path / "out"))
     wait_for_blocks(process, tmp_path / "out", 3)
     os.killpg(process.pid, signal.SIGINT)
@@ -428,18 +423,7 @@ def test_ctrl_c_ends_the_workers_and_says_what_to_run(tmp_path) -> None:
 
 @pytest.mark.parametrize("victim", ["converter", "worker"])
 def test_kill_9_leaves_no_process_behind_and_a_rerun_completes(tmp_path, victim) -> None:
-    write_mnist(tmp_path / "mnist", rows=1500, test_rows=10)
-    arguments = [
-        "convert",
-        "--dataset",
-        "mnist",
-        "--q",
-        "16",
-        "--block-rows",
-        "20",
-        "--source",
-        str(tmp_path / "mnist"),
-    ]
+    arguments = many_blocks(tmp_path)
     process = started(*arguments, "--workers", "2", "--out", str(tmp_path / "out"))
     wait_for_blocks(process, tmp_path / "out", 3)
     workers = [child for child in psutil.Process(process.pid).children(recursive=True) if child.cpu_times().user > 0.2]
