@@ -75,6 +75,16 @@ class ArraySource:
     staging: Path
     parts: tuple[StagedPart, ...]
 
+    @property
+    def random_access(self) -> bool:
+        """True: the scratch files can be read in any order."""
+        return True
+
+    @property
+    def release(self) -> None:
+        """None: all layouts are of one release."""
+        return
+
     def index(self) -> Mapping[str, RowIndex]:
         """Return the rows of each split, labels read from the scratch files."""
         return {split: self._rows(split) for split in dict.fromkeys(part.split for part in self.parts)}

@@ -44,8 +44,18 @@ class Source(Protocol):
         """(H, W, C) where all images share one, otherwise None."""
         ...
 
+    @property
+    def random_access(self) -> bool:
+        """Whether any row costs the same to read next; if not, rows must be read in the order of the index."""
+        ...
+
+    @property
+    def release(self) -> str | None:
+        """Which of a data set's releases this is ("winter21"), None where there is but one."""
+        ...
+
     def index(self) -> Mapping[str, RowIndex]:
-        """Return the rows of each split ("train", "test") in canonical order."""
+        """Return the rows of each split ("train", "test") in canonical order; as stored, if not `random_access`."""
         ...
 
     def read(self, split: str, row_id: int, name: str) -> RawImage:

@@ -48,6 +48,16 @@ class FolderSource:
         """None: the images may differ in size."""
         return
 
+    @property
+    def random_access(self) -> bool:
+        """True: a file a row."""
+        return True
+
+    @property
+    def release(self) -> None:
+        """None: folders do not say of which release they are."""
+        return
+
     def index(self) -> Mapping[str, RowIndex]:
         """Return the rows of each split, by listing the folders again."""
         return {split: _rows(self.root / folder, self.classes) for split, folder in self.splits}
