@@ -21,6 +21,7 @@ from tqdm import tqdm
 from spectral_prep.errors import SpectralError
 
 if TYPE_CHECKING:
+    from spectral_prep.block import OnError
     from spectral_prep.convert import Progress
     from spectral_prep.info import Info
     from spectral_prep.plan import Plan
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from spectral_train.record import BranchRecord
 
 LOG_SECONDS = 5
-LARGEST_SEED = 2**32 - 1
 FOLDER = click.Path(path_type=Path)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")
@@ -87,10 +87,17 @@ def prep_group() -> None:
 @click.option("--compression", type=click.Choice(["zstd", "none"]), default="zstd", show_default=True)
 @click.option(
     "--seed",
-    type=click.IntRange(0, LARGEST_SEED),
+    type=int,
     default=0,
     show_default=True,
     help="Of the order of training rows and of the calibration sample.",
+)
+@click.option(
+    "--shuffle",
+    type=click.Choice(["global", "none"]),
+    default="global",
+    show_default=True,
+    help="Store training rows in a seeded permutation of their canonical order, or in that order.",
 )
 @click.option(
     "--block-rows",
@@ -114,20 +121,28 @@ def prep_group() -> None:
 )
 @click.option("--mirror", help="Download from this base URL instead of the official ones.")
 def convert_command(
-    dataset: str, source: Path | None, out: Path | None, download: bool, mirror: str | None, **options: Any
+    source: Path | None,
+    out: Path | None,
+    download: bool,
+    mirror: str | None,
+    workers: int | None,
+    on_error: OnError,
+    **options: Any,
 ) -> None:
     """Convert a data set; the same command again goes on where it stopped."""
     from spectral_prep.convert import convert
     from spectral_prep.download import download as fetch
     from spectral_prep.info import info
+    from spectral_prep.request import Request
 
-    source = source or _default_source(dataset)
-    out = out or Path("spectral") / f"{dataset}-q{options['q']}"
+    request = Request(**options)
+    source = source or _default_source(request.dataset)
+    out = out or Path("spectral") / f"{request.dataset}-q{request.q}"
     if download or mirror:
-        fetch(dataset, source, mirror)
+        fetch(request.dataset, source, mirror)
     progress = ConversionProgress()
     try:
-        convert(dataset, out, source=source, progress=progress, **options)
+        convert(request, source, out, workers=workers, on_error=on_error, progress=progress)
     except KeyboardInterrupt:
         progress.close()
         _say(f"Stopped: what is finished is kept in {out}. Run next: the same command; it goes on where it stopped.")
@@ -212,9 +227,7 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
 @click.option("--lr", type=float, help="Learning rate, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option(
-    "--seed", type=click.IntRange(0, LARGEST_SEED), help="Of weights, order, noise and held-out rows.  [default: 0]"
-)
+@click.option("--seed", type=int, help="Of weights, order, noise and held-out rows.  [default: 0]")
 @click.option("--shards", type=click.IntRange(1), help="S, the number of branches; divides Q.  [default: Q]")
 @click.option(
     "--grouping",

@@ -16,23 +16,20 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from spectral_prep.block import BadRow, BlockRecord, BlockTask, OnError, finished_blocks, run_block
 from spectral_prep.compare import differences
-from spectral_prep.encoding import Storage
 from spectral_prep.engines import run_all, usable_cpus
 from spectral_prep.errors import CorruptSourceError, InputError, PlanMismatchError
 from spectral_prep.finalize import finalize, is_complete
 from spectral_prep.manifest import read_record, write_record
 from spectral_prep.plan import Block, Plan, make_plan
+from spectral_prep.request import Request
 from spectral_prep.rows import index_lines
 from spectral_prep.sources import open_source
 from spectral_prep.sources.base import RowIndex, Source
-from spectral_prep.spectrum import Layout, Transform
 from spectral_prep.store.files import atomic_write, in_use, is_temporary, remove
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
-from spectral_prep.store.zarr_store import Compression
 
 PIXELS_A_WORKER = 64 << 20
 
@@ -52,35 +49,20 @@ class Progress:
 
 
 def convert(
-    dataset: str,
+    request: Request,
+    source: Path,
     out: Path,
     *,
-    q: str,
-    source: Path,
-    layout: Layout = "blocks",
-    transform: Transform = "dct",
-    dtype: Storage = "int8",
-    size: int | None = None,
-    resize: int | None = None,
-    compression: Compression = "zstd",
-    seed: int = 0,
-    block_rows: int | None = None,
     workers: int | None = None,
     on_error: OnError = "fail",
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> DatasetPaths:
-    """Convert a data set into Q spectral folders under `out`; called again with the same arguments it goes on.
+    """Convert a data set into Q spectral folders under `out`; called again with the same request it goes on.
 
     Parameters
     ----------
-    dataset, source
-        A name of `spectral_prep.sources.SOURCES` and where that release lies.
-    q
-        `"16"`, `"2x4"`: see `spectral_prep.spectrum.parse_q`.
-    size, resize
-        Pixels of the square crop and of the short side before it: see `spectral_prep.plan.choose_geometry`.
-    block_rows
-        Rows a part file; default: about 128 MiB over all spectrals, at most 8192 rows.
+    request, source
+        What is wanted, and where that release lies.
     workers
         Processes; default: the CPUs that this process may use, fewer for small sets. The output does not depend on it.
     on_error
@@ -98,20 +80,8 @@ def convert(
     paths = DatasetPaths(out)
     _refuse_foreign(paths)
     with in_use(out), _staging(out) as staging:
-        opened = open_source(dataset, source, staging)
+        opened = open_source(request.dataset, source, staging)
         index = opened.index()
-        request = {
-            "dataset": dataset,
-            "q": q,
-            "layout": layout,
-            "transform": transform,
-            "dtype": dtype,
-            "size": size,
-            "resize": resize,
-            "compression": compression,
-            "seed": seed,
-            "block_rows": block_rows,
-        }
         plan = _fixed_plan(paths, opened, index, request)
         records = {record.number: record for record in finished_blocks(paths, plan, on_error)}
         done = {name: sum(r.stop - r.start for r in records.values() if r.split == name) for name in plan.splits}
@@ -165,7 +135,7 @@ def _refuse_foreign(paths: DatasetPaths) -> None:
         )
 
 
-def _fixed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], request: Mapping[str, Any]) -> Plan:
+def _fixed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], request: Request) -> Plan:
     """Return the plan that stands in the output folder, or make it and write it there.
 
     A plan that stands there also gives the int8 scalars, so that resuming does not calibrate again.
@@ -173,7 +143,7 @@ def _fixed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowInde
     lines = {name: index_lines(rows) for name, rows in index.items()}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in lines.items()}
     fixed = Plan.from_dict(read_record(paths.plan, "plan")) if paths.plan.exists() else None
-    plan = make_plan(source, index, hashes, **request, encoding=fixed.encoding if fixed else None)
+    plan = make_plan(source, index, hashes, request, fixed.encoding if fixed else None)
     if fixed is not None and (found := differences(fixed.to_dict(), plan.to_dict())):
         raise PlanMismatchError(
             "this folder was begun with another configuration",

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from spectral_prep.encoding import Encoding, Storage, calibrate
+from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images import Geometry, image_size, load
 from spectral_prep.manifest import digest
+from spectral_prep.request import Request, Shuffle
 from spectral_prep.sources.base import RowIndex, Source
-from spectral_prep.spectrum import Layout, SpectralSpec, Transform, parse_q, split
+from spectral_prep.spectrum import SpectralSpec, parse_q, split
 from spectral_prep.store.zarr_store import Compression, SpectralArray
 
 CALIBRATION_ROWS = 1024
@@ -31,7 +32,6 @@ CHUNK_ROWS = (64, 2048)
 BLOCK_BYTES = 128 << 20
 BLOCK_ROWS = 8192
 BATCH_VALUES = 4 << 20
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Plan:
     encoding: Encoding
     compression: Compression
     seed: int
+    shuffle: Shuffle
     splits: Mapping[str, SplitPlan]
 
     @property
@@ -94,12 +95,13 @@ class Plan:
         return tuple(Block(number, *bounds) for number, bounds in enumerate(ranges))
 
     def ids(self, name: str) -> npt.NDArray[np.int32]:
-        """Return the row ids of a split in stored order, (N,): training rows are permuted by the seed, others are not.
+        """Return the row ids of a split in stored order, (N,): with `shuffle` "global" training rows are
+        permuted by the seed, others never are.
 
         The permutation comes from RandomState, whose stream NEP 19 has frozen; Generator's may change.
         """
         rows = self.splits[name].rows
-        if name != "train":
+        if name != "train" or self.shuffle == "none":
             return np.arange(rows, dtype=np.int32)
         return np.random.RandomState(self.seed).permutation(rows).astype(np.int32)
 
@@ -129,6 +131,7 @@ class Plan:
             "encoding": self.encoding.to_dict(),
             "compression": self.compression,
             "seed": self.seed,
+            "shuffle": self.shuffle,
             "splits": {name: vars(part) for name, part in self.splits.items()},
         }
 
@@ -147,31 +150,30 @@ class Plan:
         )
 
 
-def choose_geometry(
-    source: Source, index: Mapping[str, RowIndex], dataset: str, size: int | None, resize: int | None, seed: int
-) -> Geometry:
+def choose_geometry(source: Source, index: Mapping[str, RowIndex], request: Request) -> Geometry:
     """Decide the size of the images that are converted.
 
-    Without `size`: what all images of the source share; for ImageNet 224 after a resize of the short side to 256; for
-    class folders the size of a seeded sample of 64 images if they all agree.
+    Without `request.size`: what all images of the source share; for ImageNet 224 after a resize of the short side to
+    256; for class folders the size of a seeded sample of 64 images if they all agree.
 
     Raises
     ------
     InputError
         If the images differ and no `size` was given.
     """
-    if size is None and dataset == "imagenet":
+    size, resize, imagenet = request.size, request.resize, request.dataset == "imagenet"
+    if size is None and imagenet:
         size = 224
     if size is not None:
         channels = source.image_shape[2] if source.image_shape else 3
-        ratio = 256 / 224 if dataset == "imagenet" else 1
+        ratio = 256 / 224 if imagenet else 1
         return Geometry(size, size, channels, resize or round(size * ratio))
     if resize is not None:
         raise InputError("--resize without --size", expected="both", run=f"the same command with --size {resize}")
     if source.image_shape is not None:
         return Geometry(*source.image_shape, resize=None)
     sizes: set[tuple[int, int]] = set()
-    for row in _sample(index, SIZE_SAMPLE_ROWS, seed):
+    for row in _sample(index, SIZE_SAMPLE_ROWS, request.seed):
         with contextlib.suppress(CorruptSourceError):  # a bad image is reported when its block is converted
             sizes.add(image_size(source.read(*row)))
     if len(sizes) != 1:
@@ -184,17 +186,7 @@ def make_plan(
     source: Source,
     index: Mapping[str, RowIndex],
     index_sha256: Mapping[str, str],
-    *,
-    dataset: str,
-    q: str,
-    layout: Layout = "blocks",
-    transform: Transform = "dct",
-    dtype: Storage = "int8",
-    size: int | None = None,
-    resize: int | None = None,
-    compression: Compression = "zstd",
-    seed: int = 0,
-    block_rows: int | None = None,
+    request: Request,
     encoding: Encoding | None = None,
 ) -> Plan:
     """Decide everything; images are read only to calibrate int8, where no `encoding` is given, and to learn their size.
@@ -202,24 +194,37 @@ def make_plan(
     Raises
     ------
     InputError
-        If the source holds no training rows, `q` does not divide the images, or the seed is out of range.
+        If the source holds no training rows or `q` does not divide the images.
     """
     if not len(index.get("train", RowIndex((), np.empty(0, np.int32))).names):
-        raise InputError("no training images", where=dataset)
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError("unusable seed", expected=f"0 to {LARGEST_SEED}", got=seed)
-    geometry = choose_geometry(source, index, dataset, size, resize, seed)
-    spec = SpectralSpec(*parse_q(q, geometry.height, geometry.width), layout, transform)
-    if encoding is None or encoding.dtype != dtype:
+        raise InputError("no training images", where=request.dataset)
+    geometry = choose_geometry(source, index, request)
+    spec = SpectralSpec(*parse_q(request.q, geometry.height, geometry.width), request.layout, request.transform)
+    if encoding is None or encoding.dtype != request.dtype:
         with torch_threads(1):
-            encoding = _calibrated(source, index, geometry, spec, seed) if dtype == "int8" else Encoding(dtype)
+            encoding = (
+                _calibrated(source, index, geometry, spec, request.seed)
+                if request.dtype == "int8"
+                else Encoding(request.dtype)
+            )
     row_bytes = geometry.height * geometry.width * geometry.channels * encoding.itemsize
     splits = {
-        name: _split_plan(len(rows.names), row_bytes, spec.q, block_rows, index_sha256[name])
+        name: _split_plan(len(rows.names), row_bytes, spec.q, request.block_rows, index_sha256[name])
         for name, rows in index.items()
         if len(rows.names)
     }
-    return Plan(dataset, source.fingerprint, source.classes, geometry, spec, encoding, compression, seed, splits)
+    return Plan(
+        request.dataset,
+        source.fingerprint,
+        source.classes,
+        geometry,
+        spec,
+        encoding,
+        request.compression,
+        request.seed,
+        request.shuffle,
+        splits,
+    )
 
 
 def _split_plan(rows: int, row_bytes: int, q: int, block_rows: int | None, index_sha256: str) -> SplitPlan:

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from spectral_prep.errors import InputError
+from spectral_prep.request import LARGEST_SEED
 from spectral_train.holdout import FRACTION
 from spectral_train.models import AUTO, MODELS, InputShape, choose_model
 
 Precision = Literal["float32", "bfloat16"]
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)

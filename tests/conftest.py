@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from spectral_prep.convert import convert
+from spectral_prep.request import Request
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def _digits_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("digits") / "digits-q4"
-    convert("digits", out, q="4", source=Path(), block_rows=300)
+    convert(Request("digits", "4", block_rows=300), Path(), out)
     return out
 
 

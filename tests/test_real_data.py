@@ -9,6 +9,7 @@ import pytest
 
 from spectral_prep.convert import convert
 from spectral_prep.info import info
+from spectral_prep.request import Request
 from spectral_prep.sources import open_source
 from spectral_prep.verify import Verification, verify
 from tests.trees import tree
@@ -33,7 +34,7 @@ def verified(out: Path, source: Path) -> Verification:
 
 @pytest.mark.parametrize("q", ["16", "28"])
 def test_mnist(real_data, scratch, q) -> None:
-    out = convert("mnist", scratch / "out", q=q, source=real_data / "mnist").root
+    out = convert(Request("mnist", q), real_data / "mnist", scratch / "out").root
     found = verified(out, real_data / "mnist")
     assert found.rows == {"train": 60000, "test": 10000}
     assert found.spectrals == int(q)
@@ -43,7 +44,7 @@ def test_mnist(real_data, scratch, q) -> None:
 def test_the_four_layouts_of_cifar10(real_data, scratch, q) -> None:
     first: dict[str, bytes] = {}
     for number, layout in enumerate(CIFAR10):
-        out = convert("cifar10", scratch / str(number), q=q, source=real_data / "cifar10" / layout, workers=1).root
+        out = convert(Request("cifar10", q), real_data / "cifar10" / layout, scratch / str(number), workers=1).root
         first = first or tree(out)
         assert tree(out) == first
     assert verified(scratch / "0", real_data / "cifar10").rows == {"train": 50000, "test": 10000}
@@ -52,13 +53,13 @@ def test_the_four_layouts_of_cifar10(real_data, scratch, q) -> None:
 @pytest.mark.parametrize("q", ["4", "16"])
 def test_tiny_imagenet_at_64_pixels(real_data, scratch, q) -> None:
     source = real_data / "tiny-imagenet"
-    found = verified(convert("folder", scratch / "out", q=q, source=source, size=64).root, source)
+    found = verified(convert(Request("folder", q, size=64), source, scratch / "out").root, source)
     assert found.rows == {"train": 20000, "test": 2000}
 
 
 def test_imagenet_at_224_pixels_as_int8(real_data, scratch) -> None:
     source = real_data / "imagenet" / "folder"
-    out = convert("imagenet", scratch / "out", q="16", source=source).root
+    out = convert(Request("imagenet", "16"), source, scratch / "out").root
     found = verified(out, source)
     assert found.rows == {"train": 400, "test": 100}
     assert found.pixels is not None
@@ -69,7 +70,7 @@ def test_imagenet_at_224_pixels_as_int8(real_data, scratch) -> None:
 
 def test_imagenet_at_224_pixels_as_float16_is_exact(real_data, scratch) -> None:
     source = real_data / "imagenet" / "folder"
-    found = verified(convert("imagenet", scratch / "out", q="16", source=source, dtype="float16").root, source)
+    found = verified(convert(Request("imagenet", "16", dtype="float16"), source, scratch / "out").root, source)
     assert found.pixels is not None
     assert found.pixels.psnr is None
     assert found.pixels.exact_rows == found.pixels.rows

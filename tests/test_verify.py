@@ -11,6 +11,7 @@ import pytest
 from spectral_prep.convert import convert
 from spectral_prep.errors import CorruptShardError, InputError, SpectralError
 from spectral_prep.manifest import read_record, write_record
+from spectral_prep.request import Request
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.verify import verify
@@ -108,7 +109,7 @@ def test_a_damaged_file_is_healed_by_deleting_it_and_converting_again(digits, pa
     flip(digits / path, 5)
     assert path in found_in(digits)
     (digits / path).unlink()
-    convert("digits", digits, q="4", source=Path(), block_rows=300)
+    convert(Request("digits", "4", block_rows=300), Path(), digits)
     assert (digits / path).read_bytes() == whole
     assert found_in(digits) == ""
 
@@ -152,7 +153,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path) -> None:
 @pytest.mark.parametrize("dtype", ["int8", "float16"])
 def test_pixels_are_compared_with_the_source(tmp_path, dtype) -> None:
     write_mnist(tmp_path / "mnist", rows=80, test_rows=20)
-    out = convert("mnist", tmp_path / "out", q="16", source=tmp_path / "mnist", dtype=dtype)
+    out = convert(Request("mnist", "16", dtype=dtype), tmp_path / "mnist", tmp_path / "out")
     found = verify(out.root, lambda plan: open_source("mnist", tmp_path / "mnist", tmp_path / "s1"))
     assert found.faults == ()
     assert found.pixels is not None
@@ -165,7 +166,7 @@ def test_pixels_are_compared_with_the_source(tmp_path, dtype) -> None:
 def test_rows_that_are_not_what_the_source_converts_to_are_named(tmp_path, dtype) -> None:
     names = ["train/a/1.png", "train/b/2.png", "train/b/3.png"]
     write_folder(tmp_path / "set", names)
-    out = convert("folder", tmp_path / "out", q="4", source=tmp_path / "set", dtype=dtype)
+    out = convert(Request("folder", "4", dtype=dtype), tmp_path / "set", tmp_path / "out")
     write_folder(tmp_path / "set", names[::-1])  # the same names, other pixels
     found = verify(out.root, lambda plan: open_source("folder", tmp_path / "set", tmp_path / "staging"))
     assert any("is not what a/1.png converts to" in fault for fault in found.faults)

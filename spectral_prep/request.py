@@ -1,0 +1,65 @@
+"""What the user asks for, as far as it decides bytes: the options of `spectral-prep convert` and `plan`, in one place.
+
+Goes in: the words of a command. Comes out: a `Request`, which together with a source makes a `Plan` (`plan.py`). How
+the work is done (processes, machines, what happens to bad images) is no part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from spectral_prep.encoding import Storage
+from spectral_prep.errors import InputError
+from spectral_prep.spectrum import Layout, Transform
+from spectral_prep.store.zarr_store import Compression
+
+Shuffle = Literal["global", "none"]
+
+LARGEST_SEED = 2**32 - 1
+"""What numpy's RandomState takes."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of a data set; equal requests of equal sources give equal bytes.
+
+    Parameters
+    ----------
+    dataset
+        A name of `spectral_prep.sources.SOURCES`.
+    q
+        `"16"`, `"2x4"`: see `spectral_prep.spectrum.parse_q`.
+    size, resize
+        Pixels of the square crop and of the short side before it: see `spectral_prep.plan.choose_geometry`.
+    seed
+        Of the order of training rows and of the calibration sample.
+    block_rows
+        Rows a part file; default: about 128 MiB over all spectrals, at most 8192 rows.
+    shuffle
+        `global`: training rows are stored in a seeded permutation of their canonical order. `none`: in that order.
+
+    Raises
+    ------
+    InputError
+        If the seed is out of range.
+
+    >>> Request("imagenet", "16").shuffle
+    'global'
+    """
+
+    dataset: str
+    q: str
+    layout: Layout = "blocks"
+    transform: Transform = "dct"
+    dtype: Storage = "int8"
+    size: int | None = None
+    resize: int | None = None
+    compression: Compression = "zstd"
+    seed: int = 0
+    block_rows: int | None = None
+    shuffle: Shuffle = "global"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError("unusable seed", expected=f"0 to {LARGEST_SEED}", got=self.seed)
