@@ -6,6 +6,7 @@ A block whose record and files are there is never done again; that is what makes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +25,10 @@ from spectral_prep.kernel import fused_split
 from spectral_prep.manifest import FileEntry, entries, read_record, write_record
 from spectral_prep.plan import Block, Plan
 from spectral_prep.sources.base import Source
-from spectral_prep.store.files import atomic_write, has_size
+from spectral_prep.store.files import has_size
 from spectral_prep.store.layout import DatasetPaths
-from spectral_prep.store.zarr_store import part_bytes
+from spectral_prep.store.parts import BlockWriter
+from spectral_prep.store.zarr_store import ZarrParts
 
 OnError = Literal["fail", "skip"]
 
@@ -82,28 +84,45 @@ class BlockTask:
 
 def run_block(task: BlockTask) -> BlockRecord:
     """Convert one block: Q part files, then its record; under `on_error="fail"` one with bad rows writes nothing."""
-    with torch_threads(1):  # processes are the parallelism, and no byte may depend on a thread count
-        stored_QNChw, sums, bad = _stored_rows(task)
-    paths, block = DatasetPaths(task.root), task.block
-    files = []
-    if not bad or task.on_error == "skip":
-        for k, stored_NChw in enumerate(stored_QNChw.numpy()):
-            content = part_bytes(task.plan.array(block.split, k), block.start, stored_NChw)
-            path = paths.spectral(k).part(block.split, block.start // task.plan.splits[block.split].block_rows)
-            atomic_write(path, content)
-            files.append(FileEntry.of_bytes(task.root, path, content))
+    plan, block = task.plan, task.block
+    sums_2QC = torch.zeros(2, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
+    beyond_Q = torch.zeros(plan.spec.q, dtype=torch.int64)
+    bad: list[BadRow] = []
+    files: tuple[FileEntry, ...] = ()
+    with torch_threads(1), _writer(task) as writer:  # processes are the parallelism; no byte depends on a thread count
+        for stored_QNChw, bad_in_batch in _stored_batches(task):
+            bad += bad_in_batch
+            exact = stored_QNChw.double()
+            sums_2QC += torch.stack([exact.sum((1, 3, 4)), exact.square_().sum((1, 3, 4))])
+            beyond_Q += saturated(stored_QNChw, plan.encoding)
+            if not bad or task.on_error == "skip":
+                writer.append(stored_QNChw.numpy())
+        if not bad or task.on_error == "skip":
+            files = writer.finish()
     record = BlockRecord(
         **vars(block),
-        files=tuple(files),
+        files=files,
         bad=tuple(bad),
-        count=(block.stop - block.start - len(bad)) * stored_QNChw[0, 0, 0].numel(),
-        sum=sums[0].tolist(),
-        sum_of_squares=sums[1].tolist(),
-        saturated=saturated(stored_QNChw, task.plan.encoding).tolist(),
+        count=(block.stop - block.start - len(bad)) * math.prod(plan.spectral_shape[1:]),
+        sum=sums_2QC[0].tolist(),
+        sum_of_squares=sums_2QC[1].tolist(),
+        saturated=beyond_Q.tolist(),
     )
     if files:
-        write_record(paths.block(block.number), "block", asdict(record))
+        write_record(DatasetPaths(task.root).block(block.number), "block", asdict(record))
     return record
+
+
+def _writer(task: BlockTask) -> BlockWriter:
+    plan, block, paths = task.plan, task.block, DatasetPaths(task.root)
+    array = plan.array(block.split, 0)
+    index = block.start // array.block_rows
+    return BlockWriter(
+        task.root,
+        [paths.spectral(k).part(block.split, index) for k in range(plan.spec.q)],
+        ZarrParts(array, plan.spec.q),
+        np.empty((plan.spec.q, array.chunk_rows, *array.image_shape), array.dtype),
+    )
 
 
 def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip") -> Iterator[BlockRecord]:
@@ -122,16 +141,13 @@ def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip")
             yield record
 
 
-def _stored_rows(task: BlockTask) -> tuple[Tensor, Tensor, list[BadRow]]:
-    """Return the stored spectrum (Q, rows, C, h, w), its sums and sums of squares (2, Q, C), and the bad rows."""
+def _stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
+    """Yield the stored spectrum (Q, n, C, h, w) of a batch of rows after the other, and the bad rows among them."""
     plan, geometry = task.plan, task.plan.geometry
-    shape = (plan.spec.q, len(task.ids), *plan.spectral_shape)
-    stored_QNChw = torch.zeros(shape, dtype=plan.encoding.torch_dtype)
-    sums_2QC = torch.zeros(2, plan.spec.q, geometry.channels, dtype=torch.float64)
-    bad: list[BadRow] = []
     for first in range(0, len(task.ids), plan.batch_rows):
         batch = range(first, min(first + plan.batch_rows, len(task.ids)))
         images_NHWC = np.zeros((len(batch), geometry.height, geometry.width, geometry.channels), np.uint8)
+        bad: list[BadRow] = []
         empty = []
         for place, row in enumerate(batch):
             row_id, name = int(task.ids[row]), task.names[row]
@@ -140,9 +156,6 @@ def _stored_rows(task: BlockTask) -> tuple[Tensor, Tensor, list[BadRow]]:
             except CorruptSourceError as error:
                 bad.append(BadRow(row_id, name, str(error)))
                 empty.append(place)
-        part_QNChw = fused_split(torch.from_numpy(images_NHWC), plan.spec, encoding=plan.encoding)
-        part_QNChw[:, empty] = 0
-        stored_QNChw[:, first : first + len(batch)] = part_QNChw
-        exact = part_QNChw.double()
-        sums_2QC += torch.stack([exact.sum((1, 3, 4)), exact.square_().sum((1, 3, 4))])
-    return stored_QNChw, sums_2QC, bad
+        stored_QNChw = fused_split(torch.from_numpy(images_NHWC), plan.spec, encoding=plan.encoding)
+        stored_QNChw[:, empty] = 0
+        yield stored_QNChw, bad

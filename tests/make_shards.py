@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,8 @@ from spectral_prep.encoding import Encoding, Storage, calibrate, decode, encode
 from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, write_record
 from spectral_prep.spectrum import SpectralSpec, split
 from spectral_prep.store.layout import DatasetPaths
-from spectral_prep.store.zarr_store import SpectralArray, metadata_objects, part_bytes
+from spectral_prep.store.parts import BlockWriter
+from spectral_prep.store.zarr_store import SpectralArray, ZarrParts, metadata_objects
 
 torch.set_num_threads(1)  # the tests promise bit-equal weights, and share their cores with others
 
@@ -82,27 +82,32 @@ def make_shards(
         "saturated": 0,
         "files": (),
     }
+    arrays = {
+        name: SpectralArray(values.shape[1], values.shape[2:], dtype, block_rows, chunk_rows, "zstd")
+        for name, values in stored.items()
+    }
+    parts = [entry for name, array in arrays.items() for entry in write_parts(root, name, array, stored[name])]
     for k in range(spec.q):
         mean, std = (tuple(getattr(decoded_QNChw[k], name)((0, 2, 3)).tolist()) for name in ("mean", "std"))
-        record = SpectralRecord(k=k, mean=mean, std=std, **common)
-        _write_spectral(DatasetPaths(root).spectral(k).root, record, chunk_rows, stored, labels, ids)
+        folder = DatasetPaths(root).spectral(k).root
+        files = [
+            FileEntry.of(folder, root / entry.path) for entry in parts if (root / entry.path).is_relative_to(folder)
+        ]
+        for path, content in metadata_objects(arrays, labels, ids, {}).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+            files.append(FileEntry.of_bytes(folder, folder / path, content))
+        record = SpectralRecord(k=k, mean=mean, std=std, **{**common, "files": tuple(files)})
+        write_record(folder / "spectral.json", "spectral", record.to_dict())
     return root
 
 
-def _write_spectral(root: Path, record: SpectralRecord, chunk_rows: int, stored: Any, labels: Any, ids: Any) -> None:
-    arrays = {
-        name: SpectralArray(
-            values.shape[1], values.shape[2:], record.encoding.dtype, record.splits[name].block_rows, chunk_rows, "zstd"
-        )
-        for name, values in stored.items()
-    }
-    objects = metadata_objects(arrays, labels, ids, {})
-    for name, array in arrays.items():
-        for start in range(0, array.rows, array.block_rows):
-            part = f"{name}/x/c/{start // array.block_rows}/0/0/0"
-            objects[part] = part_bytes(array, start, stored[name][record.k, start : start + array.block_rows])
-    for path, content in objects.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(content)
-    files = tuple(FileEntry.of(root, root / path) for path in sorted(objects))
-    write_record(root / "spectral.json", "spectral", replace(record, files=files).to_dict())
+def write_parts(root: Path, split: str, array: SpectralArray, stored_QNChw: npt.NDArray[Any]) -> Iterator[FileEntry]:
+    """Write all parts of a split, as a converter does but for the record of each block."""
+    q = len(stored_QNChw)
+    for start in range(0, array.rows, array.block_rows):
+        paths = [DatasetPaths(root).spectral(k).part(split, start // array.block_rows) for k in range(q)]
+        chunk_QNChw = np.empty((q, array.chunk_rows, *array.image_shape), array.dtype)
+        with BlockWriter(root, paths, ZarrParts(array, q), chunk_QNChw) as writer:
+            writer.append(stored_QNChw[:, start : start + array.block_rows])
+            yield from writer.finish()

@@ -1,15 +1,25 @@
-"""A spectral folder is plain Zarr v3: zarr and xarray read and decode it without a line of ours."""
+"""A spectral folder is plain Zarr v3: zarr, xarray and tensorstore read and decode it without a line of ours."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+
 import numpy as np
 import pytest
+import tensorstore
 import xarray
 import zarr
 
 from spectral_prep.encoding import Encoding
-from spectral_prep.manifest import SpectralRecord, read_record
-from spectral_prep.store.zarr_store import SpectralArray, part_bytes
+from spectral_prep.errors import StorageError
+from spectral_prep.manifest import FileEntry, SpectralRecord, read_record
+from spectral_prep.store import files
+from spectral_prep.store.parts import BlockWriter
+from spectral_prep.store.zarr_store import SpectralArray, ZarrParts
+from tests.make_shards import write_parts
+from tests.trees import tree
 
 
 def test_plain_zarr_opens_a_spectral_folder(digits) -> None:
@@ -32,31 +42,105 @@ def test_xarray_opens_it_and_decodes_int8_by_itself(digits) -> None:
     assert (stored == 0).any()
 
 
-def test_a_block_of_zeros_is_written_and_read_back(tmp_path) -> None:
-    array = SpectralArray(10, (1, 2, 2), "int8", block_rows=8, chunk_rows=4, compression="zstd")
-    content = part_bytes(array, 0, np.zeros((8, 1, 2, 2), np.int8))
-    assert len(content) > 2 * 16 + 4  # more than the index alone
+def by_zarr(array: SpectralArray, values_NChw: np.ndarray) -> dict[str, bytes]:
+    """Return what zarr-python itself writes: {path: content}."""
+    store: dict[str, object] = {}
+    array.create(zarr.storage.MemoryStore(store))[:] = values_NChw
+    return {path: content.to_bytes() for path, content in store.items() if path.startswith("x/")}
+
+
+def noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 20, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
+@pytest.mark.parametrize("rows", [24, 16, 22, 17, 3], ids=lambda rows: f"{rows} rows")
+def test_parts_are_byte_for_byte_what_zarr_python_writes(tmp_path, rows, dtype, compression) -> None:
+    """Full parts and ragged ones, full chunks and ragged ones, and chunks of zeros; tensorstore reads the same."""
+    array = SpectralArray(rows, (3, 2, 5), dtype, block_rows=8, chunk_rows=4, compression=compression)
+    values_QNChw = noise((2, rows, 3, 2, 5), dtype)
+    values_QNChw[1] = 0
+    entries = list(write_parts(tmp_path, "train", array, values_QNChw))
+    for k, values_NChw in enumerate(values_QNChw):
+        expected = by_zarr(array, values_NChw)
+        folder = tmp_path / f"spectral-0{k}" / "train"
+        metadata = expected.pop("x/zarr.json")
+        assert tree(folder) == expected
+        (folder / "x" / "zarr.json").write_bytes(metadata)
+        np.testing.assert_array_equal(zarr.open_array(folder / "x", mode="r")[:], values_NChw)
+        store = {"driver": "file", "path": str(folder / "x")}
+        opened = tensorstore.open({"driver": "zarr3", "kvstore": store}, read=True).result()
+        np.testing.assert_array_equal(opened.read().result(), values_NChw)
+    assert [entry.path for entry in entries[:2]] == [f"spectral-0{k}/train/x/c/0/0/0/0" for k in (0, 1)]
+    assert all(entry == FileEntry.of(tmp_path, tmp_path / entry.path) for entry in entries)
 
 
 @pytest.mark.parametrize("compression", ["zstd", "none"])
 @pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
 def test_every_flipped_byte_of_a_part_stops_the_reader(tmp_path, compression, dtype) -> None:
     """crc32c guards chunks and index; a flipped byte must never become another number."""
-    values = np.random.default_rng(0).normal(size=(6, 1, 2, 2)).astype(dtype)
+    values = noise((6, 1, 2, 2), dtype)
     array = SpectralArray(6, (1, 2, 2), dtype, block_rows=6, chunk_rows=3, compression=compression)
-    store: dict[str, object] = {}
-    array.create(zarr.storage.MemoryStore(store))
-    opened = zarr.open_array(zarr.storage.MemoryStore(store), path="x")
-    content = bytearray(part_bytes(array, 0, values))
-    buffer = zarr.core.buffer.default_buffer_prototype().buffer
+    list(write_parts(tmp_path, "train", array, values[None]))
+    folder = tmp_path / "spectral-00" / "train"
+    (folder / "x" / "zarr.json").write_bytes(by_zarr(array, values)["x/zarr.json"])
+    opened = zarr.open_array(folder / "x", mode="r")
+    part = folder / "x/c/0/0/0/0"
+    content = bytearray(part.read_bytes())
     for place in range(len(content)):
         content[place] ^= 0x04
-        store["x/c/0/0/0/0"] = buffer.from_bytes(bytes(content))
+        part.write_bytes(content)
         with pytest.raises((ValueError, RuntimeError)):
             opened[:]
         content[place] ^= 0x04
-    store["x/c/0/0/0/0"] = buffer.from_bytes(bytes(content))
+    part.write_bytes(content)
     np.testing.assert_array_equal(opened[:], values)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 21, [21], [5, 16], [3, 4, 5, 9]], ids=str)
+def test_however_rows_arrive_the_bytes_are_the_same(tmp_path, sizes) -> None:
+    array = SpectralArray(21, (1, 2, 2), "int8", block_rows=24, chunk_rows=4, compression="zstd")
+    values_QNChw = noise((3, 21, 1, 2, 2), "int8")
+    chunk_QNChw = np.empty((3, 4, 1, 2, 2), np.int8)
+    with BlockWriter(tmp_path, [tmp_path / f"{k}" for k in range(3)], ZarrParts(array, 3), chunk_QNChw) as writer:
+        for start, size in zip(np.cumsum([0, *sizes]), sizes, strict=False):
+            writer.append(values_QNChw[:, start : start + size])
+        writer.finish()
+    assert tree(tmp_path) == {f"{k}": by_zarr(array, values_QNChw[k])["x/c/0/0/0/0"] for k in range(3)}
+
+
+@pytest.mark.parametrize("failing", [None, "open", "write", "fsync"])
+def test_what_was_not_finished_leaves_no_file(tmp_path, monkeypatch, failing) -> None:
+    array = SpectralArray(8, (1, 2, 2), "int8", block_rows=8, chunk_rows=4, compression="none")
+    paths = [tmp_path / f"{k}" / "part" for k in range(3)]
+
+    def convert() -> None:
+        with BlockWriter(tmp_path, paths, ZarrParts(array, 3), np.empty((3, 4, 1, 2, 2), np.int8)) as writer:
+            writer.append(noise((3, 8, 1, 2, 2), "int8"))
+            if failing:
+                writer.finish()
+
+    calls = iter(range(100))
+
+    def fail_at_the_second(genuine):
+        def call(*arguments):
+            if next(calls) == 1:
+                raise OSError(errno.ENOSPC, "full")
+            return genuine(*arguments)
+
+        return call
+
+    if failing == "open":
+        monkeypatch.setattr(files, "open", fail_at_the_second(open), raising=False)
+    elif failing == "write":
+        monkeypatch.setattr(files.AtomicFile, "append", fail_at_the_second(files.AtomicFile.append))
+    elif failing == "fsync":
+        monkeypatch.setattr(files, "sync_folder", lambda _: None)
+        monkeypatch.setattr(files.os, "fsync", fail_at_the_second(os.fsync))
+    with pytest.raises((StorageError, OSError)) if failing else contextlib.nullcontext():
+        convert()
+    assert set(tree(tmp_path)) == ({"0/part"} if failing == "fsync" else set())
 
 
 def test_floats_carry_no_scalars() -> None:

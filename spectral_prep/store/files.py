@@ -5,7 +5,8 @@
 3. Rename over the final name, which POSIX makes atomic.
 4. fsync the folder, so that the name survives a power cut.
 
-A kill at any point leaves at most a temporary file, whose name `is_temporary` knows and the next run removes.
+`AtomicFile` is this as a stream, for content larger than memory should hold; `atomic_write` is it at once. A kill at
+any point leaves at most a temporary file, whose name `is_temporary` knows and the next run removes.
 """
 
 from __future__ import annotations
@@ -24,28 +25,71 @@ from spectral_prep.errors import InputError, SpectralError, StorageError
 TEMPORARY_SUFFIX = ".partial"
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, creating its folders.
+class AtomicFile:
+    """A file that is written as its content comes and gets its name at the end, or never.
+
+    Call `append` any number of times, then `finish`; always end with `abandon`, which does nothing to a finished file.
 
     Raises
     ------
     InputError
-        If the folder may not be written.
+        From any call, if the folder may not be written.
     StorageError
         If the disk is full or fails; `path` then holds either what it held before or the whole new content.
     """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._sha256 = hashlib.sha256()
+        self._temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
+        with _explained(path):
+            make_folder(path.parent)
+            self._file = open(self._temporary, "wb")  # noqa: SIM115 finish and abandon close it
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of what was appended so far, in hexadecimal digits."""
+        return self._sha256.hexdigest()
+
+    def append(self, content: bytes) -> None:
+        """Write further bytes."""
+        with _explained(self.path):
+            self._file.write(content)
+        self._sha256.update(content)
+        self.size += len(content)
+
+    def finish(self) -> None:
+        """Put the file under its name, on the disk for good."""
+        with _explained(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._temporary, self.path)
+            sync_folder(self.path.parent)
+
+    def abandon(self) -> None:
+        """Remove what was written, unless it is finished."""
+        with contextlib.suppress(OSError):  # a full disk refuses what is still buffered: it is not wanted
+            self._file.close()
+        with _explained(self.path):
+            self._temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all, creating its folders; raises what `AtomicFile` raises."""
+    file = AtomicFile(path)
     try:
-        make_folder(path.parent)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        file.append(content)
+        file.finish()
+    finally:
+        file.abandon()
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise explain(error, path) from error
 

@@ -1,20 +1,26 @@
 """Spectral folders as Zarr v3 groups.
 
-Goes in: rows of one spectral, or labels and ids of a split. Comes out: the bytes of Zarr objects, encoded by
-zarr-python in memory and written by our own atomic write: its local store has no fsync.
+Goes in: rows of the Q spectrals, or labels and ids of a split. Comes out: the bytes of Zarr objects, written by our own
+atomic write: zarr-python's local store has no fsync.
 
-`x` (N, C, h, w) is sharded: one shard object a block of rows (a *part*), with inner chunks for partial reads. `y` and
-`id` (N,) are small and written at the end. Every chunk and every shard index carries a crc32c.
+`x` (N, C, h, w) is sharded: one shard object a block of rows (a *part*), with inner chunks for partial reads.
+zarr-python can write one only as a whole. Parts are written chunk by chunk, so they are laid out here, byte for byte
+as zarr-python does (the `sharding_indexed` codec of the Zarr v3 specification): the chunks in order, then for each its
+(offset, nbytes) as little-endian uint64, all ones for a chunk beyond the last row, then the crc32c of that index. `y`
+and `id` (N,) are small, written at the end, and wholly zarr-python's. Every chunk and every index carries a crc32c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import google_crc32c
+import numpy as np
 import numpy.typing as npt
 import zarr
+from numcodecs.zstd import Zstd
 from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
@@ -22,6 +28,8 @@ from zarr.storage import MemoryStore
 Compression = Literal["zstd", "none"]
 
 LABEL_CHUNK_ROWS = 1 << 20
+ZSTD_LEVEL = 1
+NO_CHUNK = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -55,11 +63,37 @@ class SpectralArray:
         )
 
 
-def part_bytes(array: SpectralArray, start: int, values_NChw: npt.NDArray[Any]) -> bytes:
-    """Return the shard object that holds the block of rows from `start` on; `start` is a multiple of `block_rows`."""
-    objects: dict[str, Buffer] = {}
-    array.create(MemoryStore(objects))[start : start + len(values_NChw)] = values_NChw
-    return objects[f"x/c/{start // array.block_rows}/0/0/0"].to_bytes()
+class ZarrParts:
+    """Encodes the Q shard objects of one block; a `PartEncoder`."""
+
+    def __init__(self, array: SpectralArray, q: int) -> None:
+        self._array = array
+        self._index_Qn2 = np.full((q, array.block_rows // array.chunk_rows, 2), NO_CHUNK, "<u8")
+        self._sizes_Q = np.zeros(q, np.uint64)
+        self._chunks = 0
+
+    def chunk(self, values_QNChw: npt.NDArray[Any]) -> Iterator[bytes]:
+        """Yield the next chunk of each of the Q parts; rows that are missing in the last one are zeros."""
+        missing = self._array.chunk_rows - values_QNChw.shape[1]
+        for k, values_NChw in enumerate(values_QNChw):
+            content = self._encode(values_NChw.tobytes() + bytes(missing * values_NChw[0].nbytes))
+            self._index_Qn2[k, self._chunks] = self._sizes_Q[k], len(content)
+            self._sizes_Q[k] += len(content)
+            yield content
+        self._chunks += 1
+
+    def end(self) -> Iterator[bytes]:
+        """Yield the index of each of the Q parts."""
+        for index_n2 in self._index_Qn2:
+            yield _with_crc32c(index_n2.tobytes())
+
+    def _encode(self, content: bytes) -> bytes:
+        return _with_crc32c(content if self._array.compression == "none" else Zstd(ZSTD_LEVEL).encode(content))
+
+
+def _with_crc32c(content: bytes) -> bytes:
+    checksum: int = google_crc32c.value(content)
+    return content + checksum.to_bytes(4, "little")
 
 
 def metadata_objects(
@@ -99,4 +133,4 @@ def metadata_objects(
 
 
 def _compressors(compression: Compression) -> list[Any]:
-    return [Crc32cCodec()] if compression == "none" else [ZstdCodec(level=1), Crc32cCodec()]
+    return [Crc32cCodec()] if compression == "none" else [ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()]

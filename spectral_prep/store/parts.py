@@ -1,0 +1,101 @@
+"""The Q part files of one block, written chunk by chunk: memory holds one chunk of rows, never the block.
+
+Goes in: rows of all Q spectrals, in stored order, as many at a time as the caller likes. Come out: Q files that appear
+together at the end, or none. What the bytes are is the `PartEncoder`'s affair; that they are atomic is `AtomicFile`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from spectral_prep.manifest import FileEntry
+from spectral_prep.store.files import AtomicFile
+
+
+class PartEncoder(Protocol):
+    """Makes the content of the Q parts of one block from its rows; made anew for each block."""
+
+    def chunk(self, values_QNChw: npt.NDArray[Any]) -> Iterator[bytes]:
+        """Yield the next bytes of each of the Q parts: `chunk_rows` rows, fewer only in the last chunk of the split."""
+        ...
+
+    def end(self) -> Iterator[bytes]:
+        """Yield what closes each of the Q parts."""
+        ...
+
+
+class BlockWriter:
+    """Writes the Q parts of a block; as a context manager it leaves nothing that was not finished.
+
+    Parameters
+    ----------
+    root
+        The folder that the file entries are relative to.
+    paths
+        The Q files.
+    encoder
+        Makes their content.
+    chunk_QNChw
+        Memory for one chunk of rows of all Q spectrals, in the storage dtype; it is overwritten.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[Path], encoder: PartEncoder, chunk_QNChw: npt.NDArray[Any]) -> None:
+        self._root = root
+        self._encoder = encoder
+        self._chunk_QNChw = chunk_QNChw
+        self._rows = 0
+        self._files: list[AtomicFile] = []
+        try:
+            for path in paths:
+                self._files.append(AtomicFile(path))
+        except BaseException:
+            self.abandon()
+            raise
+
+    def __enter__(self) -> BlockWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+    def append(self, values_QNChw: npt.NDArray[Any]) -> None:
+        """Write the next rows of all Q spectrals, (Q, n, C, h, w) in the storage dtype."""
+        room = self._chunk_QNChw.shape[1]
+        while values_QNChw.shape[1]:
+            taken = values_QNChw[:, : room - self._rows]
+            self._chunk_QNChw[:, self._rows : self._rows + taken.shape[1]] = taken
+            self._rows += taken.shape[1]
+            values_QNChw = values_QNChw[:, taken.shape[1] :]
+            if self._rows == room:
+                self._write_chunk()
+
+    def finish(self) -> tuple[FileEntry, ...]:
+        """Put the files under their names, and return what a record vouches for."""
+        if self._rows:
+            self._write_chunk()
+        self._write(self._encoder.end())
+        for file in self._files:
+            file.finish()
+        return tuple(
+            FileEntry(file.path.relative_to(self._root).as_posix(), file.size, file.sha256) for file in self._files
+        )
+
+    def abandon(self) -> None:
+        """Remove what is not finished."""
+        for file in self._files:
+            file.abandon()
+
+    def _write_chunk(self) -> None:
+        self._write(self._encoder.chunk(self._chunk_QNChw[:, : self._rows]))
+        self._rows = 0
+
+    def _write(self, contents: Iterable[bytes]) -> None:
+        for file, content in zip(self._files, contents, strict=True):
+            file.append(content)
