@@ -9,23 +9,16 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from spectral_prep.images import Geometry, load
+from spectral_prep.show import own_scale
 from spectral_prep.spectrum import SpectralSpec, split
 
 SIZE, GAP = 224, 4
 SPEC = SpectralSpec(4, 4)
-
-
-def own_scale(spectral_Chw: npt.NDArray[np.float32], centre: float, reach: float) -> npt.NDArray[np.uint8]:
-    """Return a spectral as pixels (h, w, C), its own 99.5th percentile at full contrast."""
-    scaled = 127.5 + 127.5 * (spectral_Chw.transpose(1, 2, 0) - centre) / reach
-    return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
 def picture() -> Image.Image:
@@ -36,10 +29,8 @@ def picture() -> Image.Image:
     canvas = Image.new("RGB", (SIZE + 2 * GAP + 4 * (w + GAP), 4 * (h + GAP) - GAP), "white")
     canvas.paste(Image.fromarray(image_HWC), (0, (canvas.height - SIZE) // 2))
     for k, spectral in enumerate(spectrum_QChw):
-        centre = 127.5 * SPEC.q**0.5 if k == 0 else 0.0
-        tile = own_scale(spectral, centre, float(np.percentile(np.abs(spectral - centre), 99.5)))
         row, column = divmod(k, 4)
-        canvas.paste(Image.fromarray(tile), (SIZE + 3 * GAP + column * (w + GAP), row * (h + GAP)))
+        canvas.paste(Image.fromarray(own_scale(spectral)[0]), (SIZE + 3 * GAP + column * (w + GAP), row * (h + GAP)))
     return canvas
 
 
