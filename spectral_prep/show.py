@@ -37,7 +37,7 @@ DPI = 100
 WIDTH = 11.0  # inches, as are those below
 IMAGES, SPECTRAL, CHARTS = 3.4, 2.2, 2.2
 MOST_COLUMNS = 16
-CONTRAST_PERCENTILE = 99.5
+CONTRAST_PERCENTILES = (0.5, 99.5)
 BAD_ROW = -1
 
 
@@ -142,15 +142,17 @@ def draw(sheet: Sheet) -> bytes:
 
 
 def own_scale(spectral_Chw: npt.NDArray[np.float32]) -> tuple[Pixels, float]:
-    """Return a spectral as pixels (h, w, C), and what is black and white: so many grey levels from its median.
+    """Return a spectral as pixels (h, w, C), its values from black to white but for the outer half per cent at either
+    end, and the grey levels from the middle to either.
 
     >>> pixels, reach = own_scale(np.array([[[-2.0, 0.0, 2.0]]], np.float32))
-    >>> pixels[0, :, 0].tolist(), reach
-    ([0, 127, 255], 2.0)
+    >>> pixels[0, :, 0].tolist(), round(reach, 2)
+    ([0, 127, 255], 1.98)
     """
-    offset = spectral_Chw.transpose(1, 2, 0) - np.median(spectral_Chw)
-    reach = float(np.percentile(np.abs(offset), CONTRAST_PERCENTILE)) or 1.0
-    return np.clip(127.5 + 127.5 * offset / reach, 0, 255).astype(np.uint8), reach
+    low, high = np.percentile(spectral_Chw, CONTRAST_PERCENTILES)
+    reach = float(high - low) / 2 or 1.0
+    shown = 127.5 + 127.5 * (spectral_Chw.transpose(1, 2, 0) - (low + high) / 2) / reach
+    return np.clip(shown, 0, 255).astype(np.uint8), reach
 
 
 def _require(plan: Plan, split: str, row: int) -> None:
