@@ -10,6 +10,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,27 +179,38 @@ def info_command(folder: Path, as_json: bool) -> None:
 @as_json
 def verify_command(folder: Path, source: Path | None, as_json: bool) -> None:
     """Check every file, the alignment of the rows in all spectrals, and a sample of images against the source."""
-    import tempfile
-
-    from spectral_prep.sources import open_source
     from spectral_prep.verify import verify
 
     with tempfile.TemporaryDirectory() as staging:
-
-        def opened(plan: Plan) -> Source | None:
-            where = source or _default_source(plan.dataset)
-            if source is None and plan.dataset != "digits" and not where.exists():
-                return None
-            found = open_source(plan.dataset, where, Path(staging))
-            return found if source is not None or found.fingerprint == plan.fingerprint else None
-
-        found = verify(folder, opened)
+        found = verify(folder, lambda plan: _source_of(plan, source, Path(staging)))
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     else:
         _print_verification(found, folder)
     if found.faults:
         sys.exit(1)
+
+
+@prep_group.command("show")
+@click.argument("folder", type=FOLDER)
+@click.option("--row", type=click.IntRange(0), required=True, help="Place of the row in stored order.")
+@click.option("--split", default="train", show_default=True, help="train or test.")
+@click.option("--source", type=FOLDER, help="The release, for the original.  [default: ./data/DATASET if there]")
+@click.option("--out", type=FOLDER, help="The PNG to write.  [default: ./DATASET-SPLIT-ROW.png]")
+def show_command(folder: Path, row: int, split: str, source: Path | None, out: Path | None) -> None:
+    """Draw one row: the image, its spectrals, the image put back together and its error, energy and bytes."""
+    from spectral_prep.manifest import read_record
+    from spectral_prep.plan import Plan
+    from spectral_prep.show import draw, sheet
+    from spectral_prep.store.files import atomic_write
+    from spectral_prep.store.layout import DatasetPaths
+
+    plan = Plan.from_dict(read_record(DatasetPaths(folder).plan, "plan"))
+    with tempfile.TemporaryDirectory() as staging:
+        shown = sheet(folder, row, split, _source_of(plan, source, Path(staging)))
+    out = out or Path(f"{plan.dataset}-{split}-{row}.png")
+    atomic_write(out, draw(shown))
+    click.echo(f"{shown.title}\nDrawn: {out}")
 
 
 def train(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -416,6 +428,17 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
 
 def _default_source(dataset: str) -> Path:
     return Path("data") / dataset
+
+
+def _source_of(plan: Plan, given: Path | None, staging: Path) -> Source | None:
+    """Return the source that was named, or the one in its usual place if it is there and what was converted."""
+    from spectral_prep.sources import open_source
+
+    where = given or _default_source(plan.dataset)
+    if given is None and plan.dataset != "digits" and not where.exists():
+        return None
+    found = open_source(plan.dataset, where, staging)
+    return found if given is not None or found.fingerprint == plan.fingerprint else None
 
 
 def _say(text: str) -> None:

@@ -21,6 +21,7 @@ import torch
 import zarr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from spectral_prep.encoding import decode
 from spectral_prep.errors import InputError
@@ -31,12 +32,13 @@ from spectral_prep.plan import Plan
 from spectral_prep.rows import read_index
 from spectral_prep.sources.base import Source
 from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.verify import require_source
 
 Pixels = npt.NDArray[np.uint8]
 DPI = 100
 WIDTH = 11.0  # inches, as are those below
 IMAGES, SPECTRAL, CHARTS = 3.4, 2.2, 2.2
-MOST_COLUMNS = 16
+FEWEST_COLUMNS, MOST_COLUMNS = 4, 16
 CONTRAST_PERCENTILES = (0.5, 99.5)
 BAD_ROW = -1
 
@@ -96,7 +98,7 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
     Raises
     ------
     InputError
-        If the data set is not complete, or has no such split or row.
+        If the data set is not complete, has no such split or row, or was made from another source.
     CorruptSourceError
         If the source's image cannot be read.
     """
@@ -104,6 +106,8 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
     read_record(paths.manifest, "manifest")
     plan = Plan.from_dict(read_record(paths.plan, "plan"))
     _require(plan, split, row)
+    if source is not None:
+        require_source(plan, source, root)
     records = [SpectralRecord.from_dict(read_record(paths.spectral(k).record, "spectral")) for k in range(plan.spec.q)]
     row_id = int(plan.ids(split)[row])
     name, label = next(islice(read_index(paths, split), row_id, None))
@@ -125,7 +129,7 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
 
 def draw(sheet: Sheet) -> bytes:
     """Return the contact sheet as a PNG."""
-    columns = min(MOST_COLUMNS, math.ceil(math.sqrt(len(sheet.spectrum))))
+    columns = min(max(FEWEST_COLUMNS, math.ceil(math.sqrt(len(sheet.spectrum)))), MOST_COLUMNS)
     rows = math.ceil(len(sheet.spectrum) / columns)
     side = min(SPECTRAL, WIDTH / columns)
     heights = (IMAGES, side * rows, CHARTS)
@@ -196,11 +200,13 @@ def _draw_charts(axes: Sequence[Axes], sheet: Sheet) -> None:
     total = sum(sheet.energy) or 1.0
     energy.bar(numbers, [100 * value / total for value in sheet.energy], color="tab:blue")
     energy.set_yscale("log")
+    energy.yaxis.set_major_formatter("{x:g}")
     energy.set_title("energy of each spectral, % of the training set's variance", fontsize=9)
     size.bar(numbers, [value / 1e6 for value in sheet.size], color="tab:green")
     size.set_title("bytes of each spectral folder, MB", fontsize=9)
     for axis in axes:
         axis.set_xlabel("spectral", fontsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.tick_params(labelsize=8)
 
 

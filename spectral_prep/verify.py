@@ -103,18 +103,24 @@ def verify(
         spectrals = plan.spec.q
         faults += _row_faults(paths, plan, manifest["dataset_id"])
         source = open_source(plan)
-        if source is not None and source.fingerprint != plan.fingerprint:
-            raise InputError(
-                "this is not the source that was converted",
-                where=root,
-                expected=f"fingerprint {plan.fingerprint[:16]}",
-                got=source.fingerprint[:16],
-                run="spectral-prep verify with --source of the release that was converted",
-            )
+        if source is not None:
+            require_source(plan, source, root)
         if source is not None and not faults:
             pixels, differing = _compare_pixels(paths, plan, source, sample_rows)
             faults += differing
     return Verification(len(listed) + 1, sum(e.size for e in listed), spectrals, rows, tuple(faults), pixels)
+
+
+def require_source(plan: Plan, source: Source, root: Path) -> None:
+    """Raise `InputError` if a data set with this plan was not made from this source."""
+    if source.fingerprint != plan.fingerprint:
+        raise InputError(
+            "this is not the source that was converted",
+            where=root,
+            expected=f"fingerprint {plan.fingerprint[:16]}",
+            got=source.fingerprint[:16],
+            run="the same command with --source of the release that was converted",
+        )
 
 
 def _verify_spectral(root: Path) -> Verification:

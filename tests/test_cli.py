@@ -23,6 +23,7 @@ OPTIONS = {
     "--shuffle --block-rows --workers --on-error --download --mirror",
     "info": "--json",
     "verify": "--source --json",
+    "show": "--row --split --source --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
     "--shards --grouping --common --device --workers --version",
     "evaluate": "--scheme --space --p --k --json",
@@ -256,3 +257,11 @@ def test_ctrl_c_while_training_keeps_the_finished_epochs(digits, monkeypatch) ->
     assert run(f"spectral-train --shard 0 --data {digits} --run undisturbed --epochs 4").code == 0
     weights = [Path(root) / "branch-00" / "model.safetensors" for root in ("r", "undisturbed")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_show_draws_a_row_and_says_where() -> None:
+    run("spectral-prep convert --dataset digits --q 4")
+    shown = run("spectral-prep show spectral/digits-q4 --row 3")
+    assert shown.code == 0
+    assert "train row 3" in shown.stdout
+    assert Path("digits-train-3.png").read_bytes().startswith(b"\x89PNG")

@@ -12,10 +12,12 @@ from PIL import Image
 
 from spectral_prep.convert import convert
 from spectral_prep.errors import InputError
+from spectral_prep.request import Request
 from spectral_prep.rows import read_index
 from spectral_prep.show import draw, own_scale, sheet
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import DatasetPaths
+from tests.make import write_folder
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_the_error_is_that_of_the_stored_form(digits, source, tmp_path) -> None:
     lossy = sheet(digits, 3, source=source)
     assert 1 <= lossy.largest_error <= 4
     assert 40 < lossy.psnr < 60
-    convert("digits", tmp_path / "exact", q="4", source=Path(), dtype="float16")
+    convert(Request("digits", "4", dtype="float16"), Path(), tmp_path / "exact")
     exact = sheet(tmp_path / "exact", 3, source=source)
     assert (exact.largest_error, exact.psnr) == (0, math.inf)
 
@@ -75,6 +77,12 @@ def test_a_spectral_is_drawn_at_its_own_scale() -> None:
 def test_what_is_not_there_is_refused_with_what_is(digits, row, split, says) -> None:
     with pytest.raises(InputError, match=says):
         sheet(digits, row, split)
+
+
+def test_another_source_is_refused(digits, tmp_path) -> None:
+    write_folder(tmp_path / "photos", ["train/a/1.png"])
+    with pytest.raises(InputError, match="not the source that was converted"):
+        sheet(digits, 0, source=open_source("folder", tmp_path / "photos", tmp_path / "staging"))
 
 
 def test_an_unfinished_data_set_is_refused(digits) -> None:
