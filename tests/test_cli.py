@@ -263,5 +263,5 @@ def test_show_draws_a_row_and_says_where() -> None:
     run("spectral-prep convert --dataset digits --q 4")
     shown = run("spectral-prep show spectral/digits-q4 --row 3")
     assert shown.code == 0
-    assert "train row 3" in shown.stdout
+    assert "train row 3" in shown.out
     assert Path("digits-train-3.png").read_bytes().startswith(b"\x89PNG")
