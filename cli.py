@@ -24,10 +24,8 @@ from spectral_prep.errors import SpectralError
 if TYPE_CHECKING:
     from spectral_prep.block import OnError
     from spectral_prep.convert import Progress
-    from spectral_prep.info import Info
     from spectral_prep.plan import Plan
     from spectral_prep.sources.base import Source
-    from spectral_prep.verify import Verification
     from spectral_train.record import BranchRecord
 
 LOG_SECONDS = 5
@@ -132,6 +130,7 @@ def convert_command(
 ) -> None:
     """Convert a data set; the same command again goes on where it stopped."""
     from spectral_prep.convert import convert
+    from spectral_prep.describe import info_text
     from spectral_prep.download import download as fetch
     from spectral_prep.info import info
     from spectral_prep.request import Request
@@ -151,7 +150,7 @@ def convert_command(
     finally:
         progress.close()
     found = info(out)
-    _print_info(found)
+    click.echo(info_text(found))
     if "test" not in found.rows:
         _say("No test rows: training works, evaluating needs some. Put them into test/ or val/ beside train/.")
     click.echo(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
@@ -162,13 +161,11 @@ def convert_command(
 @as_json
 def info_command(folder: Path, as_json: bool) -> None:
     """Say what a converted data set, or a single spectral folder, holds."""
+    from spectral_prep.describe import info_text
     from spectral_prep.info import info
 
     found = info(folder)
-    if as_json:
-        click.echo(json.dumps(found.to_dict()))
-    else:
-        _print_info(found)
+    click.echo(json.dumps(found.to_dict()) if as_json else info_text(found))
 
 
 @prep_group.command("verify")
@@ -179,15 +176,18 @@ def info_command(folder: Path, as_json: bool) -> None:
 @as_json
 def verify_command(folder: Path, source: Path | None, as_json: bool) -> None:
     """Check every file, the alignment of the rows in all spectrals, and a sample of images against the source."""
+    from spectral_prep.describe import verification_text
     from spectral_prep.verify import verify
 
     with tempfile.TemporaryDirectory() as staging:
         found = verify(folder, lambda plan: _source_of(plan, source, Path(staging)))
-    if as_json:
-        click.echo(json.dumps(found.to_dict()))
-    else:
-        _print_verification(found, folder)
+    click.echo(json.dumps(found.to_dict()) if as_json else verification_text(found, folder))
     if found.faults:
+        if not as_json:
+            _say(
+                f"Error: {len(found.faults)} faults in {folder}, listed above. Run next: delete the files named, then "
+                "the spectral-prep convert command that made this data set; it writes only those again"
+            )
         sys.exit(1)
 
 
@@ -384,12 +384,10 @@ class ConversionProgress:
         self._bars = {}
 
     def _begin(self, progress: Progress) -> None:
+        from spectral_prep.describe import conversion_text
+
         plan, self._at_start, self._started = progress.plan, sum(progress.done.values()), time.monotonic()
-        _say(
-            f"{plan.dataset}: {sum(part.rows for part in plan.splits.values()):,} images of "
-            f"{plan.geometry.height}x{plan.geometry.width}x{plan.geometry.channels} into {plan.spec.q} spectrals, "
-            f"{plan.encoding.dtype}, {len(plan.blocks)} blocks" + (", resuming" if self._at_start else "")
-        )
+        _say(conversion_text(plan) + (", resuming" if self._at_start else ""))
         if self._terminal:
             self._bars = {
                 name: tqdm(total=part.rows, initial=progress.done[name], desc=name, unit="img", unit_scale=True)
@@ -397,13 +395,9 @@ class ConversionProgress:
             }
 
     def _log(self, progress: Progress) -> None:
-        rows = {name: part.rows for name, part in progress.plan.splits.items()}
-        done, total = sum(progress.done.values()), sum(rows.values())
-        rate = (done - self._at_start) / max(1e-9, time.monotonic() - self._started)
-        parts = ", ".join(f"{name} {progress.done[name]:,}/{count:,}" for name, count in rows.items())
-        _say(
-            f"{parts}: {100 * done / total:.0f} %, {rate:,.0f} images/s, {(total - done) / max(rate, 1e-9):.0f} s left"
-        )
+        from spectral_prep.describe import progress_text
+
+        _say(progress_text(progress, self._at_start, time.monotonic() - self._started))
 
 
 def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
@@ -443,58 +437,3 @@ def _source_of(plan: Plan, given: Path | None, staging: Path) -> Source | None:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
-
-
-def _print_info(info: Info) -> None:
-    rows = ", ".join(
-        f"{count:,} {name}" + (f" ({info.bad_rows[name]} bad)" if info.bad_rows[name] else "")
-        for name, count in info.rows.items()
-    )
-    state = "complete" if info.complete else f"unfinished, {info.blocks_done} of {info.blocks} blocks"
-    height, width, channels = info.image_shape
-    spec, each = info.spec, info.bytes / len(info.spectrals)
-    click.echo(f"data set   {info.dataset} ({info.dataset_id}), {state}")
-    click.echo(f"rows       {rows}; {info.classes} classes")
-    click.echo(f"images     {height}x{width}x{channels}")
-    click.echo(
-        f"spectrals  {spec.q} = {spec.q1}x{spec.q2}, {spec.layout}, {spec.transform}, each {info.spectral_shape}"
-    )
-    click.echo(f"stored     {_size(info.bytes)} as {info.dtype} in {len(info.spectrals)} folders, {_size(each)} each")
-    click.echo(f"saturated  {info.saturated:,} values")
-    if info.energy:
-        total = sum(info.energy) or 1.0
-        click.echo("energy %   " + " ".join(f"{100 * value / total:.2f}" for value in info.energy))
-
-
-def _print_verification(found: Verification, folder: Path) -> None:
-    for fault in found.faults:
-        click.echo(fault)
-    rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items())
-    click.echo(
-        f"{found.files:,} files, {_size(found.bytes)}, {found.spectrals} spectrals, rows: {rows or 'not checked'}"
-    )
-    if found.pixels is not None:
-        psnr = "every pixel equal" if found.pixels.psnr is None else f"PSNR {found.pixels.psnr:.1f} dB"
-        click.echo(
-            f"{found.pixels.rows} images put back together and compared with the source: {psnr}, "
-            f"largest difference {found.pixels.largest_difference} grey levels"
-        )
-    elif not found.faults and found.spectrals > 1:
-        click.echo(
-            "No image was compared with its source. To do that: spectral-prep verify --source SOURCE " + str(folder)
-        )
-    if found.faults:
-        _say(
-            f"Error: {len(found.faults)} faults in {folder}, listed above. Run next: delete the files named, then the "
-            "spectral-prep convert command that made this data set; it writes only those again"
-        )
-    else:
-        click.echo(f"Verified: {folder}")
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} TB"

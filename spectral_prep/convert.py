@@ -10,7 +10,6 @@ A kill at any moment leaves finished blocks and at most some temporary files; th
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ from spectral_prep.finalize import finalize, is_complete
 from spectral_prep.manifest import read_record, write_record
 from spectral_prep.plan import Block, Plan, make_plan
 from spectral_prep.request import Request
-from spectral_prep.rows import index_lines
+from spectral_prep.rows import index_pieces, index_sha256
 from spectral_prep.sources import open_source
 from spectral_prep.sources.base import RowIndex, Source
 from spectral_prep.store.files import atomic_write, in_use, is_temporary, remove
@@ -140,8 +139,7 @@ def _fixed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowInde
 
     A plan that stands there also gives the int8 scalars, so that resuming does not calibrate again.
     """
-    lines = {name: index_lines(rows) for name, rows in index.items()}
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in lines.items()}
+    hashes = {name: index_sha256(rows) for name, rows in index.items()}
     fixed = Plan.from_dict(read_record(paths.plan, "plan")) if paths.plan.exists() else None
     plan = make_plan(source, index, hashes, request, fixed.encoding if fixed else None)
     if fixed is not None and (found := differences(fixed.to_dict(), plan.to_dict())):
@@ -153,7 +151,7 @@ def _fixed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowInde
         )
     for name in plan.splits:
         if not paths.rows(name).exists():
-            atomic_write(paths.rows(name), lines[name])
+            atomic_write(paths.rows(name), index_pieces(index[name]))
     if fixed is None:
         write_record(paths.plan, "plan", plan.to_dict())
     return plan
@@ -177,7 +175,7 @@ def _tasks(
     order = {name: plan.ids(name) for name in plan.splits}
     for block in pending:
         ids = order[block.split][block.start : block.stop]
-        names = [index[block.split].names[i] for i in ids]
+        names = [index[block.split].names[i] for i in ids.tolist()]
         yield BlockTask(paths.root, plan, source, block, ids, names, on_error)
 
 

@@ -19,7 +19,7 @@ from spectral_prep.block import BlockRecord, finished_blocks
 from spectral_prep.errors import CorruptShardError, InputError
 from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, digest, entries, read_record, write_record
 from spectral_prep.plan import Plan
-from spectral_prep.rows import read_index
+from spectral_prep.rows import read_labels
 from spectral_prep.store.files import alone_in, atomic_write, has_size, is_temporary, sha256_of
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
 from spectral_prep.store.zarr_store import metadata_objects
@@ -94,7 +94,7 @@ def _remove_leftovers(out: Path) -> None:
 
 def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:
     """Return the labels of a split by row id, −1 for bad rows."""
-    labels = np.array([label for _, label in read_index(paths, name)], np.int32)
+    labels = read_labels(paths, name)
     labels[[row.id for record in records if record.split == name for row in record.bad]] = -1
     return labels.astype(np.int16) if len(plan.classes) <= np.iinfo(np.int16).max else labels
 

@@ -194,10 +194,17 @@ def make_plan(
     Raises
     ------
     InputError
-        If the source holds no training rows or `q` does not divide the images.
+        If the source holds no training rows, cannot be shuffled, or `q` does not divide the images.
     """
     if not len(index.get("train", RowIndex((), np.empty(0, np.int32))).names):
         raise InputError("no training images", where=request.dataset)
+    if request.shuffle == "global" and not source.random_access:
+        raise InputError(
+            "these images can only be read one after the other, so training rows cannot be stored in a shuffled order",
+            where=request.dataset,
+            expected="a source that can be read at any place: an uncompressed tar, or the extracted files",
+            run="the same command with --shuffle none (training then shuffles what it loads)",
+        )
     geometry = choose_geometry(source, index, request)
     spec = SpectralSpec(*parse_q(request.q, geometry.height, geometry.width), request.layout, request.transform)
     if encoding is None or encoding.dtype != request.dtype:

@@ -17,7 +17,7 @@ import fcntl
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from spectral_prep.errors import InputError, SpectralError, StorageError
@@ -76,11 +76,12 @@ class AtomicFile:
             self._temporary.unlink(missing_ok=True)
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, creating its folders; raises what `AtomicFile` raises."""
+def atomic_write(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file, given whole or in pieces, as a whole or not at all; raises what `AtomicFile` raises."""
     file = AtomicFile(path)
     try:
-        file.append(content)
+        for piece in (content,) if isinstance(content, bytes) else content:
+            file.append(piece)
         file.finish()
     finally:
         file.abandon()

@@ -1,0 +1,90 @@
+"""What the commands say, as text; printing it is the command line's.
+
+Goes in: what a public function returned. Comes out: a string of one or several lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from spectral_prep.convert import Progress
+from spectral_prep.info import Info
+from spectral_prep.plan import Plan
+from spectral_prep.verify import Verification
+
+
+def conversion_text(plan: Plan) -> str:
+    """Say what will be converted into what."""
+    height, width, channels = plan.geometry.height, plan.geometry.width, plan.geometry.channels
+    return (
+        f"{plan.dataset}: {sum(part.rows for part in plan.splits.values()):,} images of {height}x{width}x{channels} "
+        f"into {plan.spec.q} spectrals, {plan.encoding.dtype}, {len(plan.blocks)} blocks"
+    )
+
+
+def progress_text(progress: Progress, at_start: int, seconds: float) -> str:
+    """Say how far a conversion is that began with `at_start` rows done, so many seconds ago."""
+    rows = {name: part.rows for name, part in progress.plan.splits.items()}
+    done, total = sum(progress.done.values()), sum(rows.values())
+    rate = max(1e-9, (done - at_start) / max(1e-9, seconds))
+    parts = ", ".join(f"{name} {progress.done[name]:,}/{count:,}" for name, count in rows.items())
+    return f"{parts}: {100 * done / total:.0f} %, {rate:,.0f} images/s, {(total - done) / rate:.0f} s left"
+
+
+def info_text(info: Info) -> str:
+    """Say what a data set is, a line a fact."""
+    return "\n".join(_info_lines(info))
+
+
+def _info_lines(info: Info) -> Iterator[str]:
+    rows = ", ".join(
+        f"{count:,} {name}" + (f" ({info.bad_rows[name]} bad)" if info.bad_rows[name] else "")
+        for name, count in info.rows.items()
+    )
+    state = "complete" if info.complete else f"unfinished, {info.blocks_done} of {info.blocks} blocks"
+    height, width, channels = info.image_shape
+    spec, each = info.spec, info.bytes / len(info.spectrals)
+    yield f"data set   {info.dataset} ({info.dataset_id}), {state}"
+    yield f"rows       {rows}; {info.classes} classes"
+    yield f"images     {height}x{width}x{channels}"
+    yield f"spectrals  {spec.q} = {spec.q1}x{spec.q2}, {spec.layout}, {spec.transform}, each {info.spectral_shape}"
+    yield f"stored     {size(info.bytes)} as {info.dtype} in {len(info.spectrals)} folders, {size(each)} each"
+    yield f"saturated  {info.saturated:,} values"
+    if info.energy:
+        total = sum(info.energy) or 1.0
+        yield "energy %   " + " ".join(f"{100 * value / total:.2f}" for value in info.energy)
+
+
+def verification_text(found: Verification, folder: Path) -> str:
+    """Say what was checked and every fault that was found, a line each."""
+    return "\n".join(_verification_lines(found, folder))
+
+
+def _verification_lines(found: Verification, folder: Path) -> Iterator[str]:
+    yield from found.faults
+    rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items())
+    yield f"{found.files:,} files, {size(found.bytes)}, {found.spectrals} spectrals, rows: {rows or 'not checked'}"
+    if found.pixels is not None:
+        psnr = "every pixel equal" if found.pixels.psnr is None else f"PSNR {found.pixels.psnr:.1f} dB"
+        yield (
+            f"{found.pixels.rows} images put back together and compared with the source: {psnr}, "
+            f"largest difference {found.pixels.largest_difference} grey levels"
+        )
+    elif not found.faults and found.spectrals > 1:
+        yield f"No image was compared with its source. To do that: spectral-prep verify --source SOURCE {folder}"
+    if not found.faults:
+        yield f"Verified: {folder}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words.
+
+    >>> size(999), size(1_500), size(2.5e12)
+    ('999 B', '1.5 kB', '2.50 TB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"
