@@ -301,16 +301,24 @@ space = click.option(
 )
 geometric_p = click.option("--p", type=float, help="Of the geometric weights p^rank.  [default: best on held-out rows]")
 top_k = click.option("--k", type=click.IntRange(1), help="Of top-k.  [default: best on held-out rows]")
+SCHEME_NAMES = "average, loss, geometric, best, top-k, learned or stacked"
+one_scheme = click.option(
+    "--scheme", default="geometric", show_default=True, help=f"{SCHEME_NAMES}; weights come from held-out rows."
+)
+without = click.option("--without", type=int, multiple=True, help="Leave out this branch. May be repeated.")
+allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the branches that are there.")
+calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperature that fits held-out rows best.")
 
 
 @ensemble_group.command("evaluate")
 @click.argument("run", type=FOLDER)
-@click.option(
-    "--scheme", "schemes", multiple=True, help="average, loss, geometric, best, top-k; may be repeated.  [default: all]"
-)
+@click.option("--scheme", "schemes", multiple=True, help=f"{SCHEME_NAMES}; may be repeated.  [default: all]")
 @space
 @geometric_p
 @top_k
+@without
+@allow_missing
+@click.option("--ablate", is_flag=True, help="Also with the 1 to S best branches, and with each single branch lost.")
 @as_json
 def evaluate_command(run: Path, as_json: bool, **options: Any) -> None:
     """Accuracy of each branch, of the ensemble by every weighting scheme, and of the baseline if it was trained."""
@@ -323,18 +331,19 @@ def evaluate_command(run: Path, as_json: bool, **options: Any) -> None:
 @ensemble_group.command("predict")
 @click.argument("run", type=FOLDER)
 @click.argument("images", type=FOLDER, nargs=-1, required=True)
-@click.option("--scheme", help="average, loss, geometric, best or top-k.  [default: geometric]")
+@one_scheme
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
 @space
 @geometric_p
 @top_k
+@calibrate
+@without
+@allow_missing
 @as_json
-def predict_command(run: Path, images: tuple[Path, ...], scheme: str | None, as_json: bool, **options: Any) -> None:
+def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Run the whole network on image files; it needs nothing but RUN."""
     from spectral_train.predict import predict
 
-    if scheme is not None:
-        options["scheme"] = scheme
     for prediction in predict(run, images, **options):
         named = {name: round(probability, 6) for name, probability in prediction.classes}
         if as_json:

@@ -1,37 +1,37 @@
 """The branches of a run, proved to belong together, with their rows matched by id.
 
-Goes in: the folder of a run. Comes out: one record a shard and the stacked outputs of all of them. It needs nothing
-but the run: no shard, no data set.
+Goes in: the folder of a run. Comes out: one record a branch and the stacked outputs of all of them. It needs nothing
+but the run: no shard, no data set. Branches may be missing where the caller says so: a lost node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from spectral_prep.compare import differences
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_train.outputs import Outputs, read_outputs
+from spectral_train.pool import BranchOutputs
 from spectral_train.recipes import command_options
 from spectral_train.record import BranchPlan, BranchRecord, read_branch
 from spectral_train.runs import RunPaths
 
 
-@dataclass(frozen=True)
-class Stacked:
-    """Outputs of S branches on the same rows: `log_probabilities` (S, n, classes), `labels` (n,)."""
+def read_branches(
+    run: RunPaths, without: Collection[int] = (), allow_missing: bool = False
+) -> tuple[BranchRecord, ...]:
+    """Return the records of the branches of a run, by shard.
 
-    log_probabilities: Tensor
-    labels: Tensor
-
-
-def read_branches(run: RunPaths) -> tuple[BranchRecord, ...]:
-    """Return the records of all S branches of a run, by shard.
+    Parameters
+    ----------
+    without
+        Shards to leave out, whether their branches are there or not: lost nodes. Their files are not read.
+    allow_missing
+        Do with the branches that are there.
 
     Raises
     ------
@@ -42,17 +42,21 @@ def read_branches(run: RunPaths) -> tuple[BranchRecord, ...]:
     CorruptShardError
         If a file of a branch is damaged.
     """
-    numbers = run.finished()
+    numbers = [number for number in run.finished() if number not in without]
     if not numbers:
         raise InputError("no trained branch here", where=run.root, run=f"spectral-train --shard all --run {run.root}")
     records = [read_branch(run.branch(number)) for number in numbers]
     for number, record in zip(numbers, records, strict=True):
         _belongs(records[0].plan, record.plan, number)
     shards = records[0].plan.shards
-    if missing := sorted(set(range(shards)) - set(numbers)):
+    if unknown := sorted(set(without) - set(range(shards))):
+        raise InputError(f"--without {unknown[0]} does not exist", expected=f"0 to {shards - 1}")
+    missing = sorted(set(range(shards)) - set(numbers) - set(without))
+    if missing and not allow_missing:
         raise InputError(
             f"{_listed(missing)} of {shards} not trained",
             where=run.root,
+            expected=f"all {shards}, or --allow-missing",
             run=train_command(records[0].plan, missing[0], run),
         )
     _partition(records)
@@ -75,25 +79,33 @@ def read_baseline(run: RunPaths, branch: BranchRecord) -> BranchRecord | None:
     return record
 
 
-def stack(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> Stacked:
-    """Return the outputs of all branches on `held_out` or `test` rows, each row the same image in every branch.
+def stack(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> BranchOutputs:
+    """Return the outputs of these branches on `held_out` or `test` rows, each row the same image in every branch.
 
     Raises
     ------
     PlanMismatchError
         If two branches have other rows or other labels, naming both.
     """
-    names = [run.branch(number) for number in range(len(records))]
+    plans = [record.plan for record in records]
+    names = [run.branch(shard_of(record)) for record in records]
     outputs = [read_outputs(paths.outputs, rows) for paths in names]
     for number, other in enumerate(outputs[1:], 1):
         if not _same_rows(outputs[0], other):
             raise PlanMismatchError(
-                f"branch 0 and branch {number} have different {rows.replace('_', '-')} rows",
+                f"{plans[0].name} and {plans[number].name} have different {rows.replace('_', '-')} rows",
                 where=f"{names[0].outputs} and {names[number].outputs}",
                 expected="the same ids and labels",
                 run=f"delete {names[number].root} and train it again on the same data set",
             )
-    return Stacked(torch.stack([each.log_probabilities for each in outputs]), outputs[0].labels)
+    return BranchOutputs(torch.stack([each.log_probabilities for each in outputs]), outputs[0].labels)
+
+
+def shard_of(record: BranchRecord) -> int:
+    """Return the shard of a branch; `read_branches` has proved that it has one."""
+    if record.plan.shard is None:
+        raise InputError("the baseline is no branch")
+    return record.plan.shard
 
 
 def train_command(plan: BranchPlan, shard: int, run: RunPaths) -> str:
@@ -138,15 +150,16 @@ def _rows_of(plan: BranchPlan) -> dict[str, Any]:
 
 
 def _partition(records: Sequence[BranchRecord]) -> None:
-    """Refuse branches that do not together hold every spectral, each own one once."""
+    """Refuse branches that hold a spectral twice, or do not hold every one though none is missing."""
     plan = records[0].plan
     own = [k for record in records for k in record.plan.spectrals if k not in plan.common]
-    if sorted([*own, *plan.common]) != list(range(plan.spec.q)):
-        held = "; ".join(f"{record.plan.name}: {', '.join(map(str, record.plan.spectrals))}" for record in records)
+    held = sorted([*own, *plan.common])
+    whole = list(range(plan.spec.q))
+    if held != (whole if len(records) == plan.shards else sorted(set(held) & set(whole))):
         raise PlanMismatchError(
             "the branches do not hold every spectral once",
             expected=f"spectrals 0 to {plan.spec.q - 1}",
-            got=held,
+            got="; ".join(f"{record.plan.name}: {', '.join(map(str, record.plan.spectrals))}" for record in records),
             run="train the branches again with one --shards and --grouping",
         )
 

@@ -1,8 +1,7 @@
-"""The ensemble of the branches: weights from held-out rows, and the weighted combination (long paper, eq. (2)).
+"""The schemes that weigh the branches, from held-out rows alone (long paper, section 3.2, and poster).
 
 Goes in: log-probabilities (S, n, classes) of S branches on the same held-out rows, and those rows' labels. Comes out:
-one weight a branch, summing to 1, by one of five schemes; and with such weights the probabilities of the whole network
-on any rows.
+a `Combiner`, which gives the probabilities of the whole network on any rows.
 
 Nothing here ever sees a test label: the loss L_q that orders and weighs the branches is that on held-out rows.
 """
@@ -10,53 +9,36 @@ Nothing here ever sees a test label: the loss L_q that orders and weighs the bra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from spectral_prep.errors import InputError
+from spectral_train.learned import learned, stacked
+from spectral_train.pool import (
+    DEFAULT_SPACE,
+    BranchOutputs,
+    Combiner,
+    Space,
+    WeightedSum,
+    Weights,
+    accuracy,
+    cross_entropy,
+    normalised,
+    parse_space,
+)
 
-Space = Literal["probabilities", "log-probabilities"]
-"""What Y^q of eq. (2) is: a branch's softmax outputs, or their logarithms, which makes the sum a product of experts."""
-
-DEFAULT_SPACE: Space = "log-probabilities"
 P_GRID = tuple(hundredths / 100 for hundredths in range(5, 100, 5))
 SMALLEST_LOSS = 1e-12
 DEFAULT_SCHEME = "geometric"
-
-Weights = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What weights may depend on: the branches' outputs on held-out rows, (S, n, classes), and the labels (n,)."""
-
-    log_probabilities: Tensor
-    labels: Tensor
-
-    @property
-    def losses(self) -> Weights:
-        """(S,) mean cross-entropy L_q of each branch in nats, eq. (1)."""
-        return np.array([_loss(values, self.labels) for values in self.log_probabilities])
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The weights (S,) of a scheme, summing to 1, and what it chose on the held-out rows, for example {"p": 0.6}."""
-
-    weights: Weights
-    settings: Mapping[str, float]
 
 
 class Scheme(Protocol):
     """A way to weigh branches; `setting` is its p or k, None to choose it on the held-out rows."""
 
-    def __call__(self, held_out: HeldOut, space: Space, setting: float | None = None) -> Choice:
-        """Return the choice."""
+    def __call__(self, held_out: BranchOutputs, space: Space, setting: float | None = None) -> Combiner:
+        """Return what it decides."""
         ...
 
 
@@ -78,7 +60,7 @@ def average_weights(losses: npt.ArrayLike) -> Weights:
     >>> average_weights([0.3, 0.1]).tolist()
     [0.5, 0.5]
     """
-    return _normalised(np.ones(len(np.asarray(losses))))
+    return normalised(np.ones(len(np.asarray(losses))))
 
 
 def loss_weights(losses: npt.ArrayLike) -> Weights:
@@ -87,7 +69,7 @@ def loss_weights(losses: npt.ArrayLike) -> Weights:
     >>> loss_weights([0.3, 0.1]).round(3).tolist()
     [0.25, 0.75]
     """
-    return _normalised(1 / np.maximum(np.asarray(losses, np.float64), SMALLEST_LOSS))
+    return normalised(1 / np.maximum(np.asarray(losses, np.float64), SMALLEST_LOSS))
 
 
 def geometric_weights(losses: npt.ArrayLike, p: float) -> Weights:
@@ -99,7 +81,7 @@ def geometric_weights(losses: npt.ArrayLike, p: float) -> Weights:
     if not 0 < p <= 1:
         raise InputError("unusable p for geometric weights", expected="more than 0, at most 1", got=p)
     # p^(a−1) is the same after normalising, and the best branch's weight cannot underflow.
-    return _normalised(np.float64(p) ** (order_by_loss(losses) - 1))
+    return normalised(np.float64(p) ** (order_by_loss(losses) - 1))
 
 
 def top_k_weights(losses: npt.ArrayLike, k: int) -> Weights:
@@ -111,7 +93,7 @@ def top_k_weights(losses: npt.ArrayLike, k: int) -> Weights:
     ranks = order_by_loss(losses)
     if not 1 <= k <= len(ranks):
         raise InputError("unusable k for top-k", expected=f"1 to {len(ranks)}", got=k)
-    return _normalised((ranks <= k).astype(np.float64))
+    return normalised((ranks <= k).astype(np.float64))
 
 
 def best_weights(losses: npt.ArrayLike) -> Weights:
@@ -123,26 +105,35 @@ def best_weights(losses: npt.ArrayLike) -> Weights:
     return top_k_weights(losses, 1)
 
 
-def _average(held_out: HeldOut, space: Space, setting: float | None = None) -> Choice:
-    return Choice(average_weights(held_out.losses), {})
+def _average(held_out: BranchOutputs, space: Space, setting: float | None = None) -> Combiner:
+    return WeightedSum(average_weights(held_out.losses), space, {})
 
 
-def _by_loss(held_out: HeldOut, space: Space, setting: float | None = None) -> Choice:
-    return Choice(loss_weights(held_out.losses), {})
+def _by_loss(held_out: BranchOutputs, space: Space, setting: float | None = None) -> Combiner:
+    return WeightedSum(loss_weights(held_out.losses), space, {})
 
 
-def _geometric(held_out: HeldOut, space: Space, setting: float | None = None) -> Choice:
-    grid = P_GRID if setting is None else (setting,)
-    return _tuned(held_out, space, "p", grid, lambda p: geometric_weights(held_out.losses, p))
+def _geometric(held_out: BranchOutputs, space: Space, setting: float | None = None) -> Combiner:
+    grid, losses = P_GRID if setting is None else (setting,), held_out.losses
+    return _tuned(held_out, space, "p", grid, lambda p: geometric_weights(losses, p))
 
 
-def _best(held_out: HeldOut, space: Space, setting: float | None = None) -> Choice:
-    return Choice(best_weights(held_out.losses), {})
+def _best(held_out: BranchOutputs, space: Space, setting: float | None = None) -> Combiner:
+    return WeightedSum(best_weights(held_out.losses), space, {})
 
 
-def _top_k(held_out: HeldOut, space: Space, setting: float | None = None) -> Choice:
-    grid = range(1, len(held_out.log_probabilities) + 1) if setting is None else (setting,)
-    return _tuned(held_out, space, "k", grid, lambda k: top_k_weights(held_out.losses, int(k)))
+def _top_k(held_out: BranchOutputs, space: Space, setting: float | None = None) -> Combiner:
+    losses = held_out.losses
+    grid = range(1, len(losses) + 1) if setting is None else (setting,)
+    return _tuned(held_out, space, "k", grid, lambda k: top_k_weights(losses, int(k)))
+
+
+def _learned(held_out: BranchOutputs, space: Space, setting: float | None = None) -> Combiner:
+    return learned(held_out)
+
+
+def _stacked(held_out: BranchOutputs, space: Space, setting: float | None = None) -> Combiner:
+    return stacked(held_out)
 
 
 SCHEMES: Mapping[str, Scheme] = {
@@ -151,13 +142,27 @@ SCHEMES: Mapping[str, Scheme] = {
     "geometric": _geometric,
     "best": _best,
     "top-k": _top_k,
+    "learned": _learned,
+    "stacked": _stacked,
 }
+
+OF_LOGARITHMS = ("learned", "stacked")
+"""Schemes that combine log-probabilities by definition."""
+
+
+def schemes_in(space: str) -> tuple[str, ...]:
+    """Return the schemes that work in this space.
+
+    >>> schemes_in("probabilities")
+    ('average', 'loss', 'geometric', 'best', 'top-k')
+    """
+    return tuple(name for name in SCHEMES if parse_space(space) == "log-probabilities" or name not in OF_LOGARITHMS)
 
 
 def weigh(
-    scheme: str, held_out: HeldOut, space: Space = DEFAULT_SPACE, *, p: float | None = None, k: int | None = None
-) -> Choice:
-    """Return the weights of a scheme, from held-out rows alone.
+    scheme: str, held_out: BranchOutputs, space: str = DEFAULT_SPACE, *, p: float | None = None, k: int | None = None
+) -> Combiner:
+    """Return what a scheme makes of held-out rows.
 
     Parameters
     ----------
@@ -166,7 +171,8 @@ def weigh(
     held_out
         Outputs and labels of the held-out rows.
     space
-        In which outputs will be combined; p and k are chosen for it.
+        In which outputs will be combined; p and k are chosen for it. `learned` and `stacked` know log-probabilities
+        alone.
     p, k
         Of `geometric` (0 < p ≤ 1) and `top-k` (1 ≤ k ≤ S). None: the one with the highest ensemble accuracy on the
         held-out rows, of equal ones that with the lowest loss there.
@@ -174,64 +180,25 @@ def weigh(
     Raises
     ------
     InputError
-        If a name is unknown or p or k is out of range.
+        If a name is unknown, p or k is out of range, or the scheme does not work in this space.
     """
     if scheme not in SCHEMES:
         raise InputError("unknown ensemble scheme", expected=f"one of {', '.join(SCHEMES)}", got=scheme)
+    if scheme not in schemes_in(space):
+        raise InputError(f"{scheme} combines log-probabilities", expected="--space log-probabilities", got=space)
     settings: Mapping[str, float | None] = {"geometric": p, "top-k": k}
     return SCHEMES[scheme](held_out, parse_space(space), settings.get(scheme))
 
 
-def parse_space(name: str) -> Space:
-    """Return the space of that name; raise `InputError` if there is none."""
-    for known in get_args(Space):
-        if name == known:
-            space: Space = known
-            return space
-    raise InputError("unknown space", expected=f"one of {', '.join(get_args(Space))}", got=name)
-
-
-def combine(log_probabilities_SNK: Tensor, weights: npt.ArrayLike, space: Space = DEFAULT_SPACE) -> Tensor:
-    """Return the probabilities of the whole network, (n, classes) float64: long paper, eq. (2).
-
-    >>> two = torch.tensor([[[0.9, 0.1]], [[0.4, 0.6]]]).log()
-    >>> combine(two, [0.5, 0.5], "probabilities").round(decimals=2).tolist()
-    [[0.65, 0.35]]
-    >>> combine(two, [0.5, 0.5], "log-probabilities").round(decimals=2).tolist()
-    [[0.71, 0.29]]
-    """
-    shape = log_probabilities_SNK.shape[1:]
-    total = torch.zeros(shape, dtype=torch.float64)
-    for values, weight in zip(log_probabilities_SNK, np.asarray(weights, np.float64), strict=True):
-        if weight:  # 0 · log 0 is not a number
-            total += float(weight) * (values.double().exp() if space == "probabilities" else values.double())
-    return total if space == "probabilities" else total.softmax(1)
-
-
-def accuracy(scores_NK: Tensor, labels: Tensor) -> float:
-    """Return the fraction of rows whose highest score is at the label."""
-    return (scores_NK.argmax(1) == labels).double().mean().item()
-
-
 def _tuned(
-    held_out: HeldOut, space: Space, name: str, grid: Iterable[float], weights_for: Callable[[float], Weights]
-) -> Choice:
-    candidates = list(grid)
+    held_out: BranchOutputs, space: Space, name: str, grid: Iterable[float], weights_for: Callable[[float], Weights]
+) -> Combiner:
+    candidates = [WeightedSum(weights_for(setting), space, {name: setting}) for setting in grid]
     if len(candidates) == 1:
-        return Choice(weights_for(candidates[0]), {name: candidates[0]})
+        return candidates[0]
 
-    def merit(setting: float) -> tuple[float, float]:
-        combined = combine(held_out.log_probabilities, weights_for(setting), space)
-        return accuracy(combined, held_out.labels), -_loss(combined.log(), held_out.labels)
+    def merit(candidate: WeightedSum) -> tuple[float, float]:
+        combined = candidate(held_out.log_probabilities)
+        return accuracy(combined, held_out.labels), -cross_entropy(combined.log(), held_out.labels)
 
-    chosen = max(candidates, key=merit)
-    return Choice(weights_for(chosen), {name: chosen})
-
-
-def _loss(log_probabilities_NK: Tensor, labels: Tensor) -> float:
-    return -log_probabilities_NK.double().gather(1, labels.to(torch.int64)[:, None]).mean().item()
-
-
-def _normalised(weights: npt.NDArray[np.float64]) -> Weights:
-    normal: Weights = weights / weights.sum()
-    return normal
+    return max(candidates, key=merit)

@@ -6,24 +6,19 @@ come from held-out rows; test rows are looked at once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spectral_prep.errors import InputError
-from spectral_train.collect import read_baseline, read_branches, stack
-from spectral_train.ensemble import (
-    DEFAULT_SCHEME,
-    DEFAULT_SPACE,
-    SCHEMES,
-    HeldOut,
-    accuracy,
-    combine,
-    parse_space,
-    weigh,
-)
+from spectral_train.calibration import Quality, calibrated
+from spectral_train.collect import read_baseline, read_branches, shard_of, stack
+from spectral_train.ensemble import DEFAULT_SCHEME, schemes_in, weigh
 from spectral_train.outputs import HELD_OUT, TEST, read_outputs
+from spectral_train.pool import DEFAULT_SPACE, BranchOutputs, accuracy
 from spectral_train.runs import RunPaths
 
 
@@ -37,12 +32,34 @@ class BranchResult:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What a temperature fitted to held-out rows does on test rows: before, after, and the temperature."""
+
+    temperature: float
+    before: Quality
+    after: Quality
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Accuracy on test rows of the ensemble by `scheme` with fewer branches, its weights fitted anew to held-out rows.
+
+    `growing`: with the 1, 2 … S branches of lowest held-out loss, each as (the shard that was added, accuracy).
+    `lost`: without each single shard: what a lost node costs; empty where there is one branch alone.
+    """
+
+    scheme: str
+    growing: tuple[tuple[int, float], ...]
+    lost: Mapping[int, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All that `spectral-ensemble evaluate` says. Accuracies are fractions of the test rows.
 
     `best_accuracy` is the highest test accuracy of any branch, the poster's "Highest Acc."; the scheme `best` instead
     picks by held-out loss, since which branch is highest on the test set cannot be known when a network is built.
-    `settings` holds the p and k that were chosen on held-out rows.
+    `settings` holds what was chosen on held-out rows; `missing` the shards that take no part.
     """
 
     dataset: str
@@ -54,6 +71,14 @@ class Evaluation:
     settings: Mapping[str, Mapping[str, float]]
     space: str
     rows: int
+    missing: tuple[int, ...]
+    calibration: Mapping[str, Calibration]
+    ablation: Ablation | None = None
+
+    @property
+    def main(self) -> str:
+        """The scheme to quote: `geometric`, the long paper's best, or the first that was asked for."""
+        return DEFAULT_SCHEME if DEFAULT_SCHEME in self.ensemble else next(iter(self.ensemble))
 
     @property
     def mean_accuracy(self) -> float:
@@ -77,6 +102,9 @@ class Evaluation:
             "settings": {scheme: dict(settings) for scheme, settings in self.settings.items()},
             "space": self.space,
             "rows": self.rows,
+            "missing": list(self.missing),
+            "calibration": {scheme: asdict(values) for scheme, values in self.calibration.items()},
+            "ablation": None if self.ablation is None else asdict(self.ablation),
         }
 
 
@@ -87,6 +115,9 @@ def evaluate(
     *,
     p: float | None = None,
     k: int | None = None,
+    without: Collection[int] = (),
+    allow_missing: bool = False,
+    ablate: bool = False,
 ) -> Evaluation:
     """Evaluate the ensemble of a run; it needs nothing but the run.
 
@@ -95,91 +126,153 @@ def evaluate(
     run
         The folder with `branch-00/` ….
     schemes
-        Names of `ensemble.SCHEMES`; none means all.
+        Names of `ensemble.SCHEMES`; none means all that work in the space.
     space
         `probabilities` (long paper, eq. (2)) or `log-probabilities`.
     p, k
         Of `geometric` and `top-k`; None chooses them on held-out rows.
+    without, allow_missing
+        Shards to leave out, and whether missing branches are: as in `collect.read_branches`.
+    ablate
+        Measure the `Ablation` too, of `Evaluation.main`; it fits weights 2·S times.
 
     Raises
     ------
     InputError, PlanMismatchError, CorruptShardError
         As `collect.read_branches` and `ensemble.weigh` do; `InputError` also if the data set has no test rows.
     """
-    paths, named_space = RunPaths(run), parse_space(space)
-    records = read_branches(paths)
-    plan = records[0].plan
+    paths = RunPaths(run)
+    names = tuple(schemes) or schemes_in(space)
+    records = read_branches(paths, without, allow_missing)
+    plan, shards = records[0].plan, tuple(map(shard_of, records))
     if not records[0].rows["test"]:
         raise InputError(
             "the data set has no test rows to evaluate on",
             where=run,
             run="spectral-prep convert into another --out, with test/ or val/ beside train/ in the source",
         )
-    held_out_rows = stack(paths, records, HELD_OUT)
-    held_out = HeldOut(held_out_rows.log_probabilities, held_out_rows.labels)
-    choices = {scheme: weigh(scheme, held_out, named_space, p=p, k=k) for scheme in schemes or SCHEMES}
+    held_out = stack(paths, records, HELD_OUT)
+    combiners = {scheme: weigh(scheme, held_out, space, p=p, k=k) for scheme in names}
+    tempered = {scheme: calibrated(combiner, held_out) for scheme, combiner in combiners.items()}
     test = stack(paths, records, TEST)
+    calibration = {
+        scheme: Calibration(
+            tempered[scheme].temperature,
+            Quality.of(combiners[scheme](test.log_probabilities), test.labels),
+            Quality.of(tempered[scheme](test.log_probabilities), test.labels),
+        )
+        for scheme in names
+    }
     baseline = read_baseline(paths, records[0])
-    return Evaluation(
+    evaluation = Evaluation(
         dataset=plan.dataset,
         q=plan.spec.q,
         branches=tuple(
             BranchResult(shard, accuracy(values, test.labels), loss)
-            for shard, (values, loss) in enumerate(zip(test.log_probabilities, held_out.losses.tolist(), strict=True))
+            for shard, values, loss in zip(shards, test.log_probabilities, held_out.losses.tolist(), strict=True)
         ),
-        ensemble={
-            scheme: accuracy(combine(test.log_probabilities, choice.weights, named_space), test.labels)
-            for scheme, choice in choices.items()
-        },
+        ensemble={scheme: values.before.accuracy for scheme, values in calibration.items()},
         baseline=None if baseline is None else read_outputs(paths.baseline.outputs, TEST).accuracy,
-        weights={scheme: tuple(choice.weights.tolist()) for scheme, choice in choices.items()},
-        settings={scheme: choice.settings for scheme, choice in choices.items()},
+        weights={scheme: tuple(combiner.weights.tolist()) for scheme, combiner in combiners.items()},
+        settings={scheme: combiner.settings for scheme, combiner in combiners.items()},
         space=space,
         rows=len(test.labels),
+        missing=tuple(sorted(set(range(plan.shards)) - set(shards))),
+        calibration=calibration,
+    )
+    if not ablate:
+        return evaluation
+    # k counts branches: with fewer of them it is chosen again
+    return replace(evaluation, ablation=_ablation(evaluation.main, shards, held_out, test, space, p))
+
+
+def _ablation(
+    scheme: str, shards: Sequence[int], held_out: BranchOutputs, test: BranchOutputs, space: str, p: float | None
+) -> Ablation:
+    def accuracy_of(places: Sequence[int]) -> float:
+        combiner = weigh(scheme, held_out.of_branches(places), space, p=p)
+        return accuracy(combiner(test.of_branches(places).log_probabilities), test.labels)
+
+    by_loss: list[int] = np.argsort(held_out.losses, kind="stable").tolist()
+    everyone = range(len(shards))
+    return Ablation(
+        scheme,
+        tuple((shards[place], accuracy_of(by_loss[: count + 1])) for count, place in enumerate(by_loss)),
+        {shards[lost]: accuracy_of([place for place in everyone if place != lost]) for lost in everyone}
+        if len(shards) > 1
+        else {},
     )
 
 
 def table(evaluation: Evaluation) -> str:
-    """Return the poster's Table 1 for this run, then a line a branch and a line a scheme.
+    """Return the poster's Table 1 for this run, then a line a branch and a line a scheme, then the ablation.
 
     "Ens. Acc." is that of `geometric`, the long paper's best scheme, or of the first scheme that was asked for.
     """
-    main = DEFAULT_SCHEME if DEFAULT_SCHEME in evaluation.ensemble else next(iter(evaluation.ensemble))
     name = f"{evaluation.dataset} (Q = {evaluation.q})"
     heads = ["Data set", "Mean Acc.", "Highest Acc.", "Ens. Acc.", "Baseline"]
     cells = [
         name,
-        _percent(evaluation.mean_accuracy),
-        _percent(evaluation.best_accuracy),
-        _percent(evaluation.ensemble[main]),
-        "–" if evaluation.baseline is None else _percent(evaluation.baseline),
+        percent(evaluation.mean_accuracy),
+        percent(evaluation.best_accuracy),
+        percent(evaluation.ensemble[evaluation.main]),
+        "–" if evaluation.baseline is None else percent(evaluation.baseline),
     ]
-    branches = [[str(branch.shard), _percent(branch.accuracy), f"{branch.loss:.4f}"] for branch in evaluation.branches]
-    schemes = [
-        [scheme + _settings(evaluation.settings[scheme]), _percent(value), _weights(evaluation.weights[scheme])]
-        for scheme, value in evaluation.ensemble.items()
+    branches = [[str(branch.shard), percent(branch.accuracy), f"{branch.loss:.4f}"] for branch in evaluation.branches]
+    tables = [[heads, cells], [["Branch", "Test acc.", "Held-out loss"], *branches], _scheme_rows(evaluation)]
+    lost = [f"Without: {', '.join(map(str, evaluation.missing))}"] if evaluation.missing else []
+    return "\n\n".join([*lost, *map(_aligned, tables), *_ablation_tables(evaluation.ablation)])
+
+
+def settings_text(settings: Mapping[str, float]) -> str:
+    """Return what a scheme chose, for a reader.
+
+    >>> settings_text({"p": 0.6})
+    ' (p = 0.6)'
+    """
+    return f" ({', '.join(f'{name} = {value:.3g}' for name, value in settings.items())})" if settings else ""
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as the papers print it.
+
+    >>> percent(0.98365)
+    '98.36 %'
+    """
+    return f"{100 * fraction:.2f} %"
+
+
+def _scheme_rows(evaluation: Evaluation) -> list[list[str]]:
+    heads = [f"Ensemble of {evaluation.space}", "Test acc.", "Loss", "ECE", "at T", "Loss", "ECE", "Weights"]
+    return [
+        heads,
+        *(
+            [
+                scheme + settings_text(evaluation.settings[scheme]),
+                percent(values.before.accuracy),
+                f"{values.before.loss:.4f}",
+                percent(values.before.ece),
+                f"{values.temperature:.2f}",
+                f"{values.after.loss:.4f}",
+                percent(values.after.ece),
+                " ".join(f"{weight:.3f}" for weight in evaluation.weights[scheme]),
+            ]
+            for scheme, values in evaluation.calibration.items()
+        ),
     ]
-    return "\n\n".join(
-        [
-            _aligned([heads, cells]),
-            _aligned([["Branch", "Test acc.", "Held-out loss"], *branches]),
-            _aligned([[f"Ensemble of {evaluation.space}", "Test acc.", "Weights of the branches"], *schemes]),
-        ]
-    )
+
+
+def _ablation_tables(ablation: Ablation | None) -> list[str]:
+    if ablation is None:
+        return []
+    growing = [[str(count), str(shard), percent(value)] for count, (shard, value) in enumerate(ablation.growing, 1)]
+    lost = [[str(shard), percent(value)] for shard, value in ablation.lost.items()]
+    return [
+        _aligned([["Branches", "Added", f"Test acc. ({ablation.scheme})"], *growing]),
+        *([_aligned([["Lost", f"Test acc. ({ablation.scheme})"], *lost])] if lost else []),
+    ]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
-
-
-def _settings(settings: Mapping[str, float]) -> str:
-    return f" ({', '.join(f'{name} = {value:g}' for name, value in settings.items())})" if settings else ""
-
-
-def _weights(weights: Sequence[float]) -> str:
-    return " ".join(f"{weight:.3f}" for weight in weights)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,11 @@ from torch.nn import functional
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
-from spectral_train.collect import read_branches, stack
-from spectral_train.ensemble import DEFAULT_SCHEME, DEFAULT_SPACE, HeldOut, combine, parse_space, weigh
-from spectral_train.network import load_model
-from spectral_train.outputs import HELD_OUT
+from spectral_train.ensemble import DEFAULT_SCHEME
+from spectral_train.pool import DEFAULT_SPACE
 from spectral_train.record import BranchPlan
-from spectral_train.runs import RunPaths
 from spectral_train.standardise import Standardisation
+from spectral_train.whole import open_network
 
 IMAGES_AT_ONCE = 64
 
@@ -43,9 +42,7 @@ def predict(
     scheme: str = DEFAULT_SCHEME,
     top: int = 5,
     space: str = DEFAULT_SPACE,
-    *,
-    p: float | None = None,
-    k: int | None = None,
+    **options: Any,
 ) -> tuple[Prediction, ...]:
     """Return the prediction for each image file, in the order given.
 
@@ -55,33 +52,29 @@ def predict(
         The folder with `branch-00/` ….
     images
         Files of any size that Pillow reads; they are resized and cropped as at conversion.
-    scheme, space, p, k
-        As in `evaluate`.
+    scheme, space, options
+        As in `whole.open_network`.
     top
         How many classes to name, at most all.
 
     Raises
     ------
     InputError
-        If there is no such image, or as `collect.read_branches` and `ensemble.weigh` do.
+        If there is no such image, or as `whole.open_network` does.
     CorruptSourceError
         Naming an image that cannot be read.
     """
     if top < 1:
         raise InputError("unusable --top", expected="1 or more", got=top)
-    paths, named_space = RunPaths(run), parse_space(space)
-    records = read_branches(paths)
-    plans = [record.plan for record in records]
-    held_out = stack(paths, records, HELD_OUT)
-    choice = weigh(scheme, HeldOut(held_out.log_probabilities, held_out.labels), named_space, p=p, k=k)
-    models = [load_model(plan, paths.branch(number)) for number, plan in enumerate(plans)]
+    network = open_network(run, scheme, space, **options)
+    plans = network.plans
     found: list[Prediction] = []
     for start in range(0, len(images), IMAGES_AT_ONCE):
         some = images[start : start + IMAGES_AT_ONCE]
         inputs = branch_inputs(load_images(some, plans[0]), plans)
         with torch.inference_mode():
-            outputs = torch.stack([functional.log_softmax(m(x), 1) for m, x in zip(models, inputs, strict=True)])
-        probabilities_NK = combine(outputs, choice.weights, named_space)
+            outputs = [functional.log_softmax(m(x), 1) for m, x in zip(network.models, inputs, strict=True)]
+        probabilities_NK = network.combiner(torch.stack(outputs))
         found += [_prediction(path, row, plans[0], top) for path, row in zip(some, probabilities_NK, strict=True)]
     return tuple(found)
 

@@ -26,8 +26,8 @@ OPTIONS = {
     "show": "--row --split --source --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
     "--shards --grouping --common --device --workers --version",
-    "evaluate": "--scheme --space --p --k --json",
-    "predict": "--scheme --top --space --p --k --json",
+    "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json",
+    "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json",
 }
 
 
@@ -233,7 +233,7 @@ def test_a_run_is_evaluated_and_predicts(digits) -> None:
     assert set(found["branches"][0]) == {"shard", "accuracy", "loss"}
     assert found["mean_accuracy"] == pytest.approx(sum(branch["accuracy"] for branch in found["branches"]) / 4)
     assert found["best_accuracy"] == max(branch["accuracy"] for branch in found["branches"])
-    assert set(found["ensemble"]) == {"average", "loss", "geometric", "best", "top-k"}
+    assert set(found["ensemble"]) == {"average", "loss", "geometric", "best", "top-k", "learned", "stacked"}
     assert found["ensemble"]["geometric"] > found["best_accuracy"]
     write_folder(Path("f"), ["train/a/1.png"], size=(20, 30))
     predicted = json.loads(run("spectral-ensemble predict r f/train/a/1.png --json --top 3").out)

@@ -54,6 +54,9 @@ def test_the_json_says_exactly_what_was_agreed(trained: Path) -> None:
         "settings",
         "space",
         "rows",
+        "missing",
+        "calibration",
+        "ablation",
     ]
     assert [list(branch) for branch in record["branches"]] == [["shard", "accuracy", "loss"]] * 4
     assert [branch["shard"] for branch in record["branches"]] == [0, 1, 2, 3]
@@ -99,6 +102,9 @@ def test_test_labels_never_influence_the_weights(run: Path) -> None:
     after = evaluate(run)
     assert after.weights == before.weights
     assert after.settings == before.settings
+    assert [each.temperature for each in after.calibration.values()] == [
+        each.temperature for each in before.calibration.values()
+    ]
     assert [branch.loss for branch in after.branches] == [branch.loss for branch in before.branches]
     assert after.ensemble != before.ensemble
 
@@ -120,6 +126,33 @@ def test_schemes_and_space_can_be_chosen(trained: Path) -> None:
         evaluate(trained, ["median"])
     with pytest.raises(InputError, match="unknown space"):
         evaluate(trained, space="logits")
+
+
+def test_what_a_lost_node_costs(run: Path) -> None:
+    whole = evaluate(run, ablate=True)
+    assert whole.ablation is not None
+    assert [shard for shard, _ in whole.ablation.growing] == sorted(range(4), key=lambda k: whole.branches[k].loss)
+    assert whole.ablation.growing[-1][1] == whole.ensemble["geometric"] > whole.ablation.growing[0][1]
+    without = evaluate(run, without=[2])
+    shutil.rmtree(run / "branch-02")
+    missing = evaluate(run, allow_missing=True)
+    assert without == missing
+    assert missing.missing == (2,)
+    assert [branch.shard for branch in missing.branches] == [0, 1, 3]
+    assert whole.ablation.lost[2] == missing.ensemble["geometric"]
+    assert "Without: 2" in table(missing)
+    assert "Lost" in table(whole)
+
+
+def test_branches_that_cannot_be_left_out_are_refused(run: Path) -> None:
+    with pytest.raises(InputError, match=r"--without 4 does not exist.*0 to 3"):
+        evaluate(run, without=[4])
+    with pytest.raises(InputError, match="no trained branch"):
+        evaluate(run, without=range(4))
+    for shard in (1, 2):
+        rewrite_record(run, shard, lambda record: replace(record, plan=replace(record.plan, spectrals=(1,))))
+    with pytest.raises(PlanMismatchError, match="every spectral once"):
+        evaluate(run, without=[0])
 
 
 def test_without_a_baseline_there_is_none(run: Path) -> None:

@@ -9,9 +9,9 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.branch import train_branches
 from spectral_train.collect import read_branches, stack
-from spectral_train.ensemble import combine
 from spectral_train.evaluate import evaluate
 from spectral_train.outputs import TEST
+from spectral_train.pool import combine
 from spectral_train.predict import predict
 from spectral_train.runs import RunPaths
 from tests.make_run import QUICK

@@ -1,0 +1,70 @@
+"""The whole network of a run: its branches, ready for use, and how their outputs are combined.
+
+Goes in: the folder of a run. Comes out: what `predict` and `export` apply to images. It needs nothing but the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from spectral_train.calibration import calibrated
+from spectral_train.collect import read_branches, shard_of, stack
+from spectral_train.ensemble import DEFAULT_SCHEME, weigh
+from spectral_train.network import load_model
+from spectral_train.outputs import HELD_OUT
+from spectral_train.pool import DEFAULT_SPACE, Combiner
+from spectral_train.record import BranchPlan
+from spectral_train.runs import RunPaths
+
+
+@dataclass(frozen=True)
+class WholeNetwork:
+    """S networks in evaluation mode with their plans, by shard, and the combiner of their outputs."""
+
+    plans: tuple[BranchPlan, ...]
+    models: tuple[nn.Module, ...]
+    combiner: Combiner
+
+
+def open_network(
+    run: Path,
+    scheme: str = DEFAULT_SCHEME,
+    space: str = DEFAULT_SPACE,
+    *,
+    p: float | None = None,
+    k: int | None = None,
+    calibrate: bool = False,
+    without: Collection[int] = (),
+    allow_missing: bool = False,
+) -> WholeNetwork:
+    """Read the branches of a run and weigh them on their held-out rows.
+
+    Parameters
+    ----------
+    run
+        The folder with `branch-00/` ….
+    scheme, space, p, k
+        As in `ensemble.weigh`.
+    calibrate
+        Divide the ensemble's log-probabilities by the temperature that fits held-out rows best.
+    without, allow_missing
+        As in `collect.read_branches`.
+
+    Raises
+    ------
+    InputError, PlanMismatchError, CorruptShardError
+        As `collect.read_branches` and `ensemble.weigh` do.
+    """
+    paths = RunPaths(run)
+    records = read_branches(paths, without, allow_missing)
+    held_out = stack(paths, records, HELD_OUT)
+    combiner = weigh(scheme, held_out, space, p=p, k=k)
+    return WholeNetwork(
+        plans=tuple(record.plan for record in records),
+        models=tuple(load_model(record.plan, paths.branch(shard_of(record))) for record in records),
+        combiner=calibrated(combiner, held_out) if calibrate else combiner,
+    )
