@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.io import savemat
 
 from spectral_prep.sources.cifar import RELEASES
 from spectral_prep.sources.idx import IMAGES_MAGIC, LABELS_MAGIC
@@ -124,6 +125,72 @@ def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return path
+
+
+def tar_bytes(members: Mapping[str, bytes], **options: Any) -> bytes:
+    """Return an uncompressed tar archive; names may be surrogate-escaped."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", **options) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def write_files(root: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files below root, by their path in it."""
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def class_tars(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return a tar for each class, by its name, from files called "class/file"."""
+    classes: dict[str, dict[str, bytes]] = {}
+    for name, content in files.items():
+        label, _, file = name.partition("/")
+        classes.setdefault(label, {})[file] = content
+    return {f"{label}.tar": tar_bytes(members) for label, members in classes.items()}
+
+
+def imagenet_files(
+    train: int = 3, val: int = 2, classes: Sequence[str] = ("n01440764", "n02084071", "n03792782")
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the training and validation images of a small ImageNet, called "class/file"; classes take turns."""
+    train_names = [f"{wnid}/{wnid}_{number}.JPEG" for number in range(train) for wnid in classes]
+    turns = [classes[-1 - number % len(classes)] for number in range(val * len(classes))]
+    val_names = [f"{wnid}/ILSVRC2012_val_{number:08}.JPEG" for number, wnid in enumerate(turns, 1)]
+    images = [encoded(random_images(24, 32, 3, seed=seed)[0], "JPEG") for seed in range(len(train_names + val_names))]
+    return dict(zip(train_names, images, strict=False)), dict(zip(val_names, images[len(train_names) :], strict=True))
+
+
+def flat(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the same files without their folders."""
+    return {name.rpartition("/")[2]: content for name, content in files.items()}
+
+
+def devkit_files(val: Iterable[str]) -> dict[str, bytes]:
+    """Return the development kit of validation images called "class/ILSVRC2012_val_00000001.JPEG", by path in it.
+
+    Ids count down through the classes, so that they are not the order of the names, and two synsets are no classes.
+    """
+    labels = [name.partition("/")[0] for name in sorted(val, key=lambda name: name.partition("/")[2])]
+    wnids = ["n00001740", "n00002137", *sorted(set(labels))]
+    fields = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children", "wordnet_height"]
+    synsets = np.zeros((len(wnids), 1), [(name, object) for name in fields])
+    for place, wnid in enumerate(wnids):
+        children = 0 if place > 1 else len(wnids) - 2
+        synsets[place, 0] = (len(wnids) - place, wnid, wnid, "gloss", children, np.arange(float(children)), 0)
+    buffer = io.BytesIO()
+    savemat(buffer, {"synsets": synsets})
+    truth = "".join(f"{len(wnids) - wnids.index(label)}\n" for label in labels)
+    folder = "ILSVRC2012_devkit_t12/data"
+    return {
+        f"{folder}/meta.mat": buffer.getvalue(),
+        f"{folder}/ILSVRC2012_validation_ground_truth.txt": truth.encode(),
+    }
 
 
 def planes(images: Images) -> Images:

@@ -60,6 +60,8 @@ def test_tiny_imagenet_at_64_pixels(real_data, scratch, q) -> None:
 def test_imagenet_at_224_pixels_as_int8(real_data, scratch) -> None:
     source = real_data / "imagenet" / "folder"
     out = convert(Request("imagenet", "16"), source, scratch / "out").root
+    tars = convert(Request("imagenet", "16"), real_data / "imagenet" / "tars", scratch / "tars").root
+    assert tree(tars) == tree(out)
     found = verified(out, source)
     assert found.rows == {"train": 400, "test": 100}
     assert found.pixels is not None

@@ -11,20 +11,20 @@ import pytest
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.sources import open_source
-from spectral_prep.sources.folder import FolderSource
+from spectral_prep.sources.encoded import EncodedSource
 from tests.make import write_folder
 
 REAL = os.environ.get("SPECTRAL_TEST_DATA")
 NAMES = ["train/cat/2.png", "train/cat/10.png", "train/dog/1.png", "val/dog/9.png", "val/cat/8.png"]
 
 
-def opened(root: Path, dataset: str = "folder") -> FolderSource:
+def opened(root: Path, dataset: str = "folder") -> EncodedSource:
     source = open_source(dataset, root, root / ".staging")
-    assert isinstance(source, FolderSource)
+    assert isinstance(source, EncodedSource)
     return source
 
 
-def names(source: FolderSource) -> dict[str, list[str]]:
+def names(source: EncodedSource) -> dict[str, list[str]]:
     return {split: list(rows.names) for split, rows in source.index().items()}
 
 
@@ -67,7 +67,7 @@ def test_the_test_set_may_be_called(tmp_path: Path, folder: str) -> None:
 
 def test_the_first_test_folder_with_classes_is_taken(tmp_path: Path) -> None:
     write_folder(tmp_path, ["train/a/1.png", "test/flat.png", "val/a/2.png", "valid/a/3.png"])
-    assert opened(tmp_path).splits == (("train", "train"), ("test", "val"))
+    assert names(opened(tmp_path))["test"] == ["a/2.png"]
 
 
 def test_class_folders_directly_below_the_root(tmp_path: Path) -> None:
@@ -77,10 +77,36 @@ def test_class_folders_directly_below_the_root(tmp_path: Path) -> None:
     assert source.read("train", 1, "b/deep/er/2.png") == (tmp_path / "b/deep/er/2.png").read_bytes()
 
 
+TINY = [
+    "train/n01/images/n01_0.JPEG",
+    "train/n02/images/n02_0.JPEG",
+    "val/images/val_0.JPEG",
+    "val/images/val_1.JPEG",
+    "test/images/test_0.JPEG",
+]
+
+
 def test_the_official_tiny_imagenet_layout(tmp_path: Path) -> None:
-    write_folder(tmp_path, ["train/n01/images/n01_0.JPEG", "val/images/val_0.JPEG", "test/images/test_0.JPEG"])
+    write_folder(tmp_path, TINY)
     (tmp_path / "train/n01/n01_boxes.txt").write_text("0 0 1 1")
-    assert names(opened(tmp_path)) == {"train": ["n01/images/n01_0.JPEG"]}
+    train = ["n01/images/n01_0.JPEG", "n02/images/n02_0.JPEG"]
+    assert names(opened(tmp_path)) == {"train": train}  # without annotations val/ says nothing
+    (tmp_path / "val/val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t32\t44\t62\nval_1.JPEG\tn01\t0\t0\t9\t9\n")
+    source = opened(tmp_path)
+    assert names(source) == {"train": train, "test": ["n02/val_0.JPEG", "n01/val_1.JPEG"]}
+    assert source.index()["test"].labels.tolist() == [1, 0]
+    assert source.read("test", 1, "n01/val_1.JPEG") == (tmp_path / "val/images/val_1.JPEG").read_bytes()
+
+
+def test_tiny_imagenet_images_without_a_class(tmp_path: Path) -> None:
+    write_folder(tmp_path, TINY)
+    for content, expected in (
+        ("val_0.JPEG\tn02\n", "no class for val_1.JPEG"),
+        ("val_0.JPEG n02\n", "no class in line 1"),
+    ):
+        (tmp_path / "val/val_annotations.txt").write_text(content)
+        with pytest.raises(CorruptSourceError, match=expected):
+            opened(tmp_path)
 
 
 def test_only_images_count_whatever_the_case_of_their_extension(tmp_path: Path) -> None:
@@ -133,6 +159,13 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert source.read("train", row, names(source)["train"][row]) == b"x"
 
 
+def test_an_empty_file_is_a_damaged_image(tmp_path: Path) -> None:
+    write_folder(tmp_path, NAMES)
+    (tmp_path / "train/dog/1.png").write_bytes(b"")
+    with pytest.raises(CorruptSourceError, match=r"empty.*dog/1\.png"):
+        opened(tmp_path).read("train", 0, "dog/1.png")
+
+
 def test_a_missing_folder_and_one_without_classes(tmp_path: Path) -> None:
     assert f"Where: {tmp_path}/gone" in refused(tmp_path / "gone")
     assert "no folders" in refused(tmp_path)
@@ -180,33 +213,6 @@ def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("os.scandir", scandir)
     assert "Permission denied" in refused(tmp_path)
-
-
-@pytest.mark.parametrize("tree", ["", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC"])
-def test_imagenet_is_found_in_its_tree(tmp_path: Path, tree: str) -> None:
-    write_folder(tmp_path / tree, ["train/n01/n01_1.JPEG", "val/n01/ILSVRC2012_val_1.JPEG", "test/flat.JPEG"])
-    source = opened(tmp_path, "imagenet")
-    assert source.root == tmp_path / tree
-    assert names(source) == {"train": ["n01/n01_1.JPEG"], "test": ["n01/ILSVRC2012_val_1.JPEG"]}
-
-
-def test_a_part_of_imagenet_may_validate_other_classes(tmp_path: Path) -> None:
-    write_folder(tmp_path, ["train/n01/n01_1.JPEG", "train/n03/n03_1.JPEG", "val/n02/ILSVRC2012_val_1.JPEG"])
-    source = opened(tmp_path, "imagenet")
-    assert source.classes == ("n01", "n02", "n03")
-    assert source.index()["train"].labels.tolist() == [0, 2]
-    assert source.index()["test"].labels.tolist() == [1]
-
-
-@pytest.mark.parametrize("folder", ["", "tars"])
-def test_imagenet_archives_must_be_extracted(tmp_path: Path, folder: str) -> None:
-    archive = tmp_path / folder / "ILSVRC2012_img_train.tar"
-    archive.parent.mkdir(exist_ok=True)
-    archive.write_bytes(b"")
-    for path in (tmp_path, archive):
-        error = refused(path, "imagenet")
-        assert "must be extracted first" in error
-        assert f"tar -xf {archive}" in error
 
 
 @pytest.mark.skipif(REAL is None, reason="SPECTRAL_TEST_DATA does not name a folder with the real data sets")

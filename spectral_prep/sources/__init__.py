@@ -9,8 +9,9 @@ from spectral_prep.errors import InputError
 from spectral_prep.sources.base import Source
 from spectral_prep.sources.cifar import open_cifar
 from spectral_prep.sources.digits import open_digits
-from spectral_prep.sources.folder import open_folder, open_imagenet
+from spectral_prep.sources.folder import open_folder
 from spectral_prep.sources.idx import open_idx
+from spectral_prep.sources.imagenet import open_imagenet
 
 SOURCES: Mapping[str, Callable[[str, Path, Path], Source]] = {
     "digits": open_digits,
@@ -37,7 +38,8 @@ def open_source(dataset: str, path: Path, staging: Path) -> Source:
         Where its files are; `digits` needs none.
     staging
         A folder for scratch files, made if need be. The caller owns it, keeps it as long as the source is read, and
-        deletes it. Sets whose pixels come as arrays take their uncompressed size there; image folders take nothing.
+        deletes it. Sets whose pixels come as arrays take their uncompressed size there, encoded images some 60
+        bytes a row.
 
     Raises
     ------

@@ -18,6 +18,16 @@ from spectral_prep.download import suggestion
 from spectral_prep.errors import CorruptSourceError, InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
+EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image; what it holds is another matter.
+
+    >>> is_image("n01440764/n01440764_10026.JPEG"), is_image("._n01440764_10026.JPEG"), is_image("boxes.txt")
+    (True, False, False)
+    """
+    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
 
 
 def missing(dataset: str, where: object, expected: str, got: object = None) -> InputError:

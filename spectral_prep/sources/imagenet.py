@@ -1,0 +1,224 @@
+"""ImageNet-1K (ILSVRC2012): the archives as downloaded, the extracted tree, or some of each.
+
+Training images: ILSVRC2012_img_train.tar (a tar of class tars), those class tars in train/, or class folders in train/.
+Validation images: ILSVRC2012_img_val.tar, val/ with all images in one folder, or class folders in val/. Where the
+images do not stand in class folders their classes come from the development kit, ILSVRC2012_devkit_t12 (extracted or
+.tar.gz), or from Kaggle's LOC_val_solution.csv. Nothing is extracted, and every form gives the same rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.sources.encoded import EncodedSource, Found, assemble
+from spectral_prep.sources.folder import (
+    TEST_FOLDERS,
+    class_folders,
+    classes_without_images,
+    flat_folder,
+    has_classes,
+    listed,
+    subfolders,
+)
+from spectral_prep.sources.reading import explained, is_image, missing, open_plain
+from spectral_prep.sources.table import ClassNumbers, Place, RowTable
+from spectral_prep.sources.tars import TAR, Archive, TarReader, class_and_folder, members
+
+TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+TRAIN_TAR = "ILSVRC2012_img_train.tar"
+VAL_TAR = "ILSVRC2012_img_val.tar"
+DEVKIT = "ILSVRC2012_devkit_t12"
+META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
+SOLUTION = "LOC_val_solution.csv"
+WNID = re.compile(r"n\d{8}")
+VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
+LARGEST_DEVKIT_FILE = 1 << 26
+EXPECTED = f"{TRAIN_TAR}, or train/<wnid>/ of image files"
+
+ClassOf = Callable[[str], str]
+
+
+def open_imagenet(dataset: str, path: Path, staging: Path) -> EncodedSource:
+    """Open ImageNet-1K in any of its forms; only names and places go into the scratch folder.
+
+    A part of ImageNet may have validation classes without training images; they are classes all the same. Without
+    validation images there is no test split.
+
+    Raises
+    ------
+    InputError
+        If there are no training images, a class has none, or validation images have no labels.
+    CorruptSourceError
+        If an archive or the development kit is truncated or damaged.
+    """
+    root = path.parent if path.is_file() else path
+    numbers = ClassNumbers()
+    found = {"train": _train(dataset, root, numbers)}
+    if (validation := _validation(root, numbers)) is not None:
+        found["test"] = validation
+    return assemble(staging, numbers, found)
+
+
+def class_tars(archives: Iterable[Path], numbers: ClassNumbers, *, empty: bool = False) -> Found:
+    """Return the images in tars of class tars or of class folders; an archive called <class>.tar may be a class tar.
+
+    Raises
+    ------
+    InputError
+        If a class holds no image, unless `empty`.
+    CorruptSourceError
+        If an archive is truncated or damaged.
+    """
+    rows, looked_at, filled = RowTable(), [], set()
+    for number, path in enumerate(archives):
+        looked_at.append(Archive.of(path))
+        for member in members(path, path.stem if WNID.fullmatch(path.stem) else ""):
+            name, folder = class_and_folder(member)
+            if not name:
+                continue
+            label = numbers.number(name)
+            if is_image(member.path):
+                rows.add(folder, member.path.rpartition("/")[2], label, Place(member.offset, member.size, number))
+                filled.add(name)
+    if (without := sorted(set(numbers.sorted()[0]) - filled)) and not empty:
+        raise classes_without_images(Path(looked_at[0].path), without)
+    return Found(rows, lambda staged: TarReader.over(staged, looked_at))
+
+
+def tars_in(folder: Path) -> list[Path]:
+    """Return the class tars that lie in a folder, in order."""
+    return sorted(path for path in folder.glob(f"*{TAR}") if WNID.fullmatch(path.stem))
+
+
+def _train(dataset: str, root: Path, numbers: ClassNumbers) -> Found:
+    for folder in (root / tree / "train" for tree in TREES):
+        if folder.is_dir() and subfolders(folder):
+            return class_folders(folder, numbers)
+        if tars := tars_in(folder):
+            return class_tars(tars, numbers)
+    if (archive := _near(root, TRAIN_TAR)) is not None:
+        return class_tars([archive], numbers)
+    if root.is_dir() and any(map(WNID.fullmatch, subfolders(root))):
+        return class_folders(root, numbers)
+    raise missing(dataset, root, EXPECTED, got=_seen(root))
+
+
+def _validation(root: Path, numbers: ClassNumbers) -> Found | None:
+    for folder in (root / tree / name for tree in TREES for name in TEST_FOLDERS):
+        if not folder.is_dir():
+            continue
+        if has_classes(folder):
+            return class_folders(folder, numbers)
+        if any(VAL_NAME.match(name) for name in os.listdir(folder)):
+            return flat_folder(folder, _class_of(root, folder), numbers)
+    if (archive := _near(root, VAL_TAR)) is None:
+        return None
+    rows, class_of, looked_at = RowTable(), _class_of(root, archive), Archive.of(archive)
+    for member in members(archive):
+        if is_image(member.path):
+            name = member.path.rpartition("/")[2]
+            label = class_of(name)
+            rows.add(label, name, numbers.number(label), Place(member.offset, member.size, 0))
+    return Found(rows, lambda staged: TarReader.over(staged, [looked_at]))
+
+
+def _near(root: Path, name: str) -> Path | None:
+    """Return the file or folder of this name in a folder or one level below it."""
+    return next((path for path in [root / name, *sorted(root.glob(f"*/{name}"))] if path.exists()), None)
+
+
+def _seen(root: Path) -> str:
+    return listed(sorted(entry.name for entry in root.iterdir())) or "an empty folder" if root.is_dir() else "no folder"
+
+
+def _class_of(root: Path, images: Path) -> ClassOf:
+    """Return what gives the class of a validation image's file name.
+
+    Raises
+    ------
+    InputError
+        If neither the development kit nor Kaggle's list of labels is there.
+    CorruptSourceError
+        If it is damaged, or (from the returned function) has no label for a name.
+    """
+    for name in (DEVKIT, *(f"{DEVKIT}{suffix}" for suffix in (".tar.gz", ".tgz", ".tar"))):
+        if (devkit := _near(root, name)) is not None:
+            return _devkit_classes(devkit)
+    if (solution := _near(root, SOLUTION)) is not None:
+        return _kaggle_classes(solution)
+    raise InputError(
+        "the validation images have no labels",
+        where=images,
+        expected=f"{DEVKIT}.tar.gz (or its folder, or Kaggle's {SOLUTION}) in {root}",
+        got=_seen(root),
+        run=f"the same command with {DEVKIT}.tar.gz from the same download page beside the images; "
+        "or without the validation images, for training rows alone",
+    )
+
+
+def _devkit_classes(devkit: Path) -> ClassOf:
+    meta, truth = _devkit_files(devkit)
+    wnids, where = _leaf_classes(meta, devkit), f"{devkit}!{TRUTH}"
+    try:
+        labels = [wnids[int(line)] for line in truth.split()]
+    except (ValueError, KeyError) as error:
+        raise CorruptSourceError("not an id of a class among the labels", where=where, got=error) from error
+
+    def class_of(name: str) -> str:
+        found = VAL_NAME.match(name)
+        if found is None or not 1 <= int(found[1]) <= len(labels):
+            expected = f"ILSVRC2012_val_00000001.JPEG to {len(labels):08}"
+            raise CorruptSourceError(f"no label for {name}", where=where, expected=expected)
+        return labels[int(found[1]) - 1]
+
+    return class_of
+
+
+def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
+    """Return meta.mat and the ground truth of an extracted or packed development kit."""
+    if devkit.is_dir():
+        with explained(devkit):
+            return (devkit / META).read_bytes(), (devkit / TRUTH).read_bytes()
+    found: dict[str, bytes] = {}
+    with open_plain(devkit) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+        for member in tar:
+            for wanted in (META, TRUTH):
+                if member.name.endswith(wanted) and member.size <= LARGEST_DEVKIT_FILE:
+                    file = tar.extractfile(member)
+                    found[wanted] = file.read() if file else b""
+    if lacking := [name for name in (META, TRUTH) if not found.get(name)]:
+        raise CorruptSourceError("the development kit is not whole", where=devkit, expected=", ".join(lacking))
+    return found[META], found[TRUTH]
+
+
+def _leaf_classes(meta: bytes, devkit: Path) -> dict[int, str]:
+    """Return the WNID of each id of a class: the synsets that have no children, 1 to 1000."""
+    from scipy.io import loadmat  # slow to import, and needed here only
+
+    try:
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]  # type: ignore[arg-type]
+        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if not int(row["num_children"])}
+    except Exception as error:  # whatever scipy meets in a damaged file
+        raise CorruptSourceError("damaged list of classes", where=f"{devkit}!{META}", got=error) from error
+
+
+def _kaggle_classes(solution: Path) -> ClassOf:
+    """Return the classes of lines such as "ILSVRC2012_val_00048981,n03995372 85 1 499 272"."""
+    with explained(solution), open(solution, encoding="utf-8", errors="replace", newline="") as file:
+        rows = [row for row in csv.reader(file) if len(row) > 1 and row[1].strip()]
+    classes = {row[0]: row[1].split()[0] for row in rows if VAL_NAME.match(f"{row[0]}.")}
+
+    def class_of(name: str) -> str:
+        label = classes.get(name.partition(".")[0])
+        if label is None:
+            raise CorruptSourceError(f"no label for {name}", where=solution, expected="a line for each image")
+        return label
+
+    return class_of

@@ -1,0 +1,225 @@
+"""Tar archives read in place: an index by one pass over the headers, then any member by its offset.
+
+1. `walk` yields every regular file, those of nested tars (a class each, in ImageNet's releases) too; it reads the
+   512-byte headers only and seeks over the data. Hidden files, such as macOS's `._…`, and folders are passed over.
+2. What cannot be read in place (links, sparse files) is refused; a truncated or damaged archive is named with the
+   member where that shows.
+3. `TarReader` reads a member's bytes, and notices an archive that has changed since it was indexed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from spectral_prep.errors import CorruptSourceError, InputError, StorageError
+from spectral_prep.sources.reading import explained, is_image
+from spectral_prep.sources.table import StagedRows
+from spectral_prep.store.files import explain
+
+ARCHIVES = ".archives"
+LARGEST_MEMBER = 1 << 31
+TAR = ".tar"
+
+
+class Member(NamedTuple):
+    """A regular file in an archive: `tar` names the nested tar that it is in, without .tar, "" if none.
+
+    A nested tar itself comes before its files, with an empty `path`.
+    """
+
+    tar: str
+    path: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive, and what its size and time were when it was indexed."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Archive:
+        """Look at an archive."""
+        with explained(path):
+            stat = path.stat()
+        return cls(str(path), stat.st_size, stat.st_mtime_ns)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return some bytes of it.
+
+        Raises
+        ------
+        InputError
+            If it is gone or not what it was when it was indexed.
+        StorageError
+            If the disk fails.
+        """
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                stat = os.fstat(file.fileno())
+                self.check(stat)
+                content = os.pread(file.fileno(), size, offset)
+        except (FileNotFoundError, PermissionError) as error:
+            raise InputError("cannot read a source file", where=self.path, got=error.strerror) from error
+        except OSError as error:
+            raise StorageError("reading failed", where=self.path, got=error) from error
+        if len(content) != size:
+            raise StorageError("reading failed", where=self.path, expected=f"{size} bytes", got=len(content))
+        return content
+
+    def check(self, stat: os.stat_result) -> None:
+        """Raise `InputError` unless the archive still has its size and time."""
+        if (stat.st_size, stat.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise InputError(
+                "an archive has changed since it was indexed",
+                where=self.path,
+                expected=f"{self.size} bytes, the same time of change",
+                got=f"{stat.st_size} bytes",
+                run="the same command, once the archive is whole and left alone",
+            )
+
+
+@dataclass(frozen=True)
+class TarReader:
+    """Reads the rows of one split from archives, in any order."""
+
+    rows: StagedRows
+
+    @classmethod
+    def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> TarReader:
+        """Return a reader, after putting the list of archives beside the rows."""
+        try:
+            rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.mtime_ns] for a in archives]))
+        except OSError as error:
+            raise explain(error, rows.path(ARCHIVES)) from error
+        return cls(rows)
+
+    @property
+    def random_access(self) -> bool:
+        """True: a seek a row."""
+        return True
+
+    def read(self, row_id: int, name: str) -> bytes:
+        """Return the bytes of one row's member."""
+        offset, size, number = self.rows.place(row_id)
+        return self._archives[number].read(offset, size)
+
+    @cached_property
+    def _archives(self) -> list[Archive]:
+        path = self.rows.path(ARCHIVES)
+        try:
+            return [Archive(*fields) for fields in json.loads(path.read_text())]
+        except OSError as error:
+            raise StorageError("cannot read the index back", where=path, got=error) from error
+
+    def __reduce__(self) -> tuple[object, ...]:  # without the list: a worker loads it when it needs it
+        return type(self), (self.rows,)
+
+
+def members(path: Path, tar: str = "") -> Iterator[Member]:
+    """Yield the regular files of a tar archive, and of the tars in it, in the order in which they are stored.
+
+    With `tar` the archive is itself a class tar of this name.
+
+    Raises
+    ------
+    InputError
+        If the archive is not there or may not be read.
+    CorruptSourceError
+        If it is truncated or damaged, or holds links or sparse files in place of images.
+    """
+    with explained(path), open(path, "rb", buffering=0) as file:  # a buffer would read 8 KiB for each header
+        yield from walk(cast(BinaryIO, file), str(path), os.fstat(file.fileno()).st_size, tar)
+
+
+def walk(file: BinaryIO, where: str, end: int, tar: str = "", *, nested: bool = False) -> Iterator[Member]:
+    """Yield the regular files of the tar that begins where `file` stands and ends at `end` at the latest."""
+    headers, last = _opened(file, where), ""
+    while (header := _next(headers, where, last)) is not None and header.offset < end:
+        headers.members.clear()  # type: ignore[attr-defined]  # it would keep every header that it has read
+        last = header.name
+        if header.size < 0:  # the next header would be sought backwards, for ever
+            raise _damaged(f"{where}!{last}", f"a size of {header.size} bytes")
+        parts = [part for part in last.split("/") if part not in ("", ".")]
+        if header.isdir() or not parts or any(part.startswith(".") for part in parts):
+            continue
+        _check(header, f"{where}!{last}", end)
+        if not header.isreg():
+            continue
+        if parts[-1].lower().endswith(TAR) and not tar:
+            file.seek(header.offset_data)
+            inner = parts[-1][: -len(TAR)]
+            yield Member(inner, "", header.offset_data, header.size)
+            yield from walk(file, f"{where}!{last}", header.offset_data + header.size, inner, nested=True)
+        else:
+            yield Member(tar, "/".join(parts), header.offset_data, header.size)
+    _check_end(file, headers.offset, f"{where}!{last}", end, nested=nested)
+
+
+def class_and_folder(member: Member) -> tuple[str, str]:
+    """Return the class of an image and the folder that extracting would put it into, "" for one outside all classes.
+
+    >>> class_and_folder(Member("n01440764", "n01440764_10026.JPEG", 0, 0))
+    ('n01440764', 'n01440764')
+    >>> class_and_folder(Member("", "winter21_whole/n02352591/n02352591_1.JPEG", 0, 0))
+    ('n02352591', 'n02352591')
+    """
+    folders = member.path.split("/")[:-1]
+    if member.tar:
+        return member.tar, "/".join([member.tar, *folders])
+    return (folders[-1], folders[-1]) if folders else ("", "")
+
+
+def _opened(file: BinaryIO, where: str) -> tarfile.TarFile:
+    try:
+        return tarfile.TarFile(fileobj=file)
+    except tarfile.TarError as error:
+        raise CorruptSourceError("not a tar archive, or a damaged one", where=where, got=error) from error
+
+
+def _next(headers: tarfile.TarFile, where: str, last: str) -> tarfile.TarInfo | None:
+    try:
+        return headers.next()
+    except tarfile.TarError as error:
+        raise _damaged(f"{where}!{last}", error) from error
+
+
+def _check(header: tarfile.TarInfo, where: str, end: int) -> None:
+    if not header.isreg() or header.issparse():
+        if is_image(header.name) or header.name.lower().endswith(TAR):
+            raise CorruptSourceError(
+                "a link or sparse file in an archive cannot be read in place",
+                where=where,
+                expected="regular files",
+                run="extract the archive, then the same command with --source and the folder",
+            )
+    elif header.offset_data + header.size > end:
+        raise _damaged(where, f"{header.size} bytes from byte {header.offset_data} on, but it ends at byte {end}")
+    elif header.size >= LARGEST_MEMBER and not header.name.lower().endswith(TAR):
+        raise _damaged(where, f"a member of {header.size} bytes")
+
+
+def _check_end(file: BinaryIO, offset: int, where: str, end: int, *, nested: bool) -> None:
+    """Refuse a tar that stops without its end marker, a block of zeros; a nested one's size is known from outside."""
+    if nested and offset >= end:
+        return
+    file.seek(offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise _damaged(where, f"neither a header nor the end marker at byte {offset}, after this member")
+
+
+def _damaged(where: str, got: object) -> CorruptSourceError:
+    return CorruptSourceError(
+        "the archive is truncated or damaged", where=where, got=got, run="the same command with a whole copy of it"
+    )
