@@ -10,6 +10,7 @@ import pytest
 
 from spectral_prep.convert import convert
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.request import Request
 from spectral_prep.sources import open_source
 from spectral_prep.sources.base import Source
 from tests.make import class_tars, devkit_files, flat, imagenet_files, tar_bytes, write_files, write_tar
@@ -109,12 +110,8 @@ def test_rows_stand_by_file_name_and_carry_the_labels_of_the_kit(extracted: Path
 def test_tars_and_tree_convert_to_the_same_bytes(tmp_path: Path, extracted: Path) -> None:
     train_tar(tmp_path / "tars")
     val_tar(tmp_path / "tars")
-    outs = [
-        convert(
-            "imagenet", tmp_path / f"out-{source.name}", q="4", source=source, size=16, block_rows=4, workers=1
-        ).root
-        for source in (extracted, tmp_path / "tars")
-    ]
+    request = Request("imagenet", "4", size=16, block_rows=4)
+    outs = [convert(request, source, source / "out", workers=1).root for source in (extracted, tmp_path / "tars")]
     assert tree(outs[0]) == tree(outs[1])
 
 
