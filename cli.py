@@ -354,6 +354,32 @@ def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **option
             )
 
 
+@ensemble_group.command("export")
+@click.argument("run", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="The file to write: NAME.pt2 (torch.export) or NAME.onnx.")
+@one_scheme
+@space
+@geometric_p
+@top_k
+@calibrate
+@without
+@allow_missing
+@as_json
+def export_command(run: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""
+    from spectral_prep.describe import size
+    from spectral_train.export import export
+
+    metadata = export(run, out, **options)
+    if as_json:
+        click.echo(json.dumps(metadata))
+    else:
+        click.echo(
+            f"{out}: {size(out.stat().st_size)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
+            f"to probabilities of {len(metadata['classes'])} classes"
+        )
+
+
 def _shard_number(text: str | None) -> int | None:
     """Return the number of a shard, None for all."""
     if text is None or text == "all":

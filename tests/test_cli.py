@@ -27,6 +27,7 @@ OPTIONS = {
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
     "--shards --grouping --common --device --workers --version",
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json",
+    "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
     "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json",
 }
 
