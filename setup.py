@@ -20,7 +20,7 @@ setup(
         Extension(
             f"spectral_prep.kernel._cpu_{name}",
             ["spectral_prep/kernel/cpu.cpp"],
-            depends=["spectral_prep/kernel/spectral.h", "spectral_prep/kernel/lanes.h"],
+            depends=[f"spectral_prep/kernel/{header}.h" for header in ("spectral", "lanes", "strip")],
             extra_compile_args=[*COMMON, *flags],
             language="c++",
             optional=True,

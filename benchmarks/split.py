@@ -3,17 +3,20 @@
     pip install torch-dct                       # what the papers used; left out of the table where it is missing
     python benchmarks/split.py --threads 1
     python benchmarks/split.py --shape imagenet --grid 4x4 --rounds 30
+    python benchmarks/split.py --shape imagenet --rows 1 --rounds 300      # an image right after its resize
 
 Every method takes uint8 images (N, H, W, C) and gives the stored spectrum (Q, N, C, h, w), float16 or int8. They take
 turns: a round times each method once, a number is the median over rounds, and a ratio the median of the ratios within
 the rounds, so that a machine that drifts does not change it. `copy` moves as many bytes as reading the input and
-writing the output does. `fused` writes into one tensor again and again, as `copy` does; `fused, new memory` and the
-others have the system hand them fresh pages each time.
+writing the output does. `fused` writes into one tensor again and again, as `copy` does; `fused, into a block` into the
+next rows of a larger one, as a converter does; `fused, new memory` and the others have the system hand them fresh pages
+each time.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -24,11 +27,13 @@ import torch
 from torch import Tensor
 
 from spectral_prep.encoding import Encoding, calibrate, encode
-from spectral_prep.kernel import cpu
+from spectral_prep.kernel import cpu, fused_split
 from spectral_prep.spectrum import SpectralSpec, basis, regroup, split
 
 SHAPES = {"mnist": (8192, 28, 28, 1), "cifar": (2048, 32, 32, 3), "imagenet": (32, 224, 224, 3)}
-GRIDS = ("4x4", "1x28", "7x7", "8x8")
+GRIDS = ("2x2", "4x4", "1x28", "7x7", "8x8")
+BLOCK_ROWS = 64
+TIMED_ELEMENTS = 2**22
 EXPLICIT = 16  # largest Q whose products are worth writing out one by one for the compiler
 
 Method = Callable[[Tensor], Tensor]
@@ -45,6 +50,7 @@ def methods(spec: SpectralSpec, encoding: Encoding, compiled: bool) -> dict[str,
 
     found: dict[str, Method] = {
         "fused": fused,
+        "fused, into a block": into_a_block(spec, encoding),
         "fused, new memory": lambda x: cpu.split_cpu(x, spec, encoding=encoding),
         "torch": lambda x: encode(split(x, spec), encoding),
         "scipy": lambda x: encode(scipy_split(x, spec), encoding),
@@ -80,6 +86,22 @@ def explicit(images_NHWC: Tensor, spec: SpectralSpec) -> Tensor:
     return torch.stack([sum(weight * plane for weight, plane in zip(row, pixels, strict=True)) for row in rows])
 
 
+def into_a_block(spec: SpectralSpec, encoding: Encoding) -> Method:
+    """Return a split into the next rows of a block of BLOCK_ROWS or of two batches, whichever is more."""
+    blocks: dict[int, Tensor] = {}
+    turn = itertools.count()
+
+    def fused_into(images_NHWC: Tensor) -> Tensor:
+        n, height, width, c = images_NHWC.shape
+        if not blocks:
+            shape = (spec.q, max(BLOCK_ROWS, 2 * n), c, *spec.spectral_size(height, width))
+            blocks[0] = torch.zeros(shape, dtype=encoding.torch_dtype)
+        first = next(turn) % (blocks[0].shape[1] // n) * n
+        return fused_split(images_NHWC, spec, encoding=encoding, out=blocks[0][:, first : first + n])
+
+    return fused_into
+
+
 def copy_of(spec: SpectralSpec, encoding: Encoding) -> Method:
     """Return a copy between two buffers that moves a split's bytes: half of them read, half written."""
     buffers: dict[int, Tensor] = {}
@@ -93,14 +115,21 @@ def copy_of(spec: SpectralSpec, encoding: Encoding) -> Method:
 
 
 def measure(table: dict[str, Method], images_NHWC: Tensor, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each method in each round, after two rounds to warm up."""
+    """Return the seconds a call of each method in each round, after a round to warm up.
+
+    Each first runs once untimed: it would otherwise pay for what the method before it left in the caches. A small batch
+    is timed over several calls.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in table}
-    for _ in range(rounds + 2):
+    calls = max(1, TIMED_ELEMENTS // images_NHWC.numel())
+    for _ in range(rounds + 1):
         for name, method in table.items():
-            start = time.perf_counter()
             method(images_NHWC)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: times[2:] for name, times in seconds.items()}
+            start = time.perf_counter()
+            for _ in range(calls):
+                method(images_NHWC)
+            seconds[name].append((time.perf_counter() - start) / calls)
+    return {name: times[1:] for name, times in seconds.items()}
 
 
 @click.command()

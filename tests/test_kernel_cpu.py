@@ -135,15 +135,36 @@ def test_indexes_beyond_2_to_the_31_elements(best) -> None:
     assert torch.equal(best.split(batch, spec, out=out), best.split(batch.contiguous(), spec))
 
 
-def test_images_are_written_into_the_rows_of_a_block_one_by_one(best) -> None:
-    spec = SpectralSpec(4, 4)
-    batch = images(5, 16, 16, 3)
-    block = torch.empty(16, 5, 3, 4, 4, dtype=torch.float16)
+@pytest.mark.parametrize("past_cache", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_images_are_written_into_the_rows_of_a_block_one_by_one(best, dtype, past_cache) -> None:
+    """A block beyond the size that caches hold is written past them, where its lines are whole and aligned."""
+    spec = SpectralSpec(2, 2)
+    batch = images(5, 32, 32, 3)
+    encoding = Encoding("float16") if dtype == "float16" else calibrate(spectrum.split(batch, spec), spec)
+    rows = 5 if not past_cache else 2**20 // (3 * 32 * 32)
+    block = torch.zeros(4, rows, 3, 16, 16, dtype=encoding.torch_dtype)
     for row in range(5):
-        best.split(batch[row : row + 1], spec, out=block[:, row : row + 1])
-    assert torch.equal(block, best.split(batch, spec))
-    with pytest.raises(InputError, match="unusable out"):
-        best.split(batch, spec, out=block.permute(0, 1, 2, 4, 3))
+        out = block[:, row : row + 1]
+        assert fused_split(batch[row : row + 1], spec, encoding=encoding, out=out) is out
+    assert torch.equal(block[:, :5], best.split(batch, spec, encoding=encoding))
+    assert not block[:, 5:].any()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        lambda block: block.permute(0, 1, 2, 4, 3),
+        lambda block: block[:, :1],
+        lambda block: block.float(),
+        lambda block: block.to("meta"),
+    ],
+    ids=["transposed", "shape", "dtype", "device"],
+)
+def test_an_out_that_does_not_fit_is_refused(out) -> None:
+    block = torch.empty(4, 2, 3, 4, 4, dtype=torch.float16)
+    with pytest.raises(InputError, match="out"):
+        fused_split(images(2, 8, 8, 3), SpectralSpec(2, 2), out=out(block))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -199,14 +220,25 @@ def test_the_operators_pass_opcheck(encoding, channels) -> None:
     torch.library.opcheck(torch.ops.spectral.merge.default, (stored, *spec, torch.uint8, *scalars))
 
 
-def test_compiles_as_one_graph() -> None:
+def test_out_is_filled_by_torch_too(monkeypatch) -> None:
+    monkeypatch.setenv(dispatch.VARIABLE, "torch")
+    batch, spec = images(2, 8, 8, 3), SpectralSpec(2, 2)
+    out = torch.zeros(4, 3, 3, 4, 4, dtype=torch.float16)
+    fused_split(batch, spec, out=out[:, 1:])
+    assert torch.equal(out[:, 1:], fused_split(batch, spec))
+    assert not out[:, 0].any()
+
+
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_compiles_as_one_graph(backend) -> None:
     spec = SpectralSpec(2, 2)
 
     def there_and_back(batch: Tensor) -> Tensor:
         return fused_merge(fused_split(batch, spec) * 1, spec) + 1
 
     batch = images(2, 6, 6, 3)
-    compiled = torch.compile(there_and_back, fullgraph=True, backend="eager")
+    torch.compiler.reset()
+    compiled = torch.compile(there_and_back, fullgraph=True, backend=backend)
     assert torch.equal(compiled(batch), batch + 1)
 
 

@@ -19,6 +19,7 @@ def fused_split(
     spec: SpectralSpec,
     dtype: torch.dtype = torch.float16,
     encoding: Encoding | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return the stored spectrum of a batch of images.
 
@@ -33,23 +34,31 @@ def fused_split(
         Of the result where no encoding is given: float32, float16 or bfloat16.
     encoding
         How to store; its dtype then decides. int8 cannot be had without one.
+    out
+        Where to write: (Q, N, C, h, w) of the stored dtype on the images' device, each spectral contiguous. A part of
+        something larger will do: `block_QNChw[:, i : i + 1]` takes one image, right after its resize, while it is in
+        the cache.
 
     Returns
     -------
     Tensor
-        (Q, N, C, h, w), contiguous.
+        (Q, N, C, h, w), contiguous; `out` where that is given.
 
     Raises
     ------
     InputError
-        If the grid does not divide the images, or int8 is asked for without an encoding.
+        If the grid does not divide the images, int8 is asked for without an encoding, or `out` does not fit.
     """
     if images_NHWC.ndim != 4:
         raise InputError("not a batch of images", expected="(N, H, W, C)", got=tuple(images_NHWC.shape))
-    spec.spectral_size(*images_NHWC.shape[1:3])
+    n, height, width, c = images_NHWC.shape
+    shape = (spec.q, n, c, *spec.spectral_size(height, width))
     stored = dtype if encoding is None else encoding.torch_dtype
-    scalars = _scalars(spec, stored, encoding)
-    return operators.split(images_NHWC, spec.q1, spec.q2, spec.layout, spec.transform, stored, *scalars)
+    _check(spec, stored, encoding)
+    if out is not None and (out.shape != shape or out.dtype != stored or out.device != images_NHWC.device):
+        wanted, given = (shape, stored, images_NHWC.device), (tuple(out.shape), out.dtype, out.device)
+        raise InputError("out does not fit", expected=wanted, got=given)
+    return operators.split(images_NHWC, spec, stored, encoding, out)
 
 
 def fused_merge(
@@ -85,20 +94,16 @@ def fused_merge(
     """
     if spectrum_QNChw.ndim != 5 or spectrum_QNChw.shape[0] != spec.q:
         raise InputError("not a spectrum", expected=f"(Q={spec.q}, N, C, h, w)", got=tuple(spectrum_QNChw.shape))
-    scalars = _scalars(spec, spectrum_QNChw.dtype, encoding)
-    return operators.merge(spectrum_QNChw, spec.q1, spec.q2, spec.layout, spec.transform, dtype, *scalars)
+    _check(spec, spectrum_QNChw.dtype, encoding)
+    return operators.merge(spectrum_QNChw, spec, dtype, encoding)
 
 
-def _scalars(
-    spec: SpectralSpec, stored: torch.dtype, encoding: Encoding | None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (scale_factor, add_offset) of an encoding that fits the spec and the stored dtype; empty for floats."""
+def _check(spec: SpectralSpec, stored: torch.dtype, encoding: Encoding | None) -> None:
+    """Raise `InputError` unless an encoding fits the spec and the stored dtype."""
     if encoding is None:
         if not stored.is_floating_point:
             raise InputError("an integer spectrum needs an encoding", expected="encoding=calibrate(…)", got=stored)
-        return (), ()
-    if stored != encoding.torch_dtype:
+    elif stored != encoding.torch_dtype:
         raise InputError("not stored as the encoding says", expected=encoding.torch_dtype, got=stored)
-    if len(encoding.scale_factor) not in (0, spec.q):
+    elif len(encoding.scale_factor) not in (0, spec.q):
         raise InputError("encoding of another grid", expected=f"{spec.q} scalars", got=len(encoding.scale_factor))
-    return encoding.scale_factor, encoding.add_offset

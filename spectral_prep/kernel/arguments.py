@@ -5,6 +5,8 @@ Goes in: a spec, dtypes, an encoding. Come out: integers and float32 numbers, as
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from spectral_prep.encoding import Encoding
@@ -24,6 +26,7 @@ def number(dtype: torch.dtype, numbers: dict[torch.dtype, int], what: str) -> in
     return numbers[dtype]
 
 
+@functools.lru_cache(maxsize=64)
 def split_factors(encoding: Encoding | None) -> tuple[tuple[float, ...], ...]:
     """Return (multiplier, shift) of each spectral: stored = round(fmaf(coefficient, multiplier, shift)); () for floats.
 

@@ -1,24 +1,23 @@
 // The CPU kernel: split and merge over a range of sites, as a plain C library that `cpu.py` loads.
 //
 // A strip of STRIP sites at a time, everything between input and output in the L1 cache:
-//   1. gather the pixels of the strip into lines, line q holding pixel q of every site (every input byte is read once);
-//   2. transform them, Lanes::count sites in a register, by the functions of `spectral.h`;
-//   3. encode and store each spectral's line (every output byte is written once).
+//   1. gather the pixels of the strip into lines (`strip.h`);
+//   2. transform them, Lanes::count sites in a register, by the functions of `spectral.h`, and encode each coefficient
+//      into its spectral's line as soon as it is done;
+//   3. put each line to its place. The spectrals lie far apart, often at a multiple of the cache's period, so that
+//      writing them directly evicts half-written cache lines; and a large spectrum is not read again soon, so whole
+//      cache lines of it go past the cache, which need not load them first.
 // merge runs the same three backwards. Compiled once for each instruction set (see setup.py), with equal results.
 
 #include <cstdlib>
 
-#include "lanes.h"
+#include "strip.h"
 
 namespace spectral {
 namespace {
 
 constexpr int MAX_Q = 256;
-constexpr int STRIP = 64;
-constexpr int VECTORS = STRIP / Lanes::count;
-constexpr int WIDEST = 16;    // channels gathered at once
-constexpr int SQUARE = 16;    // bytes and sites of a byte transposition
-constexpr int NARROWEST = 5;  // bytes a site from which transposing pays
+constexpr Index PAST_CACHE = 1 << 20;  // bytes from which a spectrum is written past the cache
 
 // ---- transforms of any length: unrolled where common, rolled otherwise ----------------------------------------------
 
@@ -124,159 +123,30 @@ private:
     }
 };
 
-// ---- strips ----------------------------------------------------------------------------------------------------------
-
-struct Run { Index offset; int length; };  // sites that follow one another in the spectrum, and where the first one is
-
-struct Grid : Shape {
-    Index spectral;  // from one spectral to the next, in elements of the spectrum
-    int q1, q2, layout;
-    int q() const { return q1 * q2; }
-    Index down() const { return layout == BLOCKS ? stride_h : h * stride_h; }
-    Index right() const { return layout == BLOCKS ? stride_w : w * stride_w; }
-    Index last() const {  // offset of the last pixel
-        return (n - 1) * stride_n + (h * q1 - 1) * stride_h + (w * q2 - 1) * stride_w + (c - 1) * stride_c;
-    }
-};
-
-struct Strip {
-    int count;            // sites
-    Index cells[STRIP];   // where the cell of each site begins in the images
-    Index highest;        // the largest of them
-    int runs;
-    Run run[STRIP];
-
-    void place(const Grid& grid, Index first, Index stop) {
-        count = static_cast<int>(stop - first < STRIP ? stop - first : STRIP);
-        const Index down = grid.layout == BLOCKS ? grid.q1 * grid.stride_h : grid.stride_h;
-        const Index right = grid.layout == BLOCKS ? grid.q2 * grid.stride_w : grid.stride_w;
-        Index row, y, x;
-        grid.locate(first, row, y, x);
-        runs = 0;
-        highest = 0;
-        for (int site = 0; site < count; ++site) {
-            if (site == 0 || (x == 0 && y == 0 && grid.c > 1))
-                run[runs++] = {(row * grid.c * grid.h + y) * grid.w + x, 0};
-            ++run[runs - 1].length;
-            cells[site] = row * grid.stride_n + y * down + x * right;
-            if (cells[site] > highest) highest = cells[site];
-            if (++x == grid.w) {
-                x = 0;
-                if (++y == grid.h) y = 0, ++row;
-            }
-        }
-    }
-    int vectors() const { return (count + Lanes::count - 1) / Lanes::count; }
-};
-
-// ---- pixels to lines -------------------------------------------------------------------------------------------------
-
-typedef uint8_t Bytes __attribute__((vector_size(SQUARE)));
-
-#ifdef __clang__
-Bytes interleave_low(Bytes a, Bytes b) {
-    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-}
-Bytes interleave_high(Bytes a, Bytes b) {
-    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-}
-#else
-Bytes interleave_low(Bytes a, Bytes b) {
-    return __builtin_shuffle(a, b, Bytes{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
-}
-Bytes interleave_high(Bytes a, Bytes b) {
-    return __builtin_shuffle(a, b, Bytes{8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31});
-}
-#endif
-
-// The `width` bytes at from + cells[site] of every site, transposed: byte b of all sites to lines + b·STRIP. `end` is
-// where the images end: nothing is read from there on. Up to SQUARE lines are written, where width is less.
-void transpose(const uint8_t* from, const uint8_t* end, const Strip& strip, int width, uint8_t* lines) {
-    for (int done = 0; done < width; done += SQUARE) {
-        const int first = width < SQUARE ? 0 : done + SQUARE <= width ? done : width - SQUARE;
-        const int used = width < SQUARE ? width : SQUARE;
-        for (int site = 0; site < strip.count; site += SQUARE) {
-            Bytes square[SQUARE] = {}, other[SQUARE];
-            const int sites = strip.count - site < SQUARE ? strip.count - site : SQUARE;
-            const Index* cells = strip.cells + site;
-            if (sites == SQUARE && end - from - first - strip.highest >= SQUARE) {
-                for (int s = 0; s < SQUARE; ++s) std::memcpy(&square[s], from + cells[s] + first, SQUARE);
-            } else {
-                for (int s = 0; s < sites; ++s) {
-                    const uint8_t* bytes = from + cells[s] + first;
-                    std::memcpy(&square[s], bytes, end - bytes >= SQUARE ? SQUARE : used);
-                }
-            }
-            for (int round = 0; round < 2; ++round) {
-                for (int s = 0; s < SQUARE / 2; ++s) {
-                    other[2 * s] = interleave_low(square[s], square[s + SQUARE / 2]);
-                    other[2 * s + 1] = interleave_high(square[s], square[s + SQUARE / 2]);
-                }
-                for (int s = 0; s < SQUARE / 2; ++s) {
-                    square[2 * s] = interleave_low(other[s], other[s + SQUARE / 2]);
-                    square[2 * s + 1] = interleave_high(other[s], other[s + SQUARE / 2]);
-                }
-            }
-            for (int b = 0; b < SQUARE; ++b) std::memcpy(lines + (first + b) * STRIP + site, &square[b], SQUARE);
-        }
-    }
-}
-
-template <class Pixel>
-void pick(const Pixel* from, const Strip& strip, Pixel* line) {
-    for (int site = 0; site < strip.count; ++site) line[site] = from[strip.cells[site]];
-}
-
-// Lines of `group` channels from `channel` on, pixel q of channel c at line q·group + c; unused lanes keep what they had.
-template <class Pixel>
-void gather(const Pixel* images, const Grid& grid, const Strip& strip, Index channel, int group, Pixel* lines) {
-    const bool touching = grid.layout == BLOCKS && grid.stride_w == group;
-    const int width = touching ? grid.q2 * group : group;
-    for (int i = 0; i < grid.q1; ++i) {
-        for (int j = 0; j < (touching ? 1 : grid.q2); ++j) {
-            const Pixel* from = images + i * grid.down() + j * grid.right() + channel * grid.stride_c;
-            Pixel* to = lines + (i * grid.q2 + j) * group * STRIP;
-            if constexpr (sizeof(Pixel) == 1) {
-                if (width >= NARROWEST && (group == 1 ? touching : grid.stride_c == 1)) {
-                    transpose(from, images + grid.last() + 1, strip, width, to);
-                    continue;
-                }
-            }
-            for (int b = 0; b < width; ++b)
-                pick(from + b / group * grid.right() + b % group * grid.stride_c, strip, to + b * STRIP);
-        }
-    }
-}
-
-template <class Pixel>
-void scatter(Pixel* images, const Grid& grid, const Strip& strip, Index channel, const Pixel* lines) {
-    for (int q = 0; q < grid.q(); ++q) {
-        Pixel* to = images + q / grid.q2 * grid.down() + q % grid.q2 * grid.right() + channel * grid.stride_c;
-        for (int site = 0; site < strip.count; ++site) to[strip.cells[site]] = lines[q * STRIP + site];
-    }
-}
-
 // ---- lines to spectrals and back -------------------------------------------------------------------------------------
 
 template <class Stored>
-void encode(const Lanes* coefficients, const Strip& strip, float multiplier, float shift, Stored* out) {
-    alignas(64) Stored scratch[STRIP];
-    const bool whole = strip.runs == 1 && strip.count == STRIP;
-    Stored* line = whole ? out + strip.run[0].offset : scratch;
-    for (int v = 0; v < VECTORS; ++v) {  // always all: cheaper than to ask how many
-        Lanes value = coefficients[v];
-        if constexpr (packed<Stored>) {
-            float shifts[Lanes::count];
-            for (float& one : shifts) one = shift;
-            value = multiply_add(value, multiplier, read(shifts));
-        }
-        write(line + v * Lanes::count, value);
+struct Encode {  // a sink: coefficient k of Lanes::count sites, encoded, to its spectral's line
+    Stored* lines;
+    const float *multiplier, *shift;
+    SPECTRAL_DEVICE void operator()(int k, Lanes value) const {
+        if constexpr (packed<Stored>) value = multiply_add(value, multiplier[k], broadcast(shift[k]));
+        write(lines + k * STRIP, value);
     }
-    if (whole) return;
-    for (int r = 0; r < strip.runs; ++r) {
+};
+
+template <class Stored>
+void put(const Stored* line, const Strip& strip, bool past_cache, Stored* out) {
+    if (strip.runs == 1 && strip.count == STRIP) {
+        out += strip.run[0].offset;
+        if (past_cache && reinterpret_cast<uintptr_t>(out) % LINE == 0)
+            for (int i = 0; i < STRIP; i += LINE / static_cast<int>(sizeof(Stored))) stream(out + i, line + i);
+        else
+            std::memcpy(out, line, STRIP * sizeof(Stored));
+        return;
+    }
+    for (int r = 0; r < strip.runs; line += strip.run[r++].length)
         std::memcpy(out + strip.run[r].offset, line, strip.run[r].length * sizeof(Stored));
-        line += strip.run[r].length;
-    }
 }
 
 template <class Stored>
@@ -287,43 +157,93 @@ void decode(const Stored* in, const Strip& strip, float scale, float offset, Lan
         std::memcpy(line + filled, in + strip.run[r].offset, strip.run[r].length * sizeof(Stored));
     for (int v = 0; v < strip.vectors(); ++v) {
         Lanes value = read(line + v * Lanes::count);
-        if constexpr (packed<Stored>) {
-            float offsets[Lanes::count];
-            for (float& one : offsets) one = offset;
-            value = multiply_add(value, scale, read(offsets));
-        }
+        if constexpr (packed<Stored>) value = multiply_add(value, scale, broadcast(offset));
         coefficients[v] = value;
     }
 }
 
+// ---- the vectors of a strip, one channel ----------------------------------------------------------------------------
+
+template <class Pixel, class Stored>
+using Cells = void (*)(const Word<Pixel>* lines, const Place* places, Encode<Stored> encode, int vectors, const Plan& plan);
+
+template <class Pixel, class Stored>
+void any_cells(const Word<Pixel>* lines, const Place* places, Encode<Stored> encode, int vectors, const Plan& plan) {
+    const int Q = plan.q1 * plan.q2;
+    for (int v = 0; v < vectors; ++v, lines += Lanes::count, encode.lines += Lanes::count) {
+        Lanes x[MAX_Q], coefficients[MAX_Q];
+        for (int q = 0; q < Q; ++q) x[q] = pixels(lines, places[q]);
+        plan.run(x, coefficients, 1);
+        for (int k = 0; k < Q; ++k) encode(k, coefficients[k]);
+    }
+}
+
+#ifdef __FP_FAST_FMAF
+template <class W, int... q>
+SPECTRAL_DEVICE void read_all(const W* lines, const Place* places, Lanes* x, Indices<q...>) {
+    ((x[q] = pixels(lines, places[q])), ...);
+}
+
+// Pixels, transform and encoding in registers: for what images are converted to, and where multiply-adds are fast.
+template <int length, class Pixel, class Stored>
+void dct_cells(const Word<Pixel>* lines, const Place* places, Encode<Stored> encode, int vectors, const Plan&) {
+    for (int v = 0; v < vectors; ++v, lines += Lanes::count, encode.lines += Lanes::count) {
+        Lanes x[length];
+        read_all(lines, places, x, UpTo<length>{});
+        Forward<length, length>::run(x, encode);
+    }
+}
+
+template <class Pixel, class Stored>
+Cells<Pixel, Stored> cells_of(const Plan& plan) {
+    if constexpr (sizeof(Pixel) == 1 && (packed<Stored> || sizeof(Stored) == 2)) {
+        switch (plan.transform == DCT ? plan.q1 * plan.q2 : 0) {
+#define CELLS(length) case length: return dct_cells<length, Pixel, Stored>;
+            LENGTHS(CELLS)
+#undef CELLS
+        }
+    }
+    return any_cells<Pixel, Stored>;
+}
+#else
+template <class Pixel, class Stored>
+Cells<Pixel, Stored> cells_of(const Plan&) { return any_cells<Pixel, Stored>; }
+#endif
+
 // ---- a range of sites ------------------------------------------------------------------------------------------------
+
+// Memory for `count` numbers, on whole cache lines; null when memory is short.
+template <class T>
+T* room(size_t count) {
+    return static_cast<T*>(std::aligned_alloc(LINE, (count * sizeof(T) + LINE - 1) / LINE * LINE));
+}
 
 template <class Pixel, class Stored>
 bool split(const Pixel* images, Stored* spectrum, const float* multiplier, const float* shift, const Grid& grid,
            const Plan& plan, Index first, Index stop) {
-    const int group = grid.stride_c == 1 && grid.c <= WIDEST ? static_cast<int>(grid.c) : 1;
+    const Pieces pieces(grid, sizeof(Pixel) == 1);
     const int Q = grid.q();
-    auto* lines = static_cast<Pixel*>(std::calloc((static_cast<size_t>(Q) * group + SQUARE) * STRIP, sizeof(Pixel)));
-    auto* coefficients = static_cast<Lanes*>(std::aligned_alloc(64, sizeof(Lanes) * Q * VECTORS));
-    const bool memory = lines && coefficients;
+    const bool past_cache = grid.spectral * Q * static_cast<Index>(sizeof(Stored)) >= PAST_CACHE;
+    const auto cells = cells_of<Pixel, Stored>(plan);
+    auto* lines = room<Word<Pixel>>(static_cast<size_t>(pieces.count) * pieces.lines * STRIP);
+    auto* places = room<Place>(static_cast<size_t>(Q) * pieces.group);
+    auto* encoded = room<Stored>(static_cast<size_t>(Q) * STRIP);
+    const bool memory = lines && places && encoded;
+    for (int i = 0; memory && i < Q * pieces.group; ++i) places[i] = pieces.place(grid, i % Q, i / Q);
     for (Index site = first; memory && site < stop; site += STRIP) {
         Strip strip;
         strip.place(grid, site, stop);
         for (Index channel = 0; channel < grid.c; ++channel) {
-            if (channel % group == 0) gather(images, grid, strip, channel, group, lines);
-            for (int v = 0; v < strip.vectors(); ++v) {
-                Lanes x[MAX_Q];
-                const Pixel* line = lines + channel % group * STRIP + v * Lanes::count;
-                for (int q = 0; q < Q; ++q) x[q] = read(line + q * group * STRIP);
-                plan.run(x, coefficients + v, VECTORS);
-            }
+            const int member = static_cast<int>(channel % pieces.group);
+            if (member == 0) gather(images, grid, strip, pieces, channel, lines);
+            cells(lines, places + member * Q, Encode<Stored>{encoded, multiplier, shift}, strip.vectors(), plan);
             Stored* out = spectrum + channel * grid.h * grid.w;
-            for (int k = 0; k < Q; ++k)
-                encode(coefficients + k * VECTORS, strip, packed<Stored> ? multiplier[k] : 1,
-                       packed<Stored> ? shift[k] : 0, out + k * grid.spectral);
+            for (int k = 0; k < Q; ++k) put(encoded + k * STRIP, strip, past_cache, out + k * grid.spectral);
         }
     }
-    std::free(coefficients);
+    if (past_cache) streamed();
+    std::free(encoded);
+    std::free(places);
     std::free(lines);
     return memory;
 }
@@ -332,8 +252,8 @@ template <class Pixel, class Stored>
 bool merge(const Stored* spectrum, Pixel* images, const float* scale, const float* offset, const Grid& grid,
            const Plan& plan, Index first, Index stop) {
     const int Q = grid.q();
-    auto* lines = static_cast<Pixel*>(std::calloc(static_cast<size_t>(Q) * STRIP, sizeof(Pixel)));
-    auto* coefficients = static_cast<Lanes*>(std::aligned_alloc(64, sizeof(Lanes) * Q * VECTORS));
+    auto* lines = room<Pixel>(static_cast<size_t>(Q) * STRIP);
+    auto* coefficients = room<Lanes>(static_cast<size_t>(Q) * VECTORS);
     const bool memory = lines && coefficients;
     for (Index site = first; memory && site < stop; site += STRIP) {
         Strip strip;

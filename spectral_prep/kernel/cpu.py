@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,9 @@ class CpuKernel:
         if out is None:
             stored = dtype if encoding is None else encoding.torch_dtype
             out = torch.empty((spec.q, n, c, h, w), dtype=stored)
-        if out.shape != (spec.q, n, c, h, w) or not out[0].is_contiguous():
+        elif out.shape != (spec.q, n, c, h, w) or not (
+            out.stride()[1:] == (c * h * w, h * w, w, 1) or out[0].is_contiguous()
+        ):
             raise InputError("unusable out", expected=f"each of {spec.q} × {(n, c, h, w)} contiguous", got=out.shape)
         factors = split_factors(encoding)
         self._run(self._library.spectral_cpu_split, (images_NHWC, out), factors, images_NHWC, out, spec)
@@ -101,25 +104,16 @@ class CpuKernel:
     ) -> None:
         """Call the library on the tensors (from, to), in as many threads as torch may use and the work is worth."""
         _, n, c, h, w = spectrum_QNChw.shape
-        if (spectrum_QNChw.dtype == torch.int8) != bool(factors):
-            raise InputError("int8 and an int8 encoding go together", got=spectrum_QNChw.dtype)
-        numbers = (
-            spec.q1,
-            spec.q2,
-            LAYOUTS[spec.layout],
-            TRANSFORMS[spec.transform],
-            number(images_NHWC.dtype, PIXELS, "images"),
-            number(spectrum_QNChw.dtype, STORED, "spectrum"),
-        )
         sizes = (n, c, h, w, *images_NHWC.stride(), spectrum_QNChw.stride(0))
         fixed = (
-            *(tensor.data_ptr() for tensor in tensors),
-            *_arrays(factors),
-            (ctypes.c_int * 6)(*numbers),
-            (ctypes.c_longlong * 9)(*sizes),
+            tensors[0].data_ptr(),
+            tensors[1].data_ptr(),
+            *_prepared(spec, images_NHWC.dtype, spectrum_QNChw.dtype, factors),
+            _Sizes(*sizes),
         )
         sites = n * h * w if c else 0
-        slices = max(1, min(torch.get_num_threads(), sites * c * spec.q // WORTH_A_THREAD))
+        slices = sites * c * spec.q // WORTH_A_THREAD
+        slices = max(1, min(torch.get_num_threads(), slices)) if slices > 1 else 1
         step = max(STRIP, math.ceil(sites / slices / STRIP) * STRIP)
         bounds = [(first, min(first + step, sites)) for first in range(0, sites, step)]
         if len(bounds) <= 1:
@@ -131,9 +125,20 @@ class CpuKernel:
             raise MemoryError("no memory for the CPU kernel's strip of lines")
 
 
+_Sizes = ctypes.c_longlong * 9
+
+
 @functools.lru_cache(maxsize=64)
-def _arrays(factors: tuple[tuple[float, ...], ...]) -> list[ctypes.Array[ctypes.c_float]]:
-    return [(ctypes.c_float * len(values))(*values) for values in factors or ((), ())]
+def _prepared(
+    spec: SpectralSpec, pixel: torch.dtype, stored: torch.dtype, factors: tuple[tuple[float, ...], ...]
+) -> tuple[ctypes.Array[Any], ...]:
+    """Return what the library takes beside tensors and sizes: the two rows of factors, and the header's numbers."""
+    if (stored == torch.int8) != bool(factors):
+        raise InputError("int8 and an int8 encoding go together", got=stored)
+    kinds = (number(pixel, PIXELS, "images"), number(stored, STORED, "spectrum"))
+    numbers = (spec.q1, spec.q2, LAYOUTS[spec.layout], TRANSFORMS[spec.transform], *kinds)
+    rows = ((ctypes.c_float * len(values))(*values) for values in factors or ((), ()))
+    return *rows, (ctypes.c_int * 6)(*numbers)
 
 
 def available() -> bool:

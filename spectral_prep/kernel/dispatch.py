@@ -28,11 +28,22 @@ KERNELS = ("torch", "cpu", "cuda")
 Operation = Callable[[Tensor, SpectralSpec, torch.dtype, Encoding | None], Tensor]
 
 
-def split(images_NHWC: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:
+def split(
+    images_NHWC: Tensor,
+    spec: SpectralSpec,
+    dtype: torch.dtype,
+    encoding: Encoding | None,
+    out: Tensor | None = None,
+) -> Tensor:
     """Return the stored spectrum (Q, N, C, h, w): `fused_split` with its arguments checked."""
     if images_NHWC.dtype not in PIXELS or dtype not in STORED:
-        return _split_torch(images_NHWC, spec, dtype, encoding)
-    return _operation(images_NHWC, _split_torch, cpu.split_cpu, "split_cuda")(images_NHWC, spec, dtype, encoding)
+        operation: Operation = _split_torch
+    else:
+        operation = _operation(images_NHWC, _split_torch, cpu.split_cpu, "split_cuda")
+    if operation is cpu.split_cpu:
+        return cpu.split_cpu(images_NHWC, spec, dtype, encoding, out)
+    stored_QNChw = operation(images_NHWC, spec, dtype, encoding)
+    return stored_QNChw if out is None else out.copy_(stored_QNChw)
 
 
 def merge(spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:

@@ -5,7 +5,7 @@ A spec and an encoding are taken apart here into the plain types that an operato
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -69,20 +69,32 @@ def _merge_shape(
     return spectrum_QNChw.new_empty((n, h * q1, w * q2, c), dtype=dtype)
 
 
-def split(images_NHWC: Tensor, *arguments: Any) -> Tensor:
+def split(
+    images_NHWC: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None, out: Tensor | None
+) -> Tensor:
     """Split by the operator while torch.compile traces, otherwise at once: a first call of an operator imports torch's
     compiler, seconds and 150 MB that a converter's workers need not spend.
     """
-    compute = split_operator if torch.compiler.is_compiling() else _split
-    stored_QNChw: Tensor = compute(images_NHWC, *arguments)
-    return stored_QNChw
+    if not torch.compiler.is_compiling():
+        return dispatch.split(images_NHWC, spec, dtype, encoding, out)
+    stored_QNChw: Tensor = split_operator(images_NHWC, *_plain(spec), dtype, *_scalars(encoding))
+    return stored_QNChw if out is None else out.copy_(stored_QNChw)
 
 
-def merge(spectrum_QNChw: Tensor, *arguments: Any) -> Tensor:
+def merge(spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:
     """Merge by the operator while torch.compile traces, otherwise at once."""
-    compute = merge_operator if torch.compiler.is_compiling() else _merge
-    images_NHWC: Tensor = compute(spectrum_QNChw, *arguments)
+    if not torch.compiler.is_compiling():
+        return dispatch.merge(spectrum_QNChw, spec, dtype, encoding)
+    images_NHWC: Tensor = merge_operator(spectrum_QNChw, *_plain(spec), dtype, *_scalars(encoding))
     return images_NHWC
+
+
+def _plain(spec: SpectralSpec) -> tuple[int, int, str, str]:
+    return spec.q1, spec.q2, spec.layout, spec.transform
+
+
+def _scalars(encoding: Encoding | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return ((), ()) if encoding is None else (encoding.scale_factor, encoding.add_offset)
 
 
 def _encoding(scale_factor: list[float], add_offset: list[float]) -> Encoding | None:

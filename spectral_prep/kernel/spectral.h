@@ -49,7 +49,11 @@ enum Layout { BLOCKS = 0, TILES = 1 };
 enum Transform { DCT = 0, DCT2 = 1, NONE = 2 };
 
 [[maybe_unused]] constexpr int UNROLLED = 64;  // longest DCT, and largest grid, that is unrolled into registers
-[[maybe_unused]] constexpr int CHAINS = 4;     // coefficients computed side by side
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+[[maybe_unused]] constexpr int CHAINS = 4;     // coefficients computed side by side; a thread has no registers for more
+#else
+[[maybe_unused]] constexpr int CHAINS = 8;
+#endif
 [[maybe_unused]] constexpr int PIECE = UNROLLED / 2;  // terms of a rolled sum that are added one to another
 
 struct Half { unsigned short bits; };   // IEEE binary16
