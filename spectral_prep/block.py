@@ -81,6 +81,9 @@ class BlockTask:
     names: list[str]
     on_error: OnError
 
+    def __str__(self) -> str:
+        return str(self.block)
+
 
 def run_block(task: BlockTask) -> BlockRecord:
     """Convert one block: Q part files, then its record; under `on_error="fail"` one with bad rows writes nothing."""

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from spectral_prep.block import BadRow, BlockRecord, BlockTask, OnError, finished_blocks, run_block
 from spectral_prep.compare import differences
-from spectral_prep.engines import run_all, usable_cpus
+from spectral_prep.engines import run_all
 from spectral_prep.errors import CorruptSourceError, InputError, PlanMismatchError
 from spectral_prep.finalize import finalize, is_complete
 from spectral_prep.manifest import read_record, write_record
 from spectral_prep.plan import Block, Plan, make_plan
 from spectral_prep.request import Request
+from spectral_prep.resources import usable_cpus
 from spectral_prep.rows import index_pieces, index_sha256
 from spectral_prep.sources import open_source
 from spectral_prep.sources.base import RowIndex, Source

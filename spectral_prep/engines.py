@@ -1,22 +1,25 @@
 """Where blocks run: in this process or in several.
 
 Goes in: a function and its tasks. Come out: its results, in the order in which they are done.
+
+Each worker process has a pipe of its own and one task at a time, so that it is known at any moment who does what: a
+worker that dies closes its pipe, which is seen at once, whatever it was doing, and its task can be named.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import math
 import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from typing import TypeVar
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,51 +32,98 @@ Result = TypeVar("Result")
 def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
     """Yield `work(task)` for every task: in this process for one worker, otherwise in that many processes.
 
-    At most two tasks a worker are waiting at any time, so that memory does not grow with their number. When the caller
-    stops early, or is interrupted, running processes are ended at once: all they write is atomic.
+    One task a worker is taken at any time, so that memory does not grow with their number. When the caller stops
+    early, or is interrupted, running processes are ended at once: all they write is atomic.
 
     Raises
     ------
     WorkerError
-        If the system killed a worker; the text names the likely cause.
+        If a worker was killed or ended itself; the text has the `str` of its task and the likely cause.
     """
     if workers <= 1:
         yield from map(work, tasks)
         return
-    before = set(multiprocessing.active_children())
-    with concurrent.futures.ProcessPoolExecutor(workers, _context(work.__module__), initializer=_start_worker) as pool:
-        try:
-            remaining = iter(tasks)
-            with _interrupts_held():
-                running = {pool.submit(work, task) for task in islice(remaining, 2 * workers)}
-            while running:
-                done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-                with _interrupts_held():
-                    running |= {pool.submit(work, task) for task in islice(remaining, len(done))}
-                for future in done:
-                    yield future.result()
-        except BrokenProcessPool as error:
-            raise WorkerError(
-                "a worker process was killed",
-                expected=f"memory for {workers} workers (and, in a script of your own, if __name__ == '__main__':)",
-                got="most often the system's out-of-memory killer: its log (dmesg) tells",
-                run=f"the same command with --workers {max(1, workers // 2)}",
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - before:
-                process.kill()
-            raise
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use: its affinity, cut by a container's quota."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    context, remaining = _context(getattr(work, "__module__", __name__)), iter(tasks)
+    crew: dict[Any, _Worker] = {}
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return cpus if quota == "max" else max(1, min(cpus, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no cgroup v2 here
-        return cpus
+        for task in islice(remaining, workers):
+            worker = _hired(context, work)
+            crew[worker.connection] = _busy(worker, task)
+        while crew:
+            for connection in wait(list(crew)):
+                result = _result(crew[connection], workers)
+                following = list(islice(remaining, 1))
+                if following:
+                    crew[connection] = _busy(crew[connection], following[0])
+                else:
+                    crew.pop(connection).connection.close()
+                yield result
+    finally:
+        for worker in crew.values():
+            worker.process.kill()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    task: object = None
+
+
+def _hired(context: multiprocessing.context.BaseContext, work: Callable[[Any], Any]) -> _Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(work, theirs), daemon=True)  # type: ignore[attr-defined]
+    with _interrupts_held():
+        process.start()
+    theirs.close()  # so that the pipe ends with the worker
+    return _Worker(process, ours)
+
+
+def _busy(worker: _Worker, task: object) -> _Worker:
+    with contextlib.suppress(ConnectionError):  # dead already: `_result` says so
+        worker.connection.send(task)
+    return replace(worker, task=task)
+
+
+def _result(worker: _Worker, workers: int) -> Any:
+    try:
+        failed, result = worker.connection.recv()
+    except (EOFError, ConnectionError):
+        raise _death(worker, workers) from None
+    if failed:
+        raise result
+    return result
+
+
+def _death(worker: _Worker, workers: int) -> WorkerError:
+    worker.process.join()
+    code = worker.process.exitcode or 0
+    if code == -signal.SIGKILL:
+        end, cause = "was killed", "signal 9: most often the system's out-of-memory killer; its log (dmesg) tells"
+    elif code < 0:
+        end, cause = "was killed", f"signal {-code} ({signal.strsignal(-code)})"
+    else:
+        end, cause = "ended itself", f"exit code {code}; what it printed above may tell why"
+    return WorkerError(
+        f"a worker process {end} at {worker.task}",
+        expected=f"memory for {workers} workers (and, in a script of your own, if __name__ == '__main__':)",
+        got=cause,
+        run=f"the same command with --workers {max(1, workers // 2)}",
+    )
+
+
+def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
+    """Do the tasks that come through a pipe until it is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):  # nobody waits for more
+        while True:
+            task = connection.recv()
+            try:
+                answer = (False, work(task))
+            except Exception as error:  # noqa: BLE001 it is raised again in the parent
+                error.add_note(f"In a worker process:\n{traceback.format_exc()}")
+                answer = (True, error)
+            connection.send(answer)
 
 
 @contextlib.contextmanager
@@ -106,12 +156,8 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker() -> None:
-    """End with the parent however it ends: an orphan would wait for tasks for ever."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
 def _end_with_parent() -> None:
+    """End with the parent however it ends: an orphan would finish its block for nobody."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -46,12 +46,19 @@ class SplitPlan:
 
 @dataclass(frozen=True)
 class Block:
-    """One unit of work: rows start ≤ i < stop of a split, in stored order."""
+    """One unit of work: rows start ≤ i < stop of a split, in stored order.
+
+    >>> str(Block(3, "train", 0, 8192))
+    'block 3 (train rows 0 to 8191)'
+    """
 
     number: int
     split: str
     start: int
     stop: int
+
+    def __str__(self) -> str:
+        return f"block {self.number} ({self.split} rows {self.start} to {self.stop - 1})"
 
 
 @dataclass(frozen=True)

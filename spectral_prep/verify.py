@@ -24,12 +24,12 @@ import torch
 import zarr
 
 from spectral_prep.block import BlockRecord
-from spectral_prep.engines import usable_cpus
 from spectral_prep.errors import InputError, SpectralError
 from spectral_prep.images import load
 from spectral_prep.kernel import fused_merge, fused_split
 from spectral_prep.manifest import FileEntry, SpectralRecord, entries, read_record
 from spectral_prep.plan import Plan
+from spectral_prep.resources import usable_cpus
 from spectral_prep.rows import read_index
 from spectral_prep.sources.base import Source
 from spectral_prep.store.files import is_temporary, sha256_of

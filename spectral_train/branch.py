@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spectral_prep.engines import run_all, usable_cpus
+from spectral_prep.engines import run_all
+from spectral_prep.resources import usable_cpus
 from spectral_train.device import choose_device
 from spectral_train.fit import Training
 from spectral_train.metrics import Report
@@ -82,6 +83,9 @@ class BranchTask:
     recipe: Recipe
     paths: BranchPaths
     device: str
+
+    def __str__(self) -> str:
+        return self.paths.root.name
 
 
 def run_task(task: BranchTask) -> BranchRecord:

@@ -19,9 +19,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from spectral_prep.engines import torch_threads, usable_cpus
+from spectral_prep.engines import torch_threads
 from spectral_prep.errors import InputError
 from spectral_prep.manifest import FileEntry, write_record
+from spectral_prep.resources import usable_cpus
 from spectral_prep.store.files import atomic_write, is_temporary
 from spectral_train.device import seeded
 from spectral_train.fit import Partition, Training, fit, log_probabilities
