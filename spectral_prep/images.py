@@ -3,28 +3,26 @@
 Goes in: the bytes of an image file, or pixels. Comes out: uint8 pixels (height, width, channels).
 
 Colour: every kind of file becomes 8-bit RGB (or grey, for one channel). Grey, palette, CMYK and YCbCr are converted;
-alpha is dropped, not composited; 16-bit grey v becomes round(v/257); of several frames the first is taken.
-EXIF orientation is not applied: the ImageNet release and what is trained on it ignore it, so stored rows are rows.
+alpha is dropped, not composited; 16-bit grey v becomes round(v/257), 16-bit colour v >> 8; of several frames the first
+is taken. EXIF orientation is not applied: the ImageNet release and what is trained on it ignore it, so stored rows are
+rows.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from spectral_prep import decode
+from spectral_prep.decode import MAX_PIXELS, MODES
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.resize import resize_and_crop
 from spectral_prep.sources.base import RawImage
-
-_MODES = {1: "L", 3: "RGB"}
-_SIXTEEN_BIT = 65535 // 255
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Geometry:
     resize: int | None = None
 
     def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1 or self.channels not in _MODES:
+        if self.height < 1 or self.width < 1 or self.channels not in MODES:
             raise InputError(
                 "unusable image size",
                 expected="at least 1x1 pixels of 1 or 3 channels",
@@ -65,12 +63,12 @@ class Geometry:
         return cls(**record)
 
 
-def load(raw: RawImage, geometry: Geometry) -> npt.NDArray[np.uint8]:
+def load(raw: RawImage, geometry: Geometry, max_pixels: int | None = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Return the pixels (height, width, channels) of a raw image.
 
     With `geometry.resize` the short side is brought to it, antialiased bilinear, and the centre is cropped; the long
-    side is rounded down as torchvision's `Resize` does. Both happen in one pass over the crop alone, which differs from
-    one after the other by at most a grey level. Pixels that already have the wanted shape are returned as they are.
+    side is rounded down as torchvision's `Resize` does. Pixels that already have the wanted shape are returned as they
+    are. `max_pixels` is how many the header of a file may promise; None for any number.
 
     Raises
     ------
@@ -81,88 +79,45 @@ def load(raw: RawImage, geometry: Geometry) -> npt.NDArray[np.uint8]:
     >>> load(np.zeros((32, 48, 3), np.uint8), Geometry(28, 28, 1, resize=30)).shape
     (28, 28, 1)
     """
-    if isinstance(raw, np.ndarray) and _fits(raw.shape, geometry):
-        return raw
-    with _explained():
-        image = _convert(_open(raw), _MODES[geometry.channels])
-        if geometry.resize is not None:
-            image = _resize_and_crop(image, geometry)
-    if image.size != (geometry.width, geometry.height):
+    if isinstance(raw, np.ndarray):
+        pixels_HWC = _recoloured(raw, geometry.channels)
+    else:
+        pixels_HWC = decode.decode(raw, geometry.channels, max_pixels)
+    if geometry.resize is not None and not _fits(pixels_HWC, geometry):
+        pixels_HWC = resize_and_crop(pixels_HWC, geometry.resize, geometry.height, geometry.width)
+    height, width = pixels_HWC.shape[:2]
+    if (height, width) != (geometry.height, geometry.width):
         raise CorruptSourceError(
             "an image of another size",
             expected=f"{geometry.height}x{geometry.width} pixels, or --size and --resize",
-            got=f"{image.height}x{image.width}",
+            got=f"{height}x{width}",
         )
-    return np.array(image).reshape(geometry.height, geometry.width, geometry.channels)
+    return pixels_HWC
 
 
-def image_size(raw: RawImage) -> tuple[int, int]:
+def image_size(raw: RawImage, max_pixels: int | None = MAX_PIXELS) -> tuple[int, int]:
     """Return (H, W) of a raw image, from the header alone.
 
     Raises
     ------
     CorruptSourceError
-        If the bytes are not the beginning of an image.
+        If the bytes are not the beginning of an image, or promise more than `max_pixels`.
 
     >>> image_size(np.zeros((32, 48, 3), np.uint8))
     (32, 48)
     """
     if isinstance(raw, np.ndarray):
         return raw.shape[0], raw.shape[1]
-    with _explained():
-        image = _open(raw)
-    return image.height, image.width
+    return decode.image_size(raw, max_pixels)
 
 
-def _fits(shape: tuple[int, ...], geometry: Geometry) -> bool:
-    short = min(geometry.height, geometry.width)
-    return shape == (geometry.height, geometry.width, geometry.channels) and geometry.resize in (None, short)
+def _fits(pixels_HWC: npt.NDArray[np.uint8], geometry: Geometry) -> bool:
+    size = (geometry.height, geometry.width)
+    return pixels_HWC.shape[:2] == size and geometry.resize == min(size)
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn whatever Pillow raises into our error; keep its warnings to itself, but for the one about bombs."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except CorruptSourceError:
-        raise
-    except UnidentifiedImageError as error:
-        raise CorruptSourceError("not an image of a known format") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise CorruptSourceError("an image too large to be one", got=error) from error
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise CorruptSourceError("truncated or damaged image", got=f"{type(error).__name__}: {error}") from error
-
-
-def _open(raw: RawImage) -> Image.Image:
-    if isinstance(raw, np.ndarray):
-        return Image.fromarray(raw[..., 0] if raw.shape[-1] == 1 else raw)
-    return Image.open(io.BytesIO(raw))
-
-
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    image.load()
-    if image.mode == "I" or image.mode.startswith("I;16"):  # Pillow would clip these at 255
-        grey = np.clip(np.asarray(image, np.float64), 0, 65535) / _SIXTEEN_BIT
-        image = Image.fromarray(np.rint(grey).astype(np.uint8))
-    if image.mode == "F":
-        raise CorruptSourceError("a floating-point image", expected="8 or 16 bits a channel")
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _resize_and_crop(image: Image.Image, geometry: Geometry) -> Image.Image:
-    """Compute the crop of the resized image straight from its source box."""
-    short = min(image.size)
-    resize = geometry.resize or short
-    width, height = (int(resize * side / short) for side in image.size)
-    left, top = round((width - geometry.width) / 2), round((height - geometry.height) / 2)
-    box = (
-        left * image.width / width,
-        top * image.height / height,
-        min((left + geometry.width) * image.width / width, image.width),
-        min((top + geometry.height) * image.height / height, image.height),
-    )
-    return image.resize((geometry.width, geometry.height), Image.Resampling.BILINEAR, box=box)
+def _recoloured(pixels_HWC: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    present = pixels_HWC.shape[2]
+    if present == channels:
+        return pixels_HWC
+    return decode.as_pixels(Image.fromarray(pixels_HWC[..., 0] if present == 1 else pixels_HWC), channels)

@@ -219,8 +219,13 @@ def _python2(value: Any) -> bytes:
 
 def encoded(pixels: Images, kind: str = "PNG", **options: Any) -> bytes:
     """Return (H, W), (H, W, 3) or (H, W, 4) pixels as an image file."""
+    return saved(Image.fromarray(pixels), kind, **options)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return a Pillow image as an image file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

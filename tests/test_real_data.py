@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from spectral_prep.convert import convert
+from spectral_prep.images import Geometry, load
 from spectral_prep.info import info
 from spectral_prep.request import Request
 from spectral_prep.sources import open_source
 from spectral_prep.verify import Verification, verify
+from tests.test_resize import by_pillow
 from tests.trees import tree
 
 CIFAR10 = ("cifar-10-batches-bin", "cifar-10-batches-py", "cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
@@ -76,3 +81,14 @@ def test_imagenet_at_224_pixels_as_float16_is_exact(real_data, scratch) -> None:
     assert found.pixels is not None
     assert found.pixels.psnr is None
     assert found.pixels.exact_rows == found.pixels.rows
+
+
+def test_decode_and_resize_of_photographs_agree_with_pillow(real_data) -> None:
+    differences = []
+    for path in sorted((real_data / "imagenet" / "folder").rglob("*.JPEG")):
+        raw = path.read_bytes()
+        resized = by_pillow(np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")), 256, 224, 224)
+        differences.append(np.abs(load(raw, Geometry(224, 224, 3, 256)) - resized.astype(int)))
+    assert len(differences) == 500
+    assert np.max(differences) <= 2
+    assert np.mean(differences) <= 0.005
