@@ -104,6 +104,11 @@ def prep_group() -> None:
     help="Rows a part file.  [default: 128 MiB over all spectrals, at most 8192]",
 )
 @click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    help="An image file that promises more is a bad image.  [default: 89478485, Pillow's limit]",
+)
+@click.option(
     "--workers",
     type=click.IntRange(1),
     help="Processes; no byte depends on it.  [default: the usable CPUs, fewer for small sets]",

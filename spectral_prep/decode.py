@@ -32,13 +32,13 @@ _SIXTEEN_BIT = 65535 // 255
 _AS_STORED = {1: ("GRAY", {"Gray"}), 3: ("RGB", {"Gray", "YCbCr", "RGB"})}
 
 
-def decode(raw: bytes, channels: int, max_pixels: int | None = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+def decode(raw: bytes, channels: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Return the pixels (height, width, channels) of an image file, 1 or 3 channels.
 
     Raises
     ------
     CorruptSourceError
-        If the bytes are no image, truncated or damaged, or its header promises more than `max_pixels` (None: no limit).
+        If the bytes are no image, truncated or damaged, or its header promises more than `max_pixels`.
 
     >>> import simplejpeg
     >>> decode(simplejpeg.encode_jpeg(np.full((32, 48, 1), 7, np.uint8), colorspace="GRAY"), 3)[0, 0].tolist()
@@ -51,7 +51,7 @@ def decode(raw: bytes, channels: int, max_pixels: int | None = MAX_PIXELS) -> np
         return as_pixels(_eight_bit(Image.open(io.BytesIO(raw))), channels)
 
 
-def image_size(raw: bytes, max_pixels: int | None = MAX_PIXELS) -> tuple[int, int]:
+def image_size(raw: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return (H, W) of an image file, from the header alone.
 
     Raises
@@ -70,14 +70,14 @@ def as_pixels(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
     return np.array(converted).reshape(image.height, image.width, channels)
 
 
-def _plain_jpeg(raw: bytes, channels: int, max_pixels: int | None) -> npt.NDArray[np.uint8] | None:
+def _plain_jpeg(raw: bytes, channels: int, max_pixels: int) -> npt.NDArray[np.uint8] | None:
     """Return the pixels of a JPEG that libjpeg-turbo decodes without a word of complaint, else None."""
     name, plain = _AS_STORED[channels]
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(raw)
         if colours not in plain:
             return None
-        if max_pixels is not None and int(height) * int(width) > max_pixels:
+        if int(height) * int(width) > max_pixels:
             raise _too_large(f"{height}x{width} pixels", max_pixels)
         pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(raw, name)
         return pixels
@@ -85,16 +85,17 @@ def _plain_jpeg(raw: bytes, channels: int, max_pixels: int | None) -> npt.NDArra
         return None
 
 
-def _too_large(got: object, max_pixels: int | None) -> CorruptSourceError:
+def _too_large(got: object, max_pixels: int) -> CorruptSourceError:
     return CorruptSourceError(
         "an image too large to be one",
         expected=f"at most {max_pixels} pixels",
         got=got,
+        run="if it is one, with --max-pixels above that",
     )
 
 
 @contextmanager
-def _explained(max_pixels: int | None) -> Iterator[None]:
+def _explained(max_pixels: int) -> Iterator[None]:
     """Turn whatever Pillow raises into our error; keep its warnings to itself, but for the one about bombs."""
     before = Image.MAX_IMAGE_PIXELS
     try:

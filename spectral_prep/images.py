@@ -28,7 +28,8 @@ from spectral_prep.sources.base import RawImage
 @dataclass(frozen=True)
 class Geometry:
     """The size that every image gets: channels is 1 or 3; `resize` (pixels) is what the short side becomes before the
-    centre crop of height × width, or None where images must already have that size.
+    centre crop of height × width, or None where images must already have that size. `max_pixels` is how many the header
+    of a file may promise: one with more is a bad image.
 
     >>> Geometry(224, 224, 3, resize=256).resize
     256
@@ -38,6 +39,7 @@ class Geometry:
     width: int
     channels: int
     resize: int | None = None
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1 or self.channels not in MODES:
@@ -63,12 +65,12 @@ class Geometry:
         return cls(**record)
 
 
-def load(raw: RawImage, geometry: Geometry, max_pixels: int | None = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+def load(raw: RawImage, geometry: Geometry) -> npt.NDArray[np.uint8]:
     """Return the pixels (height, width, channels) of a raw image.
 
     With `geometry.resize` the short side is brought to it, antialiased bilinear, and the centre is cropped; the long
     side is rounded down as torchvision's `Resize` does. Pixels that already have the wanted shape are returned as they
-    are. `max_pixels` is how many the header of a file may promise; None for any number.
+    are.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def load(raw: RawImage, geometry: Geometry, max_pixels: int | None = MAX_PIXELS)
     if isinstance(raw, np.ndarray):
         pixels_HWC = _recoloured(raw, geometry.channels)
     else:
-        pixels_HWC = decode.decode(raw, geometry.channels, max_pixels)
+        pixels_HWC = decode.decode(raw, geometry.channels, geometry.max_pixels)
     if geometry.resize is not None and not _fits(pixels_HWC, geometry):
         pixels_HWC = resize_and_crop(pixels_HWC, geometry.resize, geometry.height, geometry.width)
     height, width = pixels_HWC.shape[:2]
@@ -95,7 +97,7 @@ def load(raw: RawImage, geometry: Geometry, max_pixels: int | None = MAX_PIXELS)
     return pixels_HWC
 
 
-def image_size(raw: RawImage, max_pixels: int | None = MAX_PIXELS) -> tuple[int, int]:
+def image_size(raw: RawImage, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return (H, W) of a raw image, from the header alone.
 
     Raises

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from spectral_prep.decode import MAX_PIXELS
 from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptSourceError, InputError
@@ -169,12 +170,13 @@ def choose_geometry(source: Source, index: Mapping[str, RowIndex], request: Requ
         If the images differ and no `size` was given.
     """
     size, resize, imagenet = request.size, request.resize, request.dataset == "imagenet"
+    limit = request.max_pixels or MAX_PIXELS
     if size is None and imagenet:
         size = 224
     if size is not None:
         channels = source.image_shape[2] if source.image_shape else 3
         ratio = 256 / 224 if imagenet else 1
-        return Geometry(size, size, channels, resize or round(size * ratio))
+        return Geometry(size, size, channels, resize or round(size * ratio), limit)
     if resize is not None:
         raise InputError("--resize without --size", expected="both", run=f"the same command with --size {resize}")
     if source.image_shape is not None:
@@ -182,11 +184,11 @@ def choose_geometry(source: Source, index: Mapping[str, RowIndex], request: Requ
     sizes: set[tuple[int, int]] = set()
     for row in _sample(index, SIZE_SAMPLE_ROWS, request.seed):
         with contextlib.suppress(CorruptSourceError):  # a bad image is reported when its block is converted
-            sizes.add(image_size(source.read(*row)))
+            sizes.add(image_size(source.read(*row), limit))
     if len(sizes) != 1:
         examples = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3]) or "no readable image"
         raise InputError("the images do not share one size", got=examples, run="the same command with --size 224")
-    return Geometry(*sizes.pop(), channels=3, resize=None)
+    return Geometry(*sizes.pop(), channels=3, resize=None, max_pixels=limit)
 
 
 def make_plan(

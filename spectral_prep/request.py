@@ -36,6 +36,8 @@ class Request:
         Of the order of training rows and of the calibration sample.
     block_rows
         Rows a part file; default: about 128 MiB over all spectrals, at most 8192 rows.
+    max_pixels
+        How many the header of an image file may promise; default: `spectral_prep.decode.MAX_PIXELS`, Pillow's limit.
     shuffle
         `global`: training rows are stored in a seeded permutation of their canonical order. `none`: in that order.
 
@@ -59,6 +61,7 @@ class Request:
     seed: int = 0
     block_rows: int | None = None
     shuffle: Shuffle = "global"
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:

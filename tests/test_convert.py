@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -380,6 +381,18 @@ def test_images_of_several_sizes_need_a_size(tmp_path) -> None:
         convert(Request("folder", "4"), tmp_path / "set", tmp_path / "out")
     out = convert(Request("folder", "4", size=16), tmp_path / "set", tmp_path / "out")
     assert info(out.root).image_shape == (16, 16, 3)
+
+
+def test_an_image_above_max_pixels_is_a_bad_image(tmp_path) -> None:
+    write_folder(tmp_path / "set", ["train/a/1.png", "train/a/2.png", "train/b/3.jpg"], size=(30, 40))
+    write_folder(tmp_path / "set", ["train/b/large.jpg"], size=(30, 41))
+    request = Request("folder", "4", size=16, max_pixels=1200)
+    with pytest.raises(CorruptSourceError, match=r"(?s)1 images cannot.*b/large\.jpg: .*30x41 pixels.*--max-pixels"):
+        convert(request, tmp_path / "set", tmp_path / "out")
+    with pytest.raises(PlanMismatchError, match=r"max_pixels: 1200 there, 1230 here"):
+        convert(replace(request, max_pixels=1230), tmp_path / "set", tmp_path / "out")
+    assert info(convert(request, tmp_path / "set", tmp_path / "out", on_error="skip").root).bad_rows["train"] == 1
+    assert info(convert(replace(request, max_pixels=1230), tmp_path / "set", tmp_path / "whole").root).complete
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path) -> None:

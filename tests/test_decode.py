@@ -167,10 +167,9 @@ def test_a_decompression_bomb(kind: str) -> None:
     before = Image.MAX_IMAGE_PIXELS
     for limit in (5399, 2000):  # 5400 pixels: above the limit Pillow warns, above twice the limit it refuses
         for call in (lambda: decode(raw, 3, limit), lambda: image_size(raw, limit)):  # noqa: B023
-            with pytest.raises(CorruptSourceError, match=f"too large.*at most {limit} pixels"):
+            with pytest.raises(CorruptSourceError, match=f"too large.*at most {limit} pixels.*--max-pixels"):
                 call()
-    for enough in (5400, None):
-        assert decode(raw, 3, enough).shape == (60, 90, 3)
+    assert decode(raw, 3, 5400).shape == (60, 90, 3)
     assert before == Image.MAX_IMAGE_PIXELS
 
 

@@ -41,7 +41,7 @@ def test_pixels_of_the_wanted_size_are_returned_as_they_are() -> None:
 
 
 def test_a_geometry_survives_its_record() -> None:
-    geometry = Geometry(6, 9, 3, resize=12)
+    geometry = Geometry(6, 9, 3, resize=12, max_pixels=99)
     assert Geometry.from_dict(geometry.to_dict()) == geometry
 
 
@@ -73,10 +73,10 @@ def test_the_size_is_read_from_the_header_alone() -> None:
 
 def test_the_limit_reaches_the_decoder() -> None:
     raw = encoded(random_images(60, 90, 3), "JPEG")
-    assert load(raw, Geometry(60, 90, 3), max_pixels=5400).shape == (60, 90, 3)
-    for call in (lambda: load(raw, EXACT, max_pixels=5399), lambda: image_size(raw, max_pixels=5399)):
-        with pytest.raises(CorruptSourceError, match="too large"):
-            call()
+    assert load(raw, Geometry(60, 90, 3, max_pixels=5400)).shape == (60, 90, 3)
+    assert "too large" in refused(raw, Geometry(60, 90, 3, max_pixels=5399))
+    with pytest.raises(CorruptSourceError, match="too large"):
+        image_size(raw, max_pixels=5399)
 
 
 def test_the_name_of_a_file_does_not_matter(tmp_path: Path) -> None:
