@@ -14,12 +14,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import click
 from tqdm import tqdm
 
 from spectral_prep.errors import SpectralError
+from spectral_train.models import AUTO, MODELS, TIMM
+from spectral_train.recipes import OPTIONS, RECIPES, Optimizer, named, parse_settings
 
 if TYPE_CHECKING:
     from spectral_prep.block import OnError
@@ -238,13 +240,21 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
     help="The data set, or the one spectral folder that this node has.  [default: the only one in ./spectral]",
 )
 @click.option("--run", type=FOLDER, help="Where the branches go.  [default: ./runs/DATASET-qQ-MODEL]")
-@click.option("--recipe", default="default", show_default=True, help="default, poster-mnist, poster-cifar10, paper-fc.")
-@click.option("--model", type=click.Choice(["auto", "fc", "conv"]), help="Instead of the recipe's.")
-@click.option("--optimizer", type=click.Choice(["adamw", "adam", "sgd"]), help="Instead of the recipe's.")
+@click.option("--recipe", default="default", show_default=True, help=f"{', '.join(RECIPES)}.")
+@click.option("--model", help=f"Instead of the recipe's: {', '.join((AUTO, *MODELS))}, or {TIMM}NAME for any of timm.")
+@click.option("--optimizer", type=click.Choice(get_args(Optimizer)), help="Instead of the recipe's.")
 @click.option("--lr", type=float, help="Learning rate, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--seed", type=int, help="Of weights, order, noise and held-out rows.  [default: 0]")
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Anything else of the recipe, or an option of the model: schedule=one-cycle, ema=0.999, precision=bfloat16, "
+    "width=0.25. May be repeated; a wrong NAME lists them all.",
+)
 @click.option("--shards", type=click.IntRange(1), help="S, the number of branches; divides Q.  [default: Q]")
 @click.option(
     "--grouping",
@@ -261,13 +271,13 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
-def train_command(shard: str | None, baseline: bool, recipe: str, **options: Any) -> None:
+@click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
+def train_command(shard: str | None, baseline: bool, recipe: str, settings: tuple[str, ...], **options: Any) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
     from spectral_train.baseline import train_baseline
     from spectral_train.branch import train_branches
-    from spectral_train.recipes import OPTIONS, named
 
-    chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS})
+    chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS}, **parse_settings(settings))
     if baseline == (shard is not None):
         raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
     try:

@@ -2,7 +2,7 @@
 
 Goes in: a whole converted data set. Comes out: the folder `baseline/` of a run, with the same files as a branch's. The
 poster's baseline "has the same layers as the component subnetworks but more parameters because it deals with input of
-larger size": an `fc` network is Q times as wide (49·16 = 784), a `conv` network keeps its channels.
+larger size": each network of `models` says how much wider its full form is than its branch's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spectral_train.branch import plan_of, run_of, silent
 from spectral_train.device import choose_device
 from spectral_train.fit import Training
 from spectral_train.metrics import Report
-from spectral_train.models.fc import WIDTH
+from spectral_train.models import full_options
 from spectral_train.network import RowReader, finished, train_network
 from spectral_train.recipes import Recipe, override, resolve
 from spectral_train.record import BranchPlan, BranchRecord
@@ -39,6 +39,7 @@ def train_baseline(
     grouping: str = "contiguous",
     common: Sequence[int] = (),
     device: str = "auto",
+    compiled: bool = False,
     report: Report = silent,
 ) -> BranchRecord:
     """Train the conventional network; it is finished, resumed and refused as a branch is.
@@ -63,7 +64,7 @@ def train_baseline(
         return record
     for folder in whole.folders:
         check_files(folder)
-    training = Training(plan, paths, choose_device(device), report)
+    training = Training(plan, paths, choose_device(device), report, compiled)
     rows = RowReader(
         functools.partial(read_labels, whole.folders),
         functools.partial(read_images, whole),
@@ -86,15 +87,12 @@ def baseline_plan(whole: Shard, recipe: Recipe) -> BranchPlan:
 
 
 def widened(recipe: Recipe, q: int) -> Recipe:
-    """Return the recipe of the conventional network: an `fc` network Q times as wide, any other unchanged.
+    """Return the recipe of the conventional network beside branches with this one.
 
     >>> widened(Recipe(model="fc"), 16).model_options["width"]
     784
     """
-    if recipe.model != "fc":
-        return recipe
-    width = recipe.model_options.get("width", WIDTH)
-    return override(recipe, model_options={**recipe.model_options, "width": width * q})
+    return override(recipe, model_options=full_options(recipe.model, recipe.model_options, q))
 
 
 def pixel_statistics(whole: Shard) -> tuple[tuple[float, ...], tuple[float, ...]]:

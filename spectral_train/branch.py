@@ -37,6 +37,7 @@ def train_branches(
     common: Sequence[int] = (),
     device: str = "auto",
     workers: int | None = None,
+    compiled: bool = False,
     report: Report = silent,
 ) -> tuple[BranchRecord, ...]:
     """Train one branch, or all of them (`shard` None), and return their records.
@@ -55,11 +56,11 @@ def train_branches(
     paths = run_of(first, recipe, run)
     rest = [] if shard is not None else range(1, first.shards)
     opened = [first, *(open_shard(root, number, shards, grouping, common) for number in rest)]
-    tasks = [BranchTask(each, recipe, paths.branch(each.index), device) for each in opened]
+    tasks = [BranchTask(each, recipe, paths.branch(each.index), device, compiled) for each in opened]
     most = _processes(opened[0], recipe, device)
     processes = min(workers or most, most, len(tasks))
     if processes == 1:
-        trained = tuple(train_branch(each.shard, recipe, each.paths, device, report) for each in tasks)
+        trained = tuple(train_branch(each.shard, recipe, each.paths, device, report, compiled) for each in tasks)
         report(what_next(paths))
         return trained
     records = []
@@ -83,6 +84,7 @@ class BranchTask:
     recipe: Recipe
     paths: BranchPaths
     device: str
+    compiled: bool
 
     def __str__(self) -> str:
         return self.paths.root.name
@@ -90,7 +92,7 @@ class BranchTask:
 
 def run_task(task: BranchTask) -> BranchRecord:
     """Train one branch in a process of its own."""
-    return train_branch(task.shard, task.recipe, task.paths, task.device)
+    return train_branch(task.shard, task.recipe, task.paths, task.device, compiled=task.compiled)
 
 
 def _processes(shard: Shard, recipe: Recipe, device: str) -> int:
@@ -100,7 +102,12 @@ def _processes(shard: Shard, recipe: Recipe, device: str) -> int:
 
 
 def train_branch(
-    shard: Shard, recipe: Recipe, paths: BranchPaths, device: str = "auto", report: Report = silent
+    shard: Shard,
+    recipe: Recipe,
+    paths: BranchPaths,
+    device: str = "auto",
+    report: Report = silent,
+    compiled: bool = False,
 ) -> BranchRecord:
     """Train the branch of a shard to the end of its recipe; a finished one is returned, a begun one resumed.
 
@@ -119,6 +126,8 @@ def train_branch(
         `auto`, `cpu` or `cuda`.
     report
         Takes a line of progress an epoch.
+    compiled
+        Run the network through `torch.compile`; its checkpoints are those of the plain one.
 
     Raises
     ------
@@ -130,7 +139,7 @@ def train_branch(
         If the loss stops being finite, or too few rows are good.
     """
     plan = plan_of(shard, resolve(recipe, shard.input_shape))
-    training = Training(plan, paths, choose_device(device), report)
+    training = Training(plan, paths, choose_device(device), report, compiled)
     if (record := finished(plan, paths)) is not None:
         report(f"{plan.name}: finished already in {paths.root}")
         return record

@@ -1,4 +1,4 @@
-"""The state of training after a finished epoch, in one file: weights, optimizer state and history cannot disagree.
+"""The state of training after a finished epoch (`state`), in one file: weights, optimizer and history cannot disagree.
 
 1. All tensors and the JSON (plan, history) go into the bytes of one safetensors file.
 2. `atomic_write` puts it in the place of the former one. A kill at any moment leaves one of the two whole.
@@ -16,7 +16,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spectral_prep.errors import CorruptShardError
 from spectral_prep.store.files import atomic_write
@@ -26,11 +26,8 @@ METADATA = "spectral_train"
 DIGEST = "sha256"
 
 
-def save(paths: BranchPaths, model: nn.Module, optimizer: torch.optim.Optimizer, content: Mapping[str, Any]) -> None:
+def save(paths: BranchPaths, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
     """Write the checkpoint of a folder; `content` is the plain JSON that goes with the tensors."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     metadata = {METADATA: json.dumps(content), DIGEST: _digest(whole)}
     atomic_write(paths.checkpoint, safetensors.torch.save(whole, metadata))
@@ -44,26 +41,20 @@ def read_content(paths: BranchPaths) -> dict[str, Any] | None:
         with safetensors.safe_open(paths.checkpoint, "pt") as file:
             content: dict[str, Any] = json.loads(file.metadata()[METADATA])
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise _damaged(paths, error) from error
+        raise damaged(paths, error) from error
     return content
 
 
-def restore(paths: BranchPaths, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put the tensors of the checkpoint into a freshly built model and optimizer."""
+def read_tensors(paths: BranchPaths) -> dict[str, Tensor]:
+    """Return the tensors of the checkpoint; raise `CorruptShardError` if it is damaged."""
     try:
         tensors = safetensors.torch.load_file(paths.checkpoint)
         with safetensors.safe_open(paths.checkpoint, "pt") as file:
             if file.metadata()[DIGEST] != _digest(tensors):
-                raise _damaged(paths, "tensors that do not match their sha256")
-        model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-    except (safetensors.SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
-        raise _damaged(paths, error) from error
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+                raise damaged(paths, "tensors that do not match their sha256")
+    except (safetensors.SafetensorError, KeyError, TypeError, OSError) as error:
+        raise damaged(paths, error) from error
+    return tensors
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
@@ -75,7 +66,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return content.hexdigest()
 
 
-def _damaged(paths: BranchPaths, error: object) -> CorruptShardError:
+def damaged(paths: BranchPaths, error: object) -> CorruptShardError:
+    """Return the error that names the checkpoint and says what to do."""
     return CorruptShardError(
         "the checkpoint is damaged",
         where=paths.checkpoint,

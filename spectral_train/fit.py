@@ -2,8 +2,9 @@
 
 1. Take up the checkpoint, if there is one of the same plan.
 2. An epoch: the rows in their seeded order, a step a batch, the learning rate a pure function of the step.
-3. Score the held-out rows.
+3. Score the held-out rows, with the averaged weights where the recipe averages.
 4. Write the checkpoint, then the metrics. A kill between two epochs or inside one costs at most that epoch.
+5. After the last epoch, or the last that patience allows, the network gets the weights that are kept.
 
 The same seed on the same machine gives the same weights bit for bit, resumed or not.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,15 @@ from torch.nn import functional
 
 from spectral_prep.errors import InputError
 from spectral_train import checkpoint
-from spectral_train.device import deterministic
+from spectral_train.device import deterministic, seeded
 from spectral_train.loader import Examples, Noise, Positions, batches, shuffled
 from spectral_train.metrics import EpochMetrics, Report, scalars, write_lines
-from spectral_train.recipes import OPTIMIZERS, SCHEDULES, Recipe
+from spectral_train.recipes import Recipe
 from spectral_train.record import BranchPlan, same_plan
 from spectral_train.runs import BranchPaths
+from spectral_train.schedules import factor
 from spectral_train.seeds import derive_seed
+from spectral_train.state import State, exhausted, kept_epoch
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,30 @@ class Partition:
 
 @dataclass(frozen=True)
 class Training:
-    """One network's training: what, into which folder, on which device, and who hears of each epoch."""
+    """One network's training: what, into which folder, on which device, and who hears of each epoch.
+
+    `compiled` runs the network through `torch.compile`: the same checkpoint, other rounding.
+
+    Raises
+    ------
+    InputError
+        If the device cannot train in the recipe's precision.
+    """
 
     plan: BranchPlan
     paths: BranchPaths
     device: torch.device
     report: Report
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.recipe.precision == "float16" and self.device.type != "cuda":
+            raise InputError(
+                "float16 trains on CUDA only",
+                expected="float32 or bfloat16",
+                got=f"float16 on {self.device.type}",
+                run="the same command with --set precision=bfloat16",
+            )
 
     @property
     def recipe(self) -> Recipe:
@@ -69,25 +90,25 @@ def fit(model: nn.Module, examples: Examples, partition: Partition, training: Tr
         If the loss stops being finite; the message says what to try.
     """
     recipe, paths = training.recipe, training.paths
-    optimizer = OPTIMIZERS[recipe.optimizer](model, recipe)
-    history = _resume(model, optimizer, training)
-    if history:  # a kill may have come between the checkpoint and its line
-        write_lines(paths.metrics, history)
-    with deterministic(), scalars(paths.tensorboard, history) as write_scalars:
-        for epoch in range(len(history), recipe.epochs):
-            started = time.perf_counter()
-            train_loss = _train_epoch(model, optimizer, examples, partition.training, training, epoch)
-            loss, accuracy = score(model, examples, partition.held_out, training)
-            _require_finite(train_loss, loss, epoch, training)
-            lr = optimizer.param_groups[0]["lr"]
-            metrics = EpochMetrics(epoch + 1, train_loss, loss, accuracy, lr, time.perf_counter() - started)
-            history.append(metrics)
-            content = {"plan": training.plan.to_dict(), "history": [asdict(each) for each in history]}
-            checkpoint.save(paths, model, optimizer, content)
-            write_lines(paths.metrics, history)
+    state = State.fresh(model, recipe, training.device)
+    _resume(state, training)
+    if training.compiled:
+        model.compile()
+    if state.history:  # a kill may have come between the checkpoint and its line
+        write_lines(paths.metrics, state.history)
+    with deterministic(), scalars(paths.tensorboard, state.history) as write_scalars:
+        while len(state.history) < recipe.epochs and not exhausted(state.history, recipe.patience):
+            metrics = _epoch(state, examples, partition, training)
+            state.remember(metrics, recipe.patience)
+            checkpoint.save(paths, state.tensors(), {"plan": training.plan.to_dict(), **state.content()})
+            write_lines(paths.metrics, state.history)
             write_scalars(metrics)
             training.report(f"{training.plan.name}: {metrics.line(recipe.epochs)}")
-    return tuple(history)
+    if recipe.patience:
+        kept = kept_epoch(state.history, recipe.patience).epoch
+        training.report(f"{training.plan.name}: epoch {kept} of {len(state.history)} is kept: lowest held-out loss")
+    state.finish()
+    return tuple(state.history)
 
 
 def score(model: nn.Module, examples: Examples, positions: Positions, training: Training) -> tuple[float, float]:
@@ -117,48 +138,76 @@ def _logits(
     with torch.inference_mode():
         for x, y in batches(examples, positions, training.recipe.batch_size, training.device):
             with _autocast(training):
-                logits = model(x)
+                logits = model(_laid_out(x, training.recipe))
             yield logits.float(), y
 
 
-def _train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    examples: Examples,
-    positions: Positions,
-    training: Training,
-    epoch: int,
-) -> float:
-    model.train()
+def _epoch(state: State, examples: Examples, partition: Partition, training: Training) -> EpochMetrics:
+    started, epoch = time.perf_counter(), len(state.history)
+    with seeded(derive_seed(training.seed, "layers", epoch)):  # dropout
+        train_loss = _train_epoch(state, examples, partition.training, training, epoch)
+    loss, accuracy = score(state.scored, examples, partition.held_out, training)
+    _require_finite(train_loss, loss, epoch, training)
+    lr = state.optimizer.param_groups[0]["lr"]
+    return EpochMetrics(epoch + 1, train_loss, loss, accuracy, lr, time.perf_counter() - started)
+
+
+def _train_epoch(state: State, examples: Examples, positions: Positions, training: Training, epoch: int) -> float:
+    state.model.train()
     recipe, device = training.recipe, training.device
-    order = shuffled(positions, training.seed, epoch)
+    order = _without_lone_row(shuffled(positions, training.seed, epoch), recipe.batch_size)
     steps = math.ceil(len(order) / recipe.batch_size)
     noise = Noise(recipe.noise, training.seed, epoch) if recipe.noise else None
     total = torch.zeros((), dtype=torch.float64, device=device)
-    for step, (x, y) in enumerate(batches(examples, order, recipe.batch_size, device, noise)):
-        progress = (epoch * steps + step) / (recipe.epochs * steps)
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = recipe.lr * SCHEDULES[recipe.schedule](progress)
-        with _autocast(training):
-            loss = functional.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += loss.detach() * len(y)
+    for step, (x, y) in enumerate(batches(examples, order, recipe.batch_size, device, noise), epoch * steps):
+        for parameters in state.optimizer.param_groups:
+            parameters["lr"] = recipe.lr * factor(recipe, step / (recipe.epochs * steps))
+        total += _train_step(state, x, y, training) * len(y)
+        state.average(recipe.ema, step)
     return float(total) / len(order)
 
 
+def _train_step(state: State, x: Tensor, y: Tensor, training: Training) -> Tensor:
+    """Move the weights by one batch and return its mean loss."""
+    recipe = training.recipe
+    with _autocast(training):
+        logits = state.model(_laid_out(x, recipe))
+        loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+    state.optimizer.zero_grad()
+    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    if recipe.clip:
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    return loss.detach()
+
+
+def _without_lone_row(order: Positions, batch_size: int) -> Positions:
+    """Leave out the last row where it would be a batch of its own: batch norm over one-pixel maps has no deviation."""
+    alone = batch_size > 1 and len(order) > 1 and len(order) % batch_size == 1
+    return order[:-1] if alone else order
+
+
+def _laid_out(x: Tensor, recipe: Recipe) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if recipe.channels_last else x
+
+
 def _autocast(training: Training) -> torch.autocast:
-    return torch.autocast(training.device.type, torch.bfloat16, enabled=training.recipe.precision == "bfloat16")
+    precision = training.recipe.precision
+    dtype = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(training.device.type, dtype, enabled=precision != "float32")
 
 
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, training: Training) -> list[EpochMetrics]:
+def _resume(state: State, training: Training) -> None:
     content = checkpoint.read_content(training.paths)
     if content is None:
-        return []
+        return
     same_plan(content["plan"], training.plan, training.paths)
-    checkpoint.restore(training.paths, model, optimizer)
-    return [EpochMetrics(**epoch) for epoch in content["history"]]
+    try:
+        state.restore(checkpoint.read_tensors(training.paths), content)
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise checkpoint.damaged(training.paths, error) from error
 
 
 def _require_finite(train_loss: float, held_out_loss: float, epoch: int, training: Training) -> None:

@@ -10,6 +10,7 @@ At no time are the training and the test rows in memory together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,8 +30,7 @@ from spectral_train.fit import Partition, Training, fit, log_probabilities
 from spectral_train.holdout import held_out
 from spectral_train.loader import Examples, Positions, usable
 from spectral_train.metrics import EpochMetrics
-from spectral_train.models import build, parameter_count, size_in_bytes
-from spectral_train.models.fc import WIDTH
+from spectral_train.models import branch_options, build, parameter_count, size_in_bytes
 from spectral_train.outputs import Outputs, to_bytes
 from spectral_train.recipes import Recipe
 from spectral_train.record import KIND, BranchPlan, BranchRecord, read_branch, same_plan
@@ -38,7 +38,9 @@ from spectral_train.runs import BranchPaths
 from spectral_train.seeds import derive_seed
 from spectral_train.shard import Labels
 from spectral_train.standardise import Standardisation
+from spectral_train.state import kept_epoch
 
+NARROW_MODELS = ("fc", "tnn")
 WIDE_ENOUGH_FOR_THREADS = 256
 
 
@@ -83,9 +85,10 @@ def train_network(training: Training, rows: RowReader) -> BranchRecord:
 
 
 def threads_for(plan: BranchPlan) -> int:
-    """Return how many CPU threads a network trains on: a narrow `fc` loses more to a second one than it gains."""
-    width = plan.recipe.model_options.get("width", WIDTH)
-    return 1 if plan.recipe.model == "fc" and width < WIDE_ENOUGH_FOR_THREADS else usable_cpus()
+    """Return how many CPU threads a network trains on: narrow linear layers lose more to a second than they gain."""
+    model = plan.recipe.model
+    width = branch_options(model, plan.recipe.model_options).get("width", math.inf)
+    return 1 if model in NARROW_MODELS and width < WIDE_ENOUGH_FOR_THREADS else usable_cpus()
 
 
 def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
@@ -147,14 +150,15 @@ def _finish(
     contents = {paths.model: weights, paths.outputs: to_bytes(held_out_outputs, test_outputs)}
     for path, content in contents.items():
         atomic_write(path, content)
+    kept = kept_epoch(history, training.recipe.patience)
     record = BranchRecord(
         plan=training.plan,
         parameters=parameter_count(model),
         size_bytes=size_in_bytes(model),
         device=training.device.type,
         seconds=sum(epoch.seconds for epoch in history),
-        held_out_loss=history[-1].held_out_loss,
-        held_out_accuracy=history[-1].held_out_accuracy,
+        held_out_loss=kept.held_out_loss,
+        held_out_accuracy=kept.held_out_accuracy,
         rows={"training": trained_on, "held_out": len(held_out_outputs.ids), "test": len(test_outputs.ids)},
         files=tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()),
     )

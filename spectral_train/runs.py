@@ -97,6 +97,8 @@ def default_run(
 ) -> RunPaths:
     """Return where a run goes unless the user says: its name tells the data set and whatever is not the default.
 
+    `timm:NAME` becomes `timm-NAME`.
+
     >>> default_run("mnist", SpectralSpec(4, 4), "fc").root.as_posix()
     'runs/mnist-q16-fc'
     >>> default_run("cifar10", SpectralSpec(4, 4, transform="dct2"), "conv", 4, "balanced", [0]).root.name
@@ -108,4 +110,4 @@ def default_run(
         parts += [f"s{shards}", *([grouping] if grouping != "contiguous" else [])]
     if common:
         parts.append("common" + "+".join(map(str, common)))
-    return RunPaths(DEFAULT_RUNS / "-".join([*parts, model]))
+    return RunPaths(DEFAULT_RUNS / "-".join([*parts, model.replace(":", "-")]))

@@ -8,6 +8,8 @@ import os
 import pickle
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -15,9 +17,12 @@ import pytest
 
 import cli
 from spectral_train import fit
+from spectral_train.models import MODELS
+from spectral_train.recipes import RECIPES
 from tests.commands import run
 from tests.make import cifar_rows, write_cifar, write_folder, write_mnist
 
+ROOT = Path(__file__).parents[1]
 OPTIONS = {
     "convert": "--dataset --source --out --q --layout --transform --dtype --size --resize --compression --seed "
     "--shuffle --block-rows --max-pixels --workers --on-error --download --mirror",
@@ -25,7 +30,7 @@ OPTIONS = {
     "verify": "--source --json",
     "show": "--row --split --source --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
-    "--shards --grouping --common --device --workers --version",
+    "--set --shards --grouping --common --device --workers --compile --version",
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json",
     "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
     "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json",
@@ -60,6 +65,31 @@ def test_every_option_is_explained(name) -> None:
 def test_help_and_version(program) -> None:
     assert run(f"{program} --help").code == 0
     assert run(f"{program} --version").code == 0
+
+
+def test_help_of_training_lists_every_model_and_recipe_without_importing_torch() -> None:
+    program = """
+import sys, cli
+try:
+    cli.train(["--help"])
+finally:
+    assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    shown = "".join(done.stdout.split())
+    assert ",".join(RECIPES) in shown
+    assert ",".join(MODELS) in shown
+
+
+def test_settings_of_training_reach_the_recipe(digits) -> None:
+    settings = "--set width=4 --set ema=0.9 --set patience=1 --set schedule=one-cycle"
+    finished = run(f"spectral-train --shard 1 --data {digits} --model conv --run r --epochs 1 {settings}")
+    assert finished.code == 0, finished.err
+    recipe = json.loads(Path("r/branch-01/branch.json").read_text())["plan"]["recipe"]
+    assert (recipe["ema"], recipe["patience"], recipe["schedule"]) == (0.9, 1, "one-cycle")
+    assert recipe["model_options"] == {"width": 4}
+    mistake(f"spectral-train --shard 1 --data {digits} --set emma=1", 2, "emma", "label_smoothing")
+    mistake(f"spectral-train --shard 1 --data {digits} --model resnet", 2, "resnet34")
 
 
 def test_the_verbatim_lines_work_with_their_defaults() -> None:

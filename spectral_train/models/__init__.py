@@ -1,34 +1,64 @@
-"""The networks: one file each, one table of names.
+"""The networks: one file each, one table of names; this module itself does not import torch.
 
 Goes in: a name, the shape of one input (C, h, w), the number of classes and the network's own options. Comes out: a
 module that turns (N, C, h, w) float32 into (N, classes) logits.
+
+Each network has two forms. As a branch it has the width of its entry in `MODELS`, or the `width` that it is given. As
+the conventional network of the comparison it is as much wider as the papers' is (`full_options`): a run with half the
+width of the papers' branches is compared with half the papers' network.
 """
 
 from __future__ import annotations
 
+import difflib
+import importlib
 from collections.abc import Mapping
-from typing import Any, Protocol
-
-from torch import nn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from spectral_prep.errors import InputError
-from spectral_train.models.conv import conv
-from spectral_train.models.fc import fc
+
+if TYPE_CHECKING:
+    from torch import nn
 
 InputShape = tuple[int, int, int]
+Options = Mapping[str, float]
 
 
-class ModelBuilder(Protocol):
-    """Makes one network; `depth` and `width` are what every network has, defaults are its own."""
+@dataclass(frozen=True)
+class Architecture:
+    """One network of the table; the module and the function that build it have its name.
 
-    def __call__(self, input_shape: InputShape, classes: int, *, depth: int = ..., width: int = ...) -> nn.Module:
-        """Return the network, initialised from torch's global generator."""
-        ...
+    Parameters
+    ----------
+    branch
+        Every option and its default in a branch. `width` is what the builder says: neurons, channels, or a factor of
+        the published channels. An integer default wants an integer.
+    full
+        Those that differ in the conventional network. Without a `width` it is Q times as wide as a branch.
+    """
+
+    branch: Options
+    full: Options
 
 
-MODELS: Mapping[str, ModelBuilder] = {"fc": fc, "conv": conv}
+MODELS: Mapping[str, Architecture] = {
+    # Poster, MNIST: 8 layers of 49 neurons, 784 = 16·49 in the conventional network; long paper, 4.2: 28 and 28·28.
+    "fc": Architecture({"depth": 8, "width": 49}, {}),
+    # Poster, CIFAR-10: 10 convolution layers, "the same layers" in the conventional network. The channels are ours.
+    "conv": Architecture({"depth": 10, "width": 32}, {"width": 32}),
+    # Long paper, 4.2: 8 tensor layers of 28 lateral slices.
+    "tnn": Architecture({"depth": 8, "width": 28}, {"width": 28}),
+    # Long paper, Table 3: these give the sizes of its branches and of its conventional networks.
+    "alexnet": Architecture({"width": 0.5, "last_map": 4, "grid": 2}, {"width": 1.0, "grid": 6}),
+    "vgg16": Architecture({"width": 0.72, "last_map": 4, "grid": 3}, {"width": 1.0, "grid": 7}),
+    "resnet34": Architecture({"width": 0.42, "last_map": 4}, {"width": 1.0}),
+    "cyclemlp": Architecture({"width": 0.45, "last_map": 4}, {"width": 1.0}),
+    "mobilevit": Architecture({"width": 0.42, "last_map": 4}, {"width": 1.0}),
+}
 
 AUTO = "auto"
+TIMM = "timm:"
 SMALLEST_MAP_FOR_CONV = 8
 
 
@@ -43,23 +73,78 @@ def choose_model(name: str, input_shape: InputShape) -> str:
     return "fc" if min(input_shape[1:]) < SMALLEST_MAP_FOR_CONV else "conv"
 
 
-def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> nn.Module:
-    """Return a network by name.
+def require_model(name: str) -> None:
+    """Refuse a name that is neither `auto`, nor in `MODELS`, nor `timm:NAME`.
 
     Raises
     ------
     InputError
-        If the name or one of the options is unknown or out of range.
+        Listing what there is, the nearest name first.
+    """
+    if name.startswith(TIMM) or name in (AUTO, *MODELS):
+        return
+    names = sorted((AUTO, *MODELS), key=lambda known: -difflib.SequenceMatcher(None, name, known).ratio())
+    raise InputError("unknown model", expected=f"one of {', '.join(names)}, timm:NAME", got=name)
+
+
+def branch_options(name: str, options: Options) -> dict[str, float]:
+    """Return every option of a network: those given, the rest as in a branch.
+
+    Raises
+    ------
+    InputError
+        If the network has no such option, or an option that is counted is not a whole number.
+
+    >>> branch_options("conv", {"depth": 8})
+    {'depth': 8, 'width': 32}
+    """
+    require_model(name)
+    known = {} if name.startswith(TIMM) else MODELS[name].branch
+    if unknown := sorted(set(options) - set(known)):
+        raise InputError(
+            f"model {name} has no such option", expected=", ".join(known) or "none", got=", ".join(unknown)
+        )
+    for option, value in options.items():
+        if isinstance(known[option], int) and value != int(value):
+            raise InputError(f"unusable {option} of model {name}", expected="a whole number", got=value)
+    return {**known, **{option: type(known[option])(value) for option, value in options.items()}}
+
+
+def full_options(name: str, options: Options, q: int) -> dict[str, float]:
+    """Return the options of the conventional network beside branches with these: as much wider as in the papers.
+
+    >>> full_options("fc", {}, 16), full_options("conv", {"depth": 8}, 4)
+    ({'depth': 8, 'width': 784}, {'depth': 8, 'width': 32})
+    >>> full_options("alexnet", {"width": 0.25}, 4)
+    {'width': 0.5, 'last_map': 4, 'grid': 6}
+    """
+    branch = branch_options(name, options)
+    if name.startswith(TIMM):
+        return branch
+    usual, full = MODELS[name].branch["width"], MODELS[name].full
+    width = branch["width"] * full.get("width", q * usual) / usual
+    return {**branch, **full, **options, "width": type(usual)(width)}
+
+
+def build(name: str, input_shape: InputShape, classes: int, **options: float) -> nn.Module:
+    """Return a network by name, initialised from torch's global generator.
+
+    Raises
+    ------
+    InputError
+        If the name or one of the options is unknown or out of range, or the network cannot take maps of this size.
 
     >>> import torch
     >>> build("fc", (1, 7, 7), 10)(torch.zeros(5, 1, 7, 7)).shape
     torch.Size([5, 10])
     """
-    if name not in MODELS:
-        raise InputError("unknown model", expected=f"one of {', '.join(MODELS)}", got=name)
-    if unknown := set(options) - {"depth", "width"}:
-        raise InputError(f"model {name} has no such option", expected="depth, width", got=", ".join(sorted(unknown)))
-    return MODELS[name](input_shape, classes, **options)
+    whole = branch_options(name, options)
+    if name.startswith(TIMM):
+        from spectral_train.models.any_timm import any_timm
+
+        return any_timm(input_shape, classes, name.removeprefix(TIMM))
+    builder = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    return cast("nn.Module", builder(input_shape, classes, **whole))
 
 
 def parameter_count(model: nn.Module) -> int:

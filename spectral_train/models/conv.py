@@ -1,30 +1,21 @@
-"""The poster's network for CIFAR-10 ("10 convolution layers"): plain 3×3 convolutions in three stages.
+"""The papers' network for CIFAR-10: plain 3×3 convolutions in three stages (poster: 10 layers; long paper, 4.2: 8).
 
-The poster gives no widths; 32, 64 and 128 channels are ours. Pooling happens only along sides of at least 4, so that
+They give no widths; 32, 64 and 128 channels are ours. Pooling happens only along sides of at least 4, so that
 the same network takes 7×7 and 56×56 maps, and the 28×1 vectors of Q = 1×28.
 """
 
 from __future__ import annotations
 
-import math
-
-from torch import Tensor, nn
+from torch import nn
 
 from spectral_prep.errors import InputError
+from spectral_train.models.maps import GlobalAverage, require_map
 
 STAGES = 3
 SMALLEST_POOLED = 4
 
 
-class GlobalAverage(nn.Module):
-    """(N, C, h, w) → (N, C); unlike `AdaptiveAvgPool2d` its gradient is deterministic on a GPU."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Return the mean over both sides."""
-        return maps.mean((2, 3))
-
-
-def conv(input_shape: tuple[int, int, int], classes: int, *, depth: int = 10, width: int = 32) -> nn.Sequential:
+def conv(input_shape: tuple[int, int, int], classes: int, *, depth: int, width: int) -> nn.Sequential:
     """Return `depth` 3×3 convolutions with batch norm and ReLU at width, 2·width, 4·width channels, and a linear layer.
 
     The stages share the depth as evenly as it goes, later ones first: 10 is 3, 3, 4. Between stages a 2×2 max-pool
@@ -35,14 +26,13 @@ def conv(input_shape: tuple[int, int, int], classes: int, *, depth: int = 10, wi
     InputError
         If depth is less than 3, width less than 1, or a map has one pixel.
 
-    >>> sum(isinstance(layer, nn.Conv2d) for layer in conv((3, 16, 16), 10))
+    >>> sum(isinstance(layer, nn.Conv2d) for layer in conv((3, 16, 16), 10, depth=10, width=32))
     10
     """
     if depth < STAGES or width < 1:
         raise InputError("unusable conv network", expected="depth ≥ 3 and width ≥ 1", got=f"{depth} and {width}")
     channels, *sides = input_shape
-    if math.prod(sides) < 2:
-        raise InputError("a map of one pixel has nothing to convolve", got=f"{sides[0]}x{sides[1]}", run="--model fc")
+    require_map(input_shape)
     layers: list[nn.Module] = []
     for stage, stage_depth in enumerate(_shares(depth)):
         if stage:

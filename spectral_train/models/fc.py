@@ -9,11 +9,8 @@ from torch import nn
 
 from spectral_prep.errors import InputError
 
-DEPTH = 8
-WIDTH = 49
 
-
-def fc(input_shape: tuple[int, int, int], classes: int, *, depth: int = DEPTH, width: int = WIDTH) -> nn.Sequential:
+def fc(input_shape: tuple[int, int, int], classes: int, *, depth: int, width: int) -> nn.Sequential:
     """Return `depth` linear layers, the output layer included, with ReLU between them and `width` hidden neurons.
 
     Weights start orthogonal, at gain √2 before a ReLU (Saxe et al. 2014): eight narrow layers learn better so.
@@ -23,7 +20,7 @@ def fc(input_shape: tuple[int, int, int], classes: int, *, depth: int = DEPTH, w
     InputError
         If depth or width is less than 1.
 
-    >>> sum(isinstance(layer, nn.Linear) for layer in fc((1, 7, 7), 10))
+    >>> sum(isinstance(layer, nn.Linear) for layer in fc((1, 7, 7), 10, depth=8, width=49))
     8
     """
     if depth < 1 or width < 1:

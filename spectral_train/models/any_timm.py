@@ -1,0 +1,52 @@
+"""Any network of timm by its name there, untrained and as it is published: no option, no adapted stem.
+
+It never asks the network for weights. Vision transformers are built for the size of the map.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import Any
+
+import torch
+from torch import nn
+
+from spectral_prep.errors import InputError
+
+TRIED_ROWS = 2
+
+
+def any_timm(input_shape: tuple[int, int, int], classes: int, name: str) -> nn.Module:
+    """Return timm's network of that name for inputs of this shape.
+
+    Raises
+    ------
+    InputError
+        If timm has no such network, or it cannot take maps of this size: it is tried on two rows, on torch's `meta`
+        device, which costs no memory.
+
+    >>> any_timm((3, 32, 32), 10, "resnet18").get_classifier()
+    Linear(in_features=512, out_features=10, bias=True)
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.3)
+        raise InputError("timm has no such model", expected=", ".join(f"timm:{each}" for each in near), got=name)
+    options: dict[str, Any] = {"pretrained": False, "in_chans": input_shape[0], "num_classes": classes}
+    try:
+        try:
+            network = timm.create_model(name, **options, img_size=input_shape[1:])
+        except TypeError:  # most networks take any size and have no such option
+            network = timm.create_model(name, **options)
+        tried = copy.deepcopy(network).to("meta").train()(torch.empty(TRIED_ROWS, *input_shape, device="meta"))
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        raise InputError(
+            f"timm:{name} cannot take these maps",
+            expected="a network for small images",
+            got=f"{input_shape[0]} channels of {input_shape[1]}x{input_shape[2]}: {error}",
+        ) from error
+    if tried.shape != (TRIED_ROWS, classes):
+        raise InputError(f"timm:{name} does not classify", expected=(TRIED_ROWS, classes), got=tuple(tried.shape))
+    return network
