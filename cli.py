@@ -101,6 +101,18 @@ def prep_group() -> None:
     help="Store training rows in a seeded permutation of their canonical order, or in that order.",
 )
 @click.option(
+    "--views",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Augmented versions of each training image to store beside it; an epoch trains on one version of each.",
+)
+@click.option(
+    "--augmentation",
+    help="Of the views: crop, light-crop, shift-flip or shift.  [default: shift for grey images, crop for resized "
+    "ones, else shift-flip]",
+)
+@click.option(
     "--block-rows",
     type=click.IntRange(1),
     help="Rows a part file.  [default: 128 MiB over all spectrals, at most 8192]",

@@ -20,7 +20,6 @@ from torch import Tensor
 from spectral_prep.encoding import saturated
 from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptShardError, CorruptSourceError, InputError
-from spectral_prep.images import load
 from spectral_prep.kernel import fused_split
 from spectral_prep.manifest import FileEntry, entries, read_record, write_record
 from spectral_prep.plan import Block, Plan
@@ -155,7 +154,8 @@ def _stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
         for place, row in enumerate(batch):
             row_id, name = int(task.ids[row]), task.names[row]
             try:
-                images_NHWC[place] = load(task.source.read(task.block.split, row_id, name), geometry)
+                raw = task.source.read(task.block.split, row_id, name)
+                images_NHWC[place] = plan.image(raw, task.block.split, task.block.start + row, row_id)
             except CorruptSourceError as error:
                 bad.append(BadRow(row_id, name, str(error)))
                 empty.append(place)

@@ -46,7 +46,8 @@ def _info_lines(info: Info) -> Iterator[str]:
     height, width, channels = info.image_shape
     spec, each = info.spec, info.bytes / len(info.spectrals)
     yield f"data set   {info.dataset} ({info.dataset_id}), {state}"
-    yield f"rows       {rows}; {info.classes} classes"
+    views = f", {info.views} views of each training image" if info.views > 1 else ""
+    yield f"rows       {rows}; {info.classes} classes{views}"
     yield f"images     {height}x{width}x{channels}"
     yield f"spectrals  {spec.q} = {spec.q1}x{spec.q2}, {spec.layout}, {spec.transform}, each {info.spectral_shape}"
     yield f"stored     {size(info.bytes)} as {info.dtype} in {len(info.spectrals)} folders, {size(each)} each"

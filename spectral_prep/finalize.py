@@ -147,7 +147,10 @@ def _spectral_record(
         channels=plan.geometry.channels,
         resize=plan.geometry.resize,
         classes=plan.classes,
-        splits={name: SplitInfo(part.rows, part.block_rows, bad_rows[name]) for name, part in plan.splits.items()},
+        splits={
+            name: SplitInfo(part.rows, part.block_rows, bad_rows[name], part.views)
+            for name, part in plan.splits.items()
+        },
         mean=tuple(mean_QC[k].tolist()),
         std=tuple(std_QC[k].tolist()),
         energy=tuple((std_QC**2).mean(axis=1).tolist()),

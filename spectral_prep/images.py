@@ -81,10 +81,7 @@ def load(raw: RawImage, geometry: Geometry) -> npt.NDArray[np.uint8]:
     >>> load(np.zeros((32, 48, 3), np.uint8), Geometry(28, 28, 1, resize=30)).shape
     (28, 28, 1)
     """
-    if isinstance(raw, np.ndarray):
-        pixels_HWC = _recoloured(raw, geometry.channels)
-    else:
-        pixels_HWC = decode.decode(raw, geometry.channels, geometry.max_pixels)
+    pixels_HWC = pixels(raw, geometry.channels, geometry.max_pixels)
     if geometry.resize is not None and not _fits(pixels_HWC, geometry):
         pixels_HWC = resize_and_crop(pixels_HWC, geometry.resize, geometry.height, geometry.width)
     height, width = pixels_HWC.shape[:2]
@@ -95,6 +92,17 @@ def load(raw: RawImage, geometry: Geometry) -> npt.NDArray[np.uint8]:
             got=f"{height}x{width}",
         )
     return pixels_HWC
+
+
+def pixels(raw: RawImage, channels: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Return the pixels (H, W, channels) of a raw image at its own size.
+
+    Raises
+    ------
+    CorruptSourceError
+        As `decode.decode` does.
+    """
+    return _recoloured(raw, channels) if isinstance(raw, np.ndarray) else decode.decode(raw, channels, max_pixels)
 
 
 def image_size(raw: RawImage, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -23,7 +23,8 @@ class Info:
     """A data set in numbers.
 
     `bytes` are of the image rows as stored, in the spectrals that are there; `energy` is the variance of each of the Q
-    spectrals over the training rows (grey levels squared), empty until complete; `blocks_done` counts finished blocks.
+    spectrals over the training rows (grey levels squared), empty until complete; `blocks_done` counts finished blocks;
+    `views` is how many rows a training image has.
     """
 
     dataset: str
@@ -36,6 +37,7 @@ class Info:
     image_shape: tuple[int, int, int]
     classes: int
     rows: Mapping[str, int]
+    views: int
     bad_rows: Mapping[str, int]
     spectrals: tuple[int, ...]
     bytes: int
@@ -92,6 +94,7 @@ def _complete(spectrals: Sequence[SpectralPaths]) -> Info:
         image_shape=(first.height, first.width, first.channels),
         classes=len(first.classes),
         rows={name: split.rows for name, split in first.splits.items()},
+        views=first.splits["train"].views,
         bad_rows={name: split.bad_rows for name, split in first.splits.items()},
         spectrals=tuple(record.k for record in records),
         bytes=sum(entry.size for record in records for entry in record.files if "/x/c/" in entry.path),
@@ -114,6 +117,7 @@ def _unfinished(paths: DatasetPaths) -> Info:
         image_shape=(plan.geometry.height, plan.geometry.width, plan.geometry.channels),
         classes=len(plan.classes),
         rows={name: part.rows for name, part in plan.splits.items()},
+        views=plan.splits["train"].views,
         bad_rows={name: sum(len(record.bad) for record in finished if record.split == name) for name in plan.splits},
         spectrals=tuple(range(plan.spec.q)),
         bytes=sum(entry.size for record in finished for entry in record.files),

@@ -45,11 +45,14 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """The extent of one split: rows in all, rows a part file, and how many of the rows are bad (label −1)."""
+    """The extent of one split: rows in all, rows a part file, how many of the rows are bad (label −1), and how many
+    views of each image the rows are: rows v·N/views ≤ i < (v+1)·N/views are view v of every image, 0 the image itself.
+    """
 
     rows: int
     block_rows: int
     bad_rows: int = 0
+    views: int = 1
 
 
 @dataclass(frozen=True)

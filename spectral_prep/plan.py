@@ -19,12 +19,13 @@ from spectral_prep.decode import MAX_PIXELS
 from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.images import Geometry, image_size, load
+from spectral_prep.images import Geometry, image_size
 from spectral_prep.manifest import digest
 from spectral_prep.request import Request, Shuffle
-from spectral_prep.sources.base import RowIndex, Source
+from spectral_prep.sources.base import RawImage, RowIndex, Source
 from spectral_prep.spectrum import SpectralSpec, parse_q, split
 from spectral_prep.store.zarr_store import Compression, SpectralArray
+from spectral_prep.views import Augmentation, choose_augmentation, load_view
 
 CALIBRATION_ROWS = 1024
 SIZE_SAMPLE_ROWS = 64
@@ -37,12 +38,21 @@ BATCH_VALUES = 4 << 20
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """One split: its rows, how many a block and an inner chunk hold, and the sha256 of its row index."""
+    """One split: its rows, how many a block and an inner chunk hold, and the sha256 of its row index.
+
+    With more than one view, rows v·images ≤ i < (v+1)·images are view v of every image, each view in the same order.
+    """
 
     rows: int
     block_rows: int
     chunk_rows: int
     index_sha256: str
+    views: int = 1
+
+    @property
+    def images(self) -> int:
+        """How many images the rows are views of: the length of the row index."""
+        return self.rows // self.views
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ class Plan:
     seed: int
     shuffle: Shuffle
     splits: Mapping[str, SplitPlan]
+    augmentation: Augmentation | None = None
 
     @property
     def plan_id(self) -> str:
@@ -103,15 +114,27 @@ class Plan:
         return tuple(Block(number, *bounds) for number, bounds in enumerate(ranges))
 
     def ids(self, name: str) -> npt.NDArray[np.int32]:
-        """Return the row ids of a split in stored order, (N,): with `shuffle` "global" training rows are
-        permuted by the seed, others never are.
+        """Return the row ids of a split in stored order, (N,): with `shuffle` "global" training images are
+        permuted by the seed, others never are; the ids come once for each view.
 
         The permutation comes from RandomState, whose stream NEP 19 has frozen; Generator's may change.
         """
-        rows = self.splits[name].rows
-        if name != "train" or self.shuffle == "none":
-            return np.arange(rows, dtype=np.int32)
-        return np.random.RandomState(self.seed).permutation(rows).astype(np.int32)
+        part = self.splits[name]
+        order = np.arange(part.images, dtype=np.int32)
+        if name == "train" and self.shuffle == "global":
+            order = np.random.RandomState(self.seed).permutation(part.images).astype(np.int32)
+        return np.tile(order, part.views)
+
+    def image(self, raw: RawImage, name: str, row: int, row_id: int) -> npt.NDArray[np.uint8]:
+        """Return the pixels (height, width, channels) that a stored row of a split holds, from its raw image.
+
+        Raises
+        ------
+        CorruptSourceError
+            As `spectral_prep.images.load` does.
+        """
+        view = row // self.splits[name].images
+        return load_view(raw, self.geometry, self.augmentation, (self.seed, row_id, view))
 
     def array(self, name: str, k: int) -> SpectralArray:
         """Return what the Zarr array of a split of spectral k looks like."""
@@ -141,6 +164,7 @@ class Plan:
             "seed": self.seed,
             "shuffle": self.shuffle,
             "splits": {name: vars(part) for name, part in self.splits.items()},
+            "augmentation": self.augmentation and self.augmentation.to_dict(),
         }
 
     @classmethod
@@ -154,6 +178,7 @@ class Plan:
                 "spec": SpectralSpec.from_dict(record["spec"]),
                 "encoding": Encoding.from_dict(record["encoding"]),
                 "splits": {name: SplitPlan(**part) for name, part in record["splits"].items()},
+                "augmentation": record["augmentation"] and Augmentation.from_dict(record["augmentation"]),
             }
         )
 
@@ -216,16 +241,18 @@ def make_plan(
         )
     geometry = choose_geometry(source, index, request)
     spec = SpectralSpec(*parse_q(request.q, geometry.height, geometry.width), request.layout, request.transform)
+    augmentation = choose_augmentation(request.augmentation, geometry) if request.views else None
     if encoding is None or encoding.dtype != request.dtype:
         with torch_threads(1):
             encoding = (
-                _calibrated(source, index, geometry, spec, request.seed)
+                _calibrated(source, index, geometry, spec, request, augmentation)
                 if request.dtype == "int8"
                 else Encoding(request.dtype)
             )
     row_bytes = geometry.height * geometry.width * geometry.channels * encoding.itemsize
+    views = {name: 1 + request.views if name == "train" else 1 for name in index}
     splits = {
-        name: _split_plan(len(rows.names), row_bytes, spec.q, request.block_rows, index_sha256[name])
+        name: _split_plan(len(rows.names), views[name], row_bytes, spec.q, request.block_rows, index_sha256[name])
         for name, rows in index.items()
         if len(rows.names)
     }
@@ -240,29 +267,41 @@ def make_plan(
         request.seed,
         request.shuffle,
         splits,
+        augmentation,
     )
 
 
-def _split_plan(rows: int, row_bytes: int, q: int, block_rows: int | None, index_sha256: str) -> SplitPlan:
+def _split_plan(
+    images: int, views: int, row_bytes: int, q: int, block_rows: int | None, index_sha256: str
+) -> SplitPlan:
+    rows = images * views
     fewest, most = CHUNK_ROWS
     chunk = min(max(fewest, min(most, CHUNK_BYTES * q // row_bytes)), rows)
     wanted = block_rows or max(1, min(BLOCK_BYTES // row_bytes, BLOCK_ROWS))
     chunk = min(chunk, wanted)
     block = -(-min(wanted, rows) // chunk) * chunk
-    return SplitPlan(rows, block, chunk, index_sha256)
+    return SplitPlan(rows, block, chunk, index_sha256, views)
 
 
 def _calibrated(
-    source: Source, index: Mapping[str, RowIndex], geometry: Geometry, spec: SpectralSpec, seed: int
+    source: Source,
+    index: Mapping[str, RowIndex],
+    geometry: Geometry,
+    spec: SpectralSpec,
+    request: Request,
+    augmentation: Augmentation | None,
 ) -> Encoding:
     """Calibrate on a seeded sample of training rows, image by image: only the extremes of each spectral are kept.
+
+    Of each image one view is looked at, all of them in turn.
 
     They are kept in place: small results that outlive each image's large one would pin the heap, 600 kB an image.
     """
     lowest, highest = torch.full((spec.q,), torch.inf), torch.full((spec.q,), -torch.inf)
-    for row in _sample(index, CALIBRATION_ROWS, seed):
+    for place, row in enumerate(_sample(index, CALIBRATION_ROWS, request.seed)):
         with contextlib.suppress(CorruptSourceError):
-            image_HWC = load(source.read(*row), geometry)
+            key = (request.seed, row[1], place % (1 + request.views))
+            image_HWC = load_view(source.read(*row), geometry, augmentation, key)
             spectrum_Qn = split(torch.from_numpy(image_HWC)[None], spec).flatten(1)
             torch.minimum(lowest, spectrum_Qn.amin(1), out=lowest)
             torch.maximum(highest, spectrum_Qn.amax(1), out=highest)

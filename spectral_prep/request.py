@@ -40,11 +40,14 @@ class Request:
         How many the header of an image file may promise; default: `spectral_prep.decode.MAX_PIXELS`, Pillow's limit.
     shuffle
         `global`: training rows are stored in a seeded permutation of their canonical order. `none`: in that order.
+    views, augmentation
+        How many augmented versions of each training image are stored beside it, and a name of
+        `spectral_prep.views.AUGMENTATIONS`; default: see `spectral_prep.views.choose_augmentation`.
 
     Raises
     ------
     InputError
-        If the seed is out of range.
+        If the seed or the views are out of range, or an augmentation is named without views.
 
     >>> Request("imagenet", "16").shuffle
     'global'
@@ -62,7 +65,13 @@ class Request:
     block_rows: int | None = None
     shuffle: Shuffle = "global"
     max_pixels: int | None = None
+    views: int = 0
+    augmentation: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError("unusable seed", expected=f"0 to {LARGEST_SEED}", got=self.seed)
+        if self.views < 0:
+            raise InputError("unusable number of views", expected="0 or more", got=self.views)
+        if self.augmentation is not None and not self.views:
+            raise InputError("an augmentation without views", run=f"--augmentation {self.augmentation} --views 4")

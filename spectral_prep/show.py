@@ -25,7 +25,6 @@ from matplotlib.ticker import MaxNLocator
 
 from spectral_prep.encoding import decode
 from spectral_prep.errors import InputError
-from spectral_prep.images import load
 from spectral_prep.kernel import fused_merge
 from spectral_prep.manifest import SpectralRecord, read_record
 from spectral_prep.plan import Plan
@@ -121,7 +120,7 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
         label=None if bad else plan.classes[label],
         spectrum=decode(stored_QNChw, plan.encoding)[:, 0].float().numpy(),
         merged=fused_merge(stored_QNChw, plan.spec, encoding=plan.encoding)[0].numpy(),
-        original=None if source is None or bad else load(source.read(split, row_id, name), plan.geometry),
+        original=None if source is None or bad else plan.image(source.read(split, row_id, name), split, row, row_id),
         energy=records[0].energy,
         size=tuple(sum(entry.size for entry in record.files) for record in records),
     )

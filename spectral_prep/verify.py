@@ -25,7 +25,6 @@ import zarr
 
 from spectral_prep.block import BlockRecord
 from spectral_prep.errors import InputError, SpectralError
-from spectral_prep.images import load
 from spectral_prep.kernel import fused_merge, fused_split
 from spectral_prep.manifest import FileEntry, SpectralRecord, entries, read_record
 from spectral_prep.plan import Plan
@@ -163,8 +162,8 @@ def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[st
         bad[block.split] += [row.id for row in record.bad]
     for name, part in plan.splits.items():
         labels = np.array([row[1] for row in read_index(paths, name)])
-        if len(labels) != part.rows:
-            yield f"{paths.rows(name)}: {len(labels)} rows, expected {part.rows}"
+        if len(labels) != part.images:
+            yield f"{paths.rows(name)}: {len(labels)} rows, expected {part.images}"
             continue
         labels[bad[name]] = -1
         ids = plan.ids(name)
@@ -195,7 +194,7 @@ def _compare_pixels(
     for name in plan.splits:
         arrays = [_open(paths.spectral(k).root / name / "x") for k in range(plan.spec.q)]
         for place, row_id, image_name in _sample(paths, plan, name, sample_rows):
-            original_HWC = load(source.read(name, row_id, image_name), plan.geometry)
+            original_HWC = plan.image(source.read(name, row_id, image_name), name, place, row_id)
             stored_QNChw = torch.from_numpy(np.stack([array[place : place + 1] for array in arrays]))
             merged_HWC = fused_merge(stored_QNChw, plan.spec, encoding=plan.encoding)[0].numpy()
             difference = np.abs(merged_HWC.astype(int) - original_HWC)

@@ -35,10 +35,17 @@ from spectral_train.state import State, exhausted, kept_epoch
 
 @dataclass(frozen=True)
 class Partition:
-    """Which positions of the training split are trained on and which are held out; bad rows are in neither."""
+    """Which positions of the training split are trained on, a view at a time, and which are held out.
 
-    training: Positions
+    Bad rows are in neither, and held-out rows are the images themselves, never a view of them.
+    """
+
+    training: tuple[Positions, ...]
     held_out: Positions
+
+    def epoch(self, number: int) -> Positions:
+        """Return what an epoch trains on: one view of every image, the views in turn."""
+        return self.training[number % len(self.training)]
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def _logits(
 def _epoch(state: State, examples: Examples, partition: Partition, training: Training) -> EpochMetrics:
     started, epoch = time.perf_counter(), len(state.history)
     with seeded(derive_seed(training.seed, "layers", epoch)):  # dropout
-        train_loss = _train_epoch(state, examples, partition.training, training, epoch)
+        train_loss = _train_epoch(state, examples, partition.epoch(epoch), training, epoch)
     loss, accuracy = score(state.scored, examples, partition.held_out, training)
     _require_finite(train_loss, loss, epoch, training)
     lr = state.optimizer.param_groups[0]["lr"]

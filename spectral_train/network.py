@@ -94,12 +94,16 @@ def threads_for(plan: BranchPlan) -> int:
 def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
     """Return which rows are trained on and which are held out; raise `InputError` if either is none."""
     held, good = held_out(rows.ids, recipe.holdout, recipe.seed), usable(rows.y)
-    partition = Partition(_positions(good & ~held), _positions(good & held))
-    if not partition.training.size or not partition.held_out.size:
+    view = np.arange(len(good)) // max(1, len(good) // rows.views)
+    partition = Partition(
+        tuple(_positions(good & ~held & (view == number)) for number in range(rows.views)),
+        _positions(good & held & (view == 0)),
+    )
+    if not partition.training[0].size or not partition.held_out.size:
         raise InputError(
             "too few good rows",
             expected="at least one to train on and one held out",
-            got=f"{partition.training.size} and {partition.held_out.size}",
+            got=f"{partition.training[0].size} and {partition.held_out.size}",
         )
     return partition
 
@@ -119,7 +123,7 @@ def _train(model: nn.Module, rows: RowReader, training: Training) -> tuple[tuple
     examples = rows.examples("train", y)
     history = fit(model, examples, partition, training)
     outputs = _outputs(model, examples, partition.held_out, held_out_ids, training)
-    return history, partition.training.size, outputs
+    return history, partition.training[0].size, outputs
 
 
 def _test(model: nn.Module, rows: RowReader, training: Training) -> Outputs:

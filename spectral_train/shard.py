@@ -124,10 +124,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class Labels:
-    """The rows of one split without their images: `y` (N,) label or −1, `ids` (N,) canonical row id."""
+    """The rows of one split without their images: `y` (N,) label or −1, `ids` (N,) canonical row id.
+
+    The first N/views rows are the images themselves, then come as many of each further view, in the same order.
+    """
 
     y: Tensor
     ids: npt.NDArray[np.int32]
+    views: int = 1
 
 
 @dataclass(frozen=True)
@@ -349,7 +353,8 @@ def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
     except (ValueError, RuntimeError, OSError, KeyError) as error:
         where = folder.paths.root / split
         raise CorruptShardError("labels cannot be read", where=where, got=error, run=COPY_AGAIN) from error
-    return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False))
+    views = folder.record.splits[split].views
+    return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
 
 
 def _array(folder: SpectralFolder, name: str) -> zarr.Array[Any]:

@@ -25,7 +25,7 @@ from tests.make import cifar_rows, write_cifar, write_folder, write_mnist
 ROOT = Path(__file__).parents[1]
 OPTIONS = {
     "convert": "--dataset --source --out --q --layout --transform --dtype --size --resize --compression --seed "
-    "--shuffle --block-rows --max-pixels --workers --on-error --download --mirror",
+    "--shuffle --views --augmentation --block-rows --max-pixels --workers --on-error --download --mirror",
     "info": "--json",
     "verify": "--source --json",
     "show": "--row --split --source --out",
