@@ -381,6 +381,19 @@ def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **option
             )
 
 
+@ensemble_group.command("report")
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, help="The folder to write.  [default: RUN/report, or ./report for several runs]")
+@space
+@allow_missing
+def report_command(runs: tuple[Path, ...], **options: Any) -> None:
+    """Write tables, figures and one self-contained HTML page about one or more runs, beside the papers' figures."""
+    from spectral_train.report import report
+
+    for path in report(runs, **options).files:
+        click.echo(path)
+
+
 @ensemble_group.command("export")
 @click.argument("run", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="The file to write: NAME.pt2 (torch.export) or NAME.onnx.")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from spectral_prep.errors import CorruptShardError
 from spectral_prep.store.files import atomic_write
 
 Report = Callable[[str], None]
@@ -44,6 +45,16 @@ class EpochMetrics:
 def write_lines(path: Path, history: Sequence[EpochMetrics]) -> None:
     """Write the whole history, one JSON object a line."""
     atomic_write(path, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history).encode())
+
+
+def read_lines(path: Path) -> tuple[EpochMetrics, ...]:
+    """Return the history that `write_lines` wrote, empty where there is none; raise `CorruptShardError` for others."""
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(EpochMetrics(**json.loads(line)) for line in path.read_text().splitlines())
+    except (ValueError, TypeError) as error:
+        raise CorruptShardError("the metrics of a network are damaged", where=path, got=error) from error
 
 
 @contextlib.contextmanager

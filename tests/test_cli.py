@@ -33,6 +33,7 @@ OPTIONS = {
     "--set --shards --grouping --common --device --workers --compile --version",
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json",
     "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
+    "report": "--out --space --allow-missing",
     "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json",
 }
 
