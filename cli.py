@@ -85,7 +85,16 @@ def prep_group() -> None:
     type=click.IntRange(1),
     help="Short side before the crop, pixels.  [default: 256/224 of --size for imagenet, else --size]",
 )
-@click.option("--compression", type=click.Choice(["zstd", "none"]), default="zstd", show_default=True)
+@click.option(
+    "--format",
+    type=click.Choice(["zarr", "webdataset"]),
+    default="zarr",
+    show_default=True,
+    help="Zarr v3 arrays, or WebDataset tars with one sample a row.",
+)
+@click.option(
+    "--compression", type=click.Choice(["zstd", "none"]), help="[default: zstd for zarr, none for webdataset]"
+)
 @click.option(
     "--seed",
     type=int,
@@ -192,14 +201,15 @@ def info_command(folder: Path, as_json: bool) -> None:
 @click.option(
     "--source", type=FOLDER, help="The release, to compare a sample of rows with.  [default: ./data/DATASET if there]"
 )
+@click.option("--deep", is_flag=True, help="Also decode every part and compare its values with what was recorded.")
 @as_json
-def verify_command(folder: Path, source: Path | None, as_json: bool) -> None:
+def verify_command(folder: Path, source: Path | None, deep: bool, as_json: bool) -> None:
     """Check every file, the alignment of the rows in all spectrals, and a sample of images against the source."""
     from spectral_prep.describe import verification_text
     from spectral_prep.verify import verify
 
     with tempfile.TemporaryDirectory() as staging:
-        found = verify(folder, lambda plan: _source_of(plan, source, Path(staging)))
+        found = verify(folder, lambda plan: _source_of(plan, source, Path(staging)), deep=deep)
     click.echo(json.dumps(found.to_dict()) if as_json else verification_text(found, folder))
     if found.faults:
         if not as_json:

@@ -7,7 +7,7 @@ A block whose record and files are there is never done again; that is what makes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +24,14 @@ from spectral_prep.kernel import fused_split
 from spectral_prep.manifest import FileEntry, entries, read_record, write_record
 from spectral_prep.plan import Block, Plan
 from spectral_prep.sources.base import Source
+from spectral_prep.store import STORES
 from spectral_prep.store.files import has_size
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.parts import BlockWriter
-from spectral_prep.store.zarr_store import ZarrParts
 
 OnError = Literal["fail", "skip"]
+
+BAD_LABEL = -1
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class BlockTask:
     block: Block
     ids: npt.NDArray[np.int32]
     names: list[str]
+    labels: npt.NDArray[np.int32]
     on_error: OnError
 
     def __str__(self) -> str:
@@ -90,6 +93,7 @@ def run_block(task: BlockTask) -> BlockRecord:
     sums_2QC = torch.zeros(2, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
     beyond_Q = torch.zeros(plan.spec.q, dtype=torch.int64)
     bad: list[BadRow] = []
+    done = 0
     files: tuple[FileEntry, ...] = ()
     with torch_threads(1), _writer(task) as writer:  # processes are the parallelism; no byte depends on a thread count
         for stored_QNChw, bad_in_batch in _stored_batches(task):
@@ -97,8 +101,9 @@ def run_block(task: BlockTask) -> BlockRecord:
             exact = stored_QNChw.double()
             sums_2QC += torch.stack([exact.sum((1, 3, 4)), exact.square_().sum((1, 3, 4))])
             beyond_Q += saturated(stored_QNChw, plan.encoding)
+            rows = slice(done, done := done + stored_QNChw.shape[1])
             if not bad or task.on_error == "skip":
-                writer.append(stored_QNChw.numpy())
+                writer.append(stored_QNChw.numpy(), _labels(task, rows, bad_in_batch))
         if not bad or task.on_error == "skip":
             files = writer.finish()
     record = BlockRecord(
@@ -116,15 +121,23 @@ def run_block(task: BlockTask) -> BlockRecord:
 
 
 def _writer(task: BlockTask) -> BlockWriter:
-    plan, block, paths = task.plan, task.block, DatasetPaths(task.root)
+    plan, block = task.plan, task.block
     array = plan.array(block.split, 0)
-    index = block.start // array.block_rows
-    return BlockWriter(
-        task.root,
-        [paths.spectral(k).part(block.split, index) for k in range(plan.spec.q)],
-        ZarrParts(array, plan.spec.q),
-        np.empty((plan.spec.q, array.chunk_rows, *array.image_shape), array.dtype),
-    )
+    encoder = STORES[plan.store].encoder(array, plan.spec.q, block.start)
+    return BlockWriter(task.root, part_paths(DatasetPaths(task.root), plan, block), encoder, array)
+
+
+def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[np.int32]:
+    """Return the labels of a range of the block's rows, −1 for bad ones."""
+    labels = task.labels[rows].copy()
+    labels[np.isin(task.ids[rows], [row.id for row in bad])] = BAD_LABEL
+    return labels
+
+
+def part_paths(paths: DatasetPaths, plan: Plan, block: Block) -> list[Path]:
+    """Return the Q part files of a block."""
+    index = block.start // plan.splits[block.split].block_rows
+    return [paths.spectral(k).part(block.split, index, plan.store) for k in range(plan.spec.q)]
 
 
 def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip") -> Iterator[BlockRecord]:

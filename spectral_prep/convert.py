@@ -177,7 +177,7 @@ def _tasks(
     for block in pending:
         ids = order[block.split][block.start : block.stop]
         names = [index[block.split].names[i] for i in ids.tolist()]
-        yield BlockTask(paths.root, plan, source, block, ids, names, on_error)
+        yield BlockTask(paths.root, plan, source, block, ids, names, index[block.split].labels[ids], on_error)
 
 
 def _bad_images(bad: list[tuple[str, BadRow]], paths: DatasetPaths) -> CorruptSourceError:

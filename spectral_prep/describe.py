@@ -44,13 +44,14 @@ def _info_lines(info: Info) -> Iterator[str]:
     )
     state = "complete" if info.complete else f"unfinished, {info.blocks_done} of {info.blocks} blocks"
     height, width, channels = info.image_shape
-    spec, each = info.spec, info.bytes / len(info.spectrals)
+    spec, folders = info.spec, len(info.spectrals)
     yield f"data set   {info.dataset} ({info.dataset_id}), {state}"
     views = f", {info.views} views of each training image" if info.views > 1 else ""
     yield f"rows       {rows}; {info.classes} classes{views}"
     yield f"images     {height}x{width}x{channels}"
     yield f"spectrals  {spec.q} = {spec.q1}x{spec.q2}, {spec.layout}, {spec.transform}, each {info.spectral_shape}"
-    yield f"stored     {size(info.bytes)} as {info.dtype} in {len(info.spectrals)} folders, {size(each)} each"
+    each = f"{folders} folders, {size(info.bytes / folders)} each"
+    yield f"stored     {size(info.bytes)} as {info.dtype}, {info.format}, in {each}"
     yield f"saturated  {info.saturated:,} values"
     if info.energy:
         total = sum(info.energy) or 1.0
@@ -66,6 +67,8 @@ def _verification_lines(found: Verification, folder: Path) -> Iterator[str]:
     yield from found.faults
     rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items())
     yield f"{found.files:,} files, {size(found.bytes)}, {found.spectrals} spectrals, rows: {rows or 'not checked'}"
+    if found.decoded:
+        yield "every part decoded: its values are those that were recorded"
     if found.pixels is not None:
         psnr = "every pixel equal" if found.pixels.psnr is None else f"PSNR {found.pixels.psnr:.1f} dB"
         yield (

@@ -11,18 +11,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.block import BlockRecord, finished_blocks
+from spectral_prep.block import BlockRecord, finished_blocks, part_paths
 from spectral_prep.errors import CorruptShardError, InputError
 from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, digest, entries, read_record, write_record
 from spectral_prep.plan import Plan
 from spectral_prep.rows import read_labels
+from spectral_prep.store import STORES
 from spectral_prep.store.files import alone_in, atomic_write, has_size, is_temporary, sha256_of
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
-from spectral_prep.store.zarr_store import metadata_objects
 
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
@@ -68,12 +69,14 @@ def is_complete(paths: DatasetPaths) -> bool:
     """Whether the manifest is there and every file that it lists is: parts by size, all the small ones by sha256."""
     try:
         listed = entries(read_record(paths.manifest, "manifest")["files"])
+        plan = Plan.from_dict(read_record(paths.plan, "plan"))
     except (InputError, CorruptShardError):
         return False
+    parts = {path for block in plan.blocks for path in part_paths(paths, plan, block)}
     return all(
-        has_size(paths.root / entry.path, entry.size)
-        and ("/x/c/" in entry.path or sha256_of(paths.root / entry.path) == entry.sha256)
+        has_size(path, entry.size) and (path in parts or sha256_of(path) == entry.sha256)
         for entry in listed
+        for path in [paths.root / entry.path]
     )
 
 
@@ -113,7 +116,7 @@ def _finish_spectral(
     arrays = {name: plan.array(name, k) for name in plan.splits}
     attributes = {"dataset": plan.dataset, "dataset_id": dataset_id, "spectral": k}
     written = []
-    for name, content in metadata_objects(arrays, labels, ids, attributes).items():
+    for name, content in STORES[plan.store].side_files(arrays, labels, ids, attributes).items():
         atomic_write(root / name, content)
         written.append(FileEntry.of_bytes(root, root / name, content))
     prefix = f"{root.name}/"
@@ -134,7 +137,6 @@ def _finish_spectral(
 def _spectral_record(
     plan: Plan, k: int, records: list[BlockRecord], dataset_id: str, files: tuple[FileEntry, ...]
 ) -> SpectralRecord:
-    mean_QC, std_QC = _statistics(plan, [record for record in records if record.split == "train"])
     bad_rows = Counter(record.split for record in records for _ in record.bad)
     return SpectralRecord(
         dataset_id=dataset_id,
@@ -142,6 +144,7 @@ def _spectral_record(
         k=k,
         spec=plan.spec,
         encoding=plan.encoding,
+        store=plan.store,
         height=plan.geometry.height,
         width=plan.geometry.width,
         channels=plan.geometry.channels,
@@ -151,12 +154,20 @@ def _spectral_record(
             name: SplitInfo(part.rows, part.block_rows, bad_rows[name], part.views)
             for name, part in plan.splits.items()
         },
-        mean=tuple(mean_QC[k].tolist()),
-        std=tuple(std_QC[k].tolist()),
-        energy=tuple((std_QC**2).mean(axis=1).tolist()),
-        saturated=sum(record.saturated[k] for record in records),
+        **spectral_statistics(plan, k, records),
         files=files,
     )
+
+
+def spectral_statistics(plan: Plan, k: int, records: list[BlockRecord]) -> dict[str, Any]:
+    """Return what the record of spectral k says of its values: `mean`, `std` (C,), `energy` (Q,) and `saturated`."""
+    mean_QC, std_QC = _statistics(plan, [record for record in records if record.split == "train"])
+    return {
+        "mean": tuple(mean_QC[k].tolist()),
+        "std": tuple(std_QC[k].tolist()),
+        "energy": tuple((std_QC**2).mean(axis=1).tolist()),
+        "saturated": sum(record.saturated[k] for record in records),
+    }
 
 
 def _statistics(plan: Plan, records: list[BlockRecord]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -15,7 +15,8 @@ from spectral_prep.errors import InputError
 from spectral_prep.manifest import SpectralRecord, read_record
 from spectral_prep.plan import Plan
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.layout import DatasetPaths, SpectralPaths
+from spectral_prep.store.layout import DatasetPaths, Format, SpectralPaths
+from spectral_prep.store.reading import part_names
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Info:
     blocks: int
     spec: SpectralSpec
     dtype: str
+    format: Format
     image_shape: tuple[int, int, int]
     classes: int
     rows: Mapping[str, int]
@@ -79,10 +81,16 @@ def info(root: Path) -> Info:
     )
 
 
+def part_bytes(record: SpectralRecord) -> int:
+    """Return the bytes of the image rows of one spectral folder, as stored."""
+    parts = {name for split in record.splits for name in part_names(record, split)}
+    return sum(entry.size for entry in record.files if entry.path in parts)
+
+
 def _complete(spectrals: Sequence[SpectralPaths]) -> Info:
     records = [SpectralRecord.from_dict(read_record(spectral.record, "spectral")) for spectral in spectrals]
     first = records[0]
-    blocks = sum(-(-split.rows // split.block_rows) for split in first.splits.values())
+    blocks = sum(len(list(split.parts())) for split in first.splits.values())
     return Info(
         dataset=first.dataset,
         dataset_id=first.dataset_id,
@@ -91,13 +99,14 @@ def _complete(spectrals: Sequence[SpectralPaths]) -> Info:
         blocks=blocks,
         spec=first.spec,
         dtype=first.encoding.dtype,
+        format=first.store,
         image_shape=(first.height, first.width, first.channels),
         classes=len(first.classes),
         rows={name: split.rows for name, split in first.splits.items()},
         views=first.splits["train"].views,
         bad_rows={name: split.bad_rows for name, split in first.splits.items()},
         spectrals=tuple(record.k for record in records),
-        bytes=sum(entry.size for record in records for entry in record.files if "/x/c/" in entry.path),
+        bytes=sum(part_bytes(record) for record in records),
         saturated=sum(record.saturated for record in records),
         energy=first.energy,
     )
@@ -114,6 +123,7 @@ def _unfinished(paths: DatasetPaths) -> Info:
         blocks=len(plan.blocks),
         spec=plan.spec,
         dtype=plan.encoding.dtype,
+        format=plan.store,
         image_shape=(plan.geometry.height, plan.geometry.width, plan.geometry.channels),
         classes=len(plan.classes),
         rows={name: part.rows for name, part in plan.splits.items()},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptShardError, InputError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.files import atomic_write, sha256_of
+from spectral_prep.store.layout import Format
 
 FORMAT = "spectral-shards"
 VERSION = 1
@@ -54,6 +55,15 @@ class SplitInfo:
     bad_rows: int = 0
     views: int = 1
 
+    def parts(self) -> Iterator[tuple[int, slice]]:
+        """Yield (index, rows) of each part file.
+
+        >>> [rows.stop for _, rows in SplitInfo(rows=10, block_rows=4).parts()]
+        [4, 8, 10]
+        """
+        for index, start in enumerate(range(0, self.rows, self.block_rows)):
+            yield index, slice(start, min(start + self.block_rows, self.rows))
+
 
 @dataclass(frozen=True)
 class SpectralRecord:
@@ -69,6 +79,7 @@ class SpectralRecord:
     k: int
     spec: SpectralSpec
     encoding: Encoding
+    store: Format
     height: int
     width: int
     channels: int

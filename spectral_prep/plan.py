@@ -24,7 +24,9 @@ from spectral_prep.manifest import digest
 from spectral_prep.request import Request, Shuffle
 from spectral_prep.sources.base import RawImage, RowIndex, Source
 from spectral_prep.spectrum import SpectralSpec, parse_q, split
-from spectral_prep.store.zarr_store import Compression, SpectralArray
+from spectral_prep.store import STORES
+from spectral_prep.store.base import Compression, SpectralArray
+from spectral_prep.store.layout import Format
 from spectral_prep.views import Augmentation, choose_augmentation, load_view
 
 CALIBRATION_ROWS = 1024
@@ -82,6 +84,7 @@ class Plan:
     geometry: Geometry
     spec: SpectralSpec
     encoding: Encoding
+    store: Format
     compression: Compression
     seed: int
     shuffle: Shuffle
@@ -137,7 +140,7 @@ class Plan:
         return load_view(raw, self.geometry, self.augmentation, (self.seed, row_id, view))
 
     def array(self, name: str, k: int) -> SpectralArray:
-        """Return what the Zarr array of a split of spectral k looks like."""
+        """Return what `x` of a split of spectral k looks like."""
         part = self.splits[name]
         scale, offset = self.encoding.scalars(k) if self.encoding.dtype == "int8" else (None, None)
         return SpectralArray(
@@ -160,6 +163,7 @@ class Plan:
             "geometry": self.geometry.to_dict(),
             "spec": self.spec.to_dict(),
             "encoding": self.encoding.to_dict(),
+            "store": self.store,
             "compression": self.compression,
             "seed": self.seed,
             "shuffle": self.shuffle,
@@ -263,7 +267,8 @@ def make_plan(
         geometry,
         spec,
         encoding,
-        request.compression,
+        request.format,
+        request.compression or STORES[request.format].compressions[0],
         request.seed,
         request.shuffle,
         splits,

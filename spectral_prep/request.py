@@ -12,7 +12,9 @@ from typing import Literal
 from spectral_prep.encoding import Storage
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import Layout, Transform
-from spectral_prep.store.zarr_store import Compression
+from spectral_prep.store import STORES
+from spectral_prep.store.base import Compression
+from spectral_prep.store.layout import Format
 
 Shuffle = Literal["global", "none"]
 
@@ -32,6 +34,8 @@ class Request:
         `"16"`, `"2x4"`: see `spectral_prep.spectrum.parse_q`.
     size, resize
         Pixels of the square crop and of the short side before it: see `spectral_prep.plan.choose_geometry`.
+    format, compression
+        How parts are written: see `spectral_prep.store`; default: the first of the format's compressions.
     seed
         Of the order of training rows and of the calibration sample.
     block_rows
@@ -47,7 +51,8 @@ class Request:
     Raises
     ------
     InputError
-        If the seed or the views are out of range, or an augmentation is named without views.
+        If the seed or the views are out of range, an augmentation is named without views, or the format cannot be
+        compressed so.
 
     >>> Request("imagenet", "16").shuffle
     'global'
@@ -60,7 +65,8 @@ class Request:
     dtype: Storage = "int8"
     size: int | None = None
     resize: int | None = None
-    compression: Compression = "zstd"
+    format: Format = "zarr"
+    compression: Compression | None = None
     seed: int = 0
     block_rows: int | None = None
     shuffle: Shuffle = "global"
@@ -75,3 +81,10 @@ class Request:
             raise InputError("unusable number of views", expected="0 or more", got=self.views)
         if self.augmentation is not None and not self.views:
             raise InputError("an augmentation without views", run=f"--augmentation {self.augmentation} --views 4")
+        possible = STORES[self.format].compressions
+        if self.compression is not None and self.compression not in possible:
+            raise InputError(
+                f"--format {self.format} does not compress so",
+                expected=f"--compression {' or '.join(possible)}",
+                got=self.compression,
+            )

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -31,6 +29,7 @@ from spectral_prep.plan import Plan
 from spectral_prep.rows import read_index
 from spectral_prep.sources.base import Source
 from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.reading import stored_labels, stored_rows
 from spectral_prep.verify import require_source
 
 Pixels = npt.NDArray[np.uint8]
@@ -110,8 +109,9 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
     records = [SpectralRecord.from_dict(read_record(paths.spectral(k).record, "spectral")) for k in range(plan.spec.q)]
     row_id = int(plan.ids(split)[row])
     name, label = next(islice(read_index(paths, split), row_id, None))
-    stored_QNChw = torch.from_numpy(np.stack([_stored(paths, k, split, row) for k in range(plan.spec.q)]))
-    bad = np.asarray(zarr.open_array(paths.spectral(0).root / split / "y", mode="r")[row]) == BAD_ROW
+    spectrals = [stored_rows(paths.spectral(k).root, record, split) for k, record in enumerate(records)]
+    stored_QNChw = torch.from_numpy(np.stack([rows.read(row, row + 1) for rows in spectrals]))
+    bad = stored_labels(paths.spectral(0).root, records[0], split)[0][row] == BAD_ROW
     return Sheet(
         split=split,
         row=row,
@@ -163,10 +163,6 @@ def _require(plan: Plan, split: str, row: int) -> None:
         raise InputError("the data set has no such split", expected=f"one of {', '.join(plan.splits)}", got=split)
     if not 0 <= row < plan.splits[split].rows:
         raise InputError(f"no such {split} row", expected=f"0 to {plan.splits[split].rows - 1}", got=row)
-
-
-def _stored(paths: DatasetPaths, k: int, split: str, row: int) -> npt.NDArray[Any]:
-    return np.asarray(zarr.open_array(paths.spectral(k).root / split / "x", mode="r")[row : row + 1])
 
 
 def _draw_images(axes: Sequence[Axes], sheet: Sheet) -> None:

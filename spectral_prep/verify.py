@@ -6,7 +6,8 @@ naming its file, and what was compared.
 1. Records: each carries the sha256 of its own content.
 2. Files: size and sha256 of every file listed; files that nobody listed.
 3. Rows: labels and ids of every spectral equal those of the plan's row index.
-4. Pixels: a seeded sample of rows is put back together and compared with the source, where that is given.
+4. Values, if `deep`: every part is decoded, its statistics are those of its block's record (`deep.py`).
+5. Pixels: a seeded sample of rows is put back together and compared with the source, where that is given.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 
 from spectral_prep.block import BlockRecord
+from spectral_prep.deep import dataset_faults, folder_faults, folders
 from spectral_prep.errors import InputError, SpectralError
 from spectral_prep.kernel import fused_merge, fused_split
 from spectral_prep.manifest import FileEntry, SpectralRecord, entries, read_record
 from spectral_prep.plan import Plan
 from spectral_prep.resources import usable_cpus
-from spectral_prep.rows import read_index
+from spectral_prep.rows import read_index, read_labels
 from spectral_prep.sources.base import Source
+from spectral_prep.store.base import UNREADABLE
 from spectral_prep.store.files import is_temporary, sha256_of
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
+from spectral_prep.store.reading import stored_labels, stored_rows
 
 SAMPLE_ROWS = 64
 
@@ -49,7 +52,7 @@ class PixelCheck:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found; `faults` is empty for a data set that is whole."""
+    """What `verify` found; `faults` is empty for a data set that is whole; `decoded` says that every part was."""
 
     files: int
     bytes: int
@@ -57,6 +60,7 @@ class Verification:
     rows: dict[str, int]
     faults: tuple[str, ...]
     pixels: PixelCheck | None
+    decoded: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form for `--json`."""
@@ -64,7 +68,10 @@ class Verification:
 
 
 def verify(
-    root: Path, open_source: Callable[[Plan], Source | None] = lambda _: None, sample_rows: int = SAMPLE_ROWS
+    root: Path,
+    open_source: Callable[[Plan], Source | None] = lambda _: None,
+    sample_rows: int = SAMPLE_ROWS,
+    deep: bool = False,
 ) -> Verification:
     """Check every file of a data set, or of one spectral folder copied alone.
 
@@ -74,6 +81,8 @@ def verify(
         The folder that `convert` wrote, or one `spectral-NN` folder.
     open_source
         Given the plan, the source to compare a sample of rows with, or None where it is not at hand.
+    deep
+        Also decode every part and compare its values with the recorded statistics, its labels with the row index.
 
     Raises
     ------
@@ -81,7 +90,7 @@ def verify(
         If this is neither, the conversion is not complete, or the source is another one.
     """
     if SpectralPaths(root).record.exists():
-        return _verify_spectral(root)
+        return _verify_spectral(root, deep)
     paths = DatasetPaths(root)
     if not paths.manifest.exists():
         raise InputError(
@@ -101,13 +110,16 @@ def verify(
         rows = {name: part.rows for name, part in plan.splits.items()}
         spectrals = plan.spec.q
         faults += _row_faults(paths, plan, manifest["dataset_id"])
+        if deep and not faults:
+            faults += dataset_faults(paths, plan)
         source = open_source(plan)
         if source is not None:
             require_source(plan, source, root)
         if source is not None and not faults:
             pixels, differing = _compare_pixels(paths, plan, source, sample_rows)
             faults += differing
-    return Verification(len(listed) + 1, sum(e.size for e in listed), spectrals, rows, tuple(faults), pixels)
+    size = sum(entry.size for entry in listed)
+    return Verification(len(listed) + 1, size, spectrals, rows, tuple(faults), pixels, deep and not faults)
 
 
 def require_source(plan: Plan, source: Source, root: Path) -> None:
@@ -122,11 +134,14 @@ def require_source(plan: Plan, source: Source, root: Path) -> None:
         )
 
 
-def _verify_spectral(root: Path) -> Verification:
+def _verify_spectral(root: Path, deep: bool) -> Verification:
     record = SpectralRecord.from_dict(read_record(SpectralPaths(root).record, "spectral"))
     faults = tuple(_file_faults(root, record.files, {SpectralPaths(root).record.name}))
+    if deep and not faults:
+        faults = tuple(folder_faults(root, record))
     rows = {name: split.rows for name, split in record.splits.items()}
-    return Verification(len(record.files) + 1, sum(e.size for e in record.files), 1, rows, faults, None)
+    size = sum(entry.size for entry in record.files)
+    return Verification(len(record.files) + 1, size, 1, rows, faults, None, deep and not faults)
 
 
 def _file_faults(root: Path, listed: Sequence[FileEntry], unlisted: set[str]) -> Iterator[str]:
@@ -161,28 +176,29 @@ def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[st
         record = BlockRecord.from_dict(read_record(paths.block(block.number), "block"))
         bad[block.split] += [row.id for row in record.bad]
     for name, part in plan.splits.items():
-        labels = np.array([row[1] for row in read_index(paths, name)])
+        labels = read_labels(paths, name)
         if len(labels) != part.images:
             yield f"{paths.rows(name)}: {len(labels)} rows, expected {part.images}"
             continue
         labels[bad[name]] = -1
         ids = plan.ids(name)
         for k in range(plan.spec.q):
-            yield from _alignment_faults(paths.spectral(k), dataset_id, name, {"id": ids, "y": labels[ids]})
+            yield from _alignment_faults(paths.spectral(k), dataset_id, name, labels[ids], ids)
 
 
 def _alignment_faults(
-    spectral: SpectralPaths, dataset_id: str, name: str, expected: dict[str, npt.NDArray[Any]]
+    spectral: SpectralPaths, dataset_id: str, name: str, labels: npt.NDArray[Any], ids: npt.NDArray[Any]
 ) -> Iterator[str]:
     try:
         record = SpectralRecord.from_dict(read_record(spectral.record, "spectral"))
         if record.dataset_id != dataset_id:
             yield f"{spectral.record}: of data set {record.dataset_id}, but the manifest is of {dataset_id}"
-        for key, values in expected.items():
-            stored = _open(spectral.root / name / key)[:]
-            if not np.array_equal(stored, values):
-                yield f"{spectral.root / name / key}: does not agree with the row index"
-    except (SpectralError, ValueError, OSError) as error:
+        for what, stored, expected in zip(
+            ("labels", "ids"), stored_labels(spectral.root, record, name), (labels, ids), strict=True
+        ):
+            if not np.array_equal(stored, expected):
+                yield f"{spectral.root}: the {what} of {name} do not agree with the row index"
+    except (SpectralError, *UNREADABLE) as error:
         yield f"{spectral.root}: {error}"
 
 
@@ -192,10 +208,10 @@ def _compare_pixels(
     """Compare a seeded sample of each split with the source: stored values to one int8 step, float pixels exactly."""
     differences, faults = [], []
     for name in plan.splits:
-        arrays = [_open(paths.spectral(k).root / name / "x") for k in range(plan.spec.q)]
+        spectrals = [stored_rows(spectral.root, record, name) for spectral, record in folders(paths, plan)]
         for place, row_id, image_name in _sample(paths, plan, name, sample_rows):
             original_HWC = plan.image(source.read(name, row_id, image_name), name, place, row_id)
-            stored_QNChw = torch.from_numpy(np.stack([array[place : place + 1] for array in arrays]))
+            stored_QNChw = torch.from_numpy(np.stack([rows.read(place, place + 1) for rows in spectrals]))
             merged_HWC = fused_merge(stored_QNChw, plan.spec, encoding=plan.encoding)[0].numpy()
             difference = np.abs(merged_HWC.astype(int) - original_HWC)
             differences.append(difference)
@@ -208,10 +224,12 @@ def _compare_pixels(
 
 def _sample(paths: DatasetPaths, plan: Plan, name: str, count: int) -> Iterator[tuple[int, int, str]]:
     """Yield (place in stored order, row id, source name) of a seeded sample of good rows."""
-    labels = _open(paths.spectral(0).root / name / "y")[:]
-    ids = plan.ids(name)
-    names = [row[0] for row in read_index(paths, name)]
-    for place in sorted(np.random.RandomState(plan.seed).permutation(np.flatnonzero(labels >= 0))[:count].tolist()):
+    spectral, record = next(folders(paths, plan))
+    labels, ids = stored_labels(spectral.root, record, name)
+    places = sorted(np.random.RandomState(plan.seed).permutation(np.flatnonzero(labels >= 0))[:count].tolist())
+    wanted = set(ids[places].tolist())
+    names = {row_id: row[0] for row_id, row in enumerate(read_index(paths, name)) if row_id in wanted}
+    for place in places:
         yield place, int(ids[place]), names[ids[place]]
 
 
@@ -226,7 +244,3 @@ def _pixel_check(differences: Sequence[npt.NDArray[np.int_]]) -> PixelCheck | No
         largest_difference=int(stacked.max()),
         psnr=10 * math.log10(255**2 / mean_square) if mean_square else None,
     )
-
-
-def _open(path: Path) -> Any:
-    return zarr.open_array(path, mode="r")

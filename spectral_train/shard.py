@@ -3,7 +3,8 @@
 1. `find_data` finds the folder; `open_shard` reads one record, computes the grouping from it and reads the records of
    the shard's own spectrals. Nothing else of the data set has to be there.
 2. `check_files` proves the folders whole: every file exists with its size, and its sha256 agrees, except that the
-   parts of the training rows, nearly all of the bytes, are left to the crc32c that zarr checks as it reads them.
+   parts of the training rows, nearly all of the bytes, are left to the crc32c that zarr checks as it reads them (a tar
+   has none: it is read twice).
 3. `read_split` reads piece by piece into one tensor in the storage dtype. It needs that tensor and a piece of memory.
 
 A part that is missing would read as zeros without a word: that is why step 2 comes first.
@@ -11,30 +12,27 @@ A part that is missing would read as zeros without a word: that is why step 2 co
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 from torch import Tensor
 
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError
 from spectral_prep.manifest import SpectralRecord, SplitInfo, read_record
 from spectral_prep.spectrum import SpectralSpec
+from spectral_prep.store import STORES
+from spectral_prep.store.base import UNREADABLE
 from spectral_prep.store.files import sha256_of
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths, spectral_name
+from spectral_prep.store.reading import part_names, pieces, stored_labels, stored_rows
 from spectral_train.grouping import group
 from spectral_train.standardise import Standardisation
 
-# Threads that each decode a chunk are no faster here, and the allocator keeps megabytes for every one of them.
-ONE_CHUNK_AT_A_TIME = {"threading.max_workers": 1, "async.concurrency": 1}
-PIECE_BYTES = 1 << 20
 NO_ROWS = SplitInfo(rows=0, block_rows=1)
 DEFAULT_DATA = Path("spectral")
 CONVERT = "spectral-prep convert --dataset mnist --q 16"
@@ -231,7 +229,9 @@ def same_conversion(one: SpectralFolder, other: SpectralFolder) -> None:
 
 
 def check_files(folder: SpectralFolder) -> None:
-    """Prove that every file of a spectral folder is what its record vouches for; training parts by size only.
+    """Prove that every file of a spectral folder is what its record vouches for.
+
+    Training parts that the store checks as it reads them are checked by size only.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def check_files(folder: SpectralFolder) -> None:
         Naming the file that is missing, has another size or another content.
     """
     root, record = folder.paths.root, folder.record
-    left_to_crc = {folder.paths.part("train", i) for i, _ in parts(record.splits["train"])}
+    left_to_crc = set(part_names(record, "train")) if STORES[record.store].checks_parts else set()
     for entry in record.files:
         path = root / entry.path
         if not path.is_file():
@@ -252,45 +252,27 @@ def check_files(folder: SpectralFolder) -> None:
                 got=size,
                 run=COPY_AGAIN,
             )
-        if path not in left_to_crc and sha256_of(path) != entry.sha256:
+        if entry.path not in left_to_crc and sha256_of(path) != entry.sha256:
             raise CorruptShardError("a file of the shard has another sha256", where=path, run=COPY_AGAIN)
-    vouched = {root / entry.path for entry in record.files}
-    for split, info in record.splits.items():
-        for i, _ in parts(info):
-            if (part := folder.paths.part(split, i)) not in vouched:
-                raise CorruptShardError("the record does not vouch for a part", where=part, run=COPY_AGAIN)
-
-
-def parts(info: SplitInfo) -> Iterator[tuple[int, slice]]:
-    """Yield (index, rows) of each part file of a split.
-
-    >>> [rows.stop for _, rows in parts(SplitInfo(rows=10, block_rows=4))]
-    [4, 8, 10]
-    """
-    for index, start in enumerate(range(0, info.rows, info.block_rows)):
-        yield index, slice(start, min(start + info.block_rows, info.rows))
+    vouched = {entry.path for entry in record.files}
+    for name in (name for split in record.splits for name in part_names(record, split)):
+        if name not in vouched:
+            raise CorruptShardError("the record does not vouch for a part", where=root / name, run=COPY_AGAIN)
 
 
 def read_pieces(folder: SpectralFolder, split: str) -> Iterator[tuple[slice, npt.NDArray[np.generic]]]:
-    """Yield (rows, their values (n, C, h, w) as stored) through a split, about a MiB of whole chunks at a time.
+    """Yield (rows, their values (n, C, h, w) as stored) through a split, about a MiB at a time.
 
     Raises
     ------
     CorruptShardError
         Naming the part that cannot be read.
     """
-    for index, part in parts(folder.record.splits.get(split, NO_ROWS)):
+    for index, part in folder.record.splits.get(split, NO_ROWS).parts():
         try:
-            array = _array(folder, f"{split}/x")
-            chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
-            step = array.chunks[0] * max(1, PIECE_BYTES // chunk_bytes)
-            for start in range(part.start, part.stop, step):
-                rows = slice(start, min(start + step, part.stop))
-                with zarr.config.set(ONE_CHUNK_AT_A_TIME):
-                    values = np.asarray(array[rows])
-                yield rows, values
-        except (ValueError, RuntimeError, OSError, KeyError) as error:
-            where = folder.paths.part(split, index)
+            yield from pieces(stored_rows(folder.paths.root, folder.record, split), part)
+        except UNREADABLE as error:
+            where = folder.paths.part(split, index, folder.record.store)
             raise CorruptShardError(
                 "a part of the shard cannot be read", where=where, got=error, run=COPY_AGAIN
             ) from error
@@ -349,20 +331,12 @@ def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
     if split not in folder.record.splits:
         return Labels(torch.empty(0, dtype=torch.int16), np.empty(0, np.int32))
     try:
-        labels, ids = (np.asarray(_array(folder, f"{split}/{name}")[:]) for name in ("y", "id"))
-    except (ValueError, RuntimeError, OSError, KeyError) as error:
+        labels, ids = stored_labels(folder.paths.root, folder.record, split)
+    except UNREADABLE as error:
         where = folder.paths.root / split
         raise CorruptShardError("labels cannot be read", where=where, got=error, run=COPY_AGAIN) from error
     views = folder.record.splits[split].views
     return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
-
-
-def _array(folder: SpectralFolder, name: str) -> zarr.Array[Any]:
-    array = zarr.open_array(folder.paths.root / name, mode="r")
-    rows = folder.record.splits[name.split("/")[0]].rows
-    if array.shape[0] != rows:
-        raise ValueError(f"{array.shape[0]} rows, but the record has {rows}")
-    return array
 
 
 def _spectral_folders(data: Path) -> list[Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from spectral_prep.convert import convert
 from spectral_prep.request import Request
+from spectral_prep.store.layout import Format
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +31,23 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _digits_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("digits") / "digits-q4"
-    convert(Request("digits", "4", block_rows=300), Path(), out)
-    return out
+def _digits_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Path]:
+    @functools.cache
+    def converted(format: Format) -> Path:
+        out = tmp_path_factory.mktemp(format) / "digits-q4"
+        convert(Request("digits", "4", block_rows=300, format=format), Path(), out)
+        return out
+
+    return converted
 
 
 @pytest.fixture
-def digits(_digits_once: Path, tmp_path: Path) -> Path:
-    """A converted data set of a test's own: digits at Q = 4, seven blocks."""
-    return Path(shutil.copytree(_digits_once, tmp_path / "digits-q4"))
+def digits(_digits_once: Callable[[Format], Path], tmp_path: Path) -> Path:
+    """A converted data set of a test's own: digits at Q = 4, seven blocks, as Zarr."""
+    return Path(shutil.copytree(_digits_once("zarr"), tmp_path / "digits-q4"))
+
+
+@pytest.fixture
+def digit_tars(_digits_once: Callable[[Format], Path], tmp_path: Path) -> Path:
+    """The same as WebDataset tars."""
+    return Path(shutil.copytree(_digits_once("webdataset"), tmp_path / "digit-tars-q4"))

@@ -13,9 +13,10 @@ import torch
 from spectral_prep.encoding import Encoding, Storage, calibrate, decode, encode
 from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, write_record
 from spectral_prep.spectrum import SpectralSpec, split
-from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store import STORES
+from spectral_prep.store.base import SpectralArray
+from spectral_prep.store.layout import DatasetPaths, Format
 from spectral_prep.store.parts import BlockWriter
-from spectral_prep.store.zarr_store import SpectralArray, ZarrParts, metadata_objects
 
 torch.set_num_threads(1)  # the tests promise bit-equal weights, and share their cores with others
 
@@ -47,6 +48,7 @@ def make_shards(
     test: Images | None = None,
     spec: SpectralSpec | None = None,
     dtype: Storage = "int8",
+    format: Format = "zarr",
     block_rows: int = 128,
     chunk_rows: int = 32,
     order_seed: int = 0,
@@ -72,6 +74,7 @@ def make_shards(
         "dataset": "shapes",
         "spec": spec,
         "encoding": encoding,
+        "store": format,
         "height": height,
         "width": width,
         "channels": channels,
@@ -82,18 +85,23 @@ def make_shards(
         "saturated": 0,
         "files": (),
     }
+    compression = STORES[format].compressions[0]
     arrays = {
-        name: SpectralArray(values.shape[1], values.shape[2:], dtype, block_rows, chunk_rows, "zstd")
+        name: SpectralArray(values.shape[1], values.shape[2:], dtype, block_rows, chunk_rows, compression)
         for name, values in stored.items()
     }
-    parts = [entry for name, array in arrays.items() for entry in write_parts(root, name, array, stored[name])]
+    parts = [
+        entry
+        for name, array in arrays.items()
+        for entry in write_parts(root, name, array, stored[name], labels[name], format)
+    ]
     for k in range(spec.q):
         mean, std = (tuple(getattr(decoded_QNChw[k], name)((0, 2, 3)).tolist()) for name in ("mean", "std"))
         folder = DatasetPaths(root).spectral(k).root
         files = [
             FileEntry.of(folder, root / entry.path) for entry in parts if (root / entry.path).is_relative_to(folder)
         ]
-        for path, content in metadata_objects(arrays, labels, ids, {}).items():
+        for path, content in STORES[format].side_files(arrays, labels, ids, {}).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
             files.append(FileEntry.of_bytes(folder, folder / path, content))
@@ -102,12 +110,19 @@ def make_shards(
     return root
 
 
-def write_parts(root: Path, split: str, array: SpectralArray, stored_QNChw: npt.NDArray[Any]) -> Iterator[FileEntry]:
+def write_parts(
+    root: Path,
+    split: str,
+    array: SpectralArray,
+    stored_QNChw: npt.NDArray[Any],
+    labels_N: npt.NDArray[Any],
+    format: Format,
+) -> Iterator[FileEntry]:
     """Write all parts of a split, as a converter does but for the record of each block."""
     q = len(stored_QNChw)
     for start in range(0, array.rows, array.block_rows):
-        paths = [DatasetPaths(root).spectral(k).part(split, start // array.block_rows) for k in range(q)]
-        chunk_QNChw = np.empty((q, array.chunk_rows, *array.image_shape), array.dtype)
-        with BlockWriter(root, paths, ZarrParts(array, q), chunk_QNChw) as writer:
-            writer.append(stored_QNChw[:, start : start + array.block_rows])
+        rows = slice(start, start + array.block_rows)
+        paths = [DatasetPaths(root).spectral(k).part(split, start // array.block_rows, format) for k in range(q)]
+        with BlockWriter(root, paths, STORES[format].encoder(array, q, start), array) as writer:
+            writer.append(stored_QNChw[:, rows], labels_N[rows])
             yield from writer.finish()

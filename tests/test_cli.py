@@ -24,10 +24,10 @@ from tests.make import cifar_rows, write_cifar, write_folder, write_mnist
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = {
-    "convert": "--dataset --source --out --q --layout --transform --dtype --size --resize --compression --seed "
-    "--shuffle --views --augmentation --block-rows --max-pixels --workers --on-error --download --mirror",
+    "convert": "--dataset --source --out --q --layout --transform --dtype --size --resize --format --compression "
+    "--seed --shuffle --views --augmentation --block-rows --max-pixels --workers --on-error --download --mirror",
     "info": "--json",
-    "verify": "--source --json",
+    "verify": "--source --deep --json",
     "show": "--row --split --source --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
     "--set --shards --grouping --common --device --workers --compile --version",

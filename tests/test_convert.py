@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import psutil
@@ -28,10 +29,12 @@ from spectral_prep.plan import Plan
 from spectral_prep.request import Request
 from spectral_prep.sources import open_source
 from spectral_prep.spectrum import merge
-from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.layout import DatasetPaths, Format
 from spectral_prep.verify import verify
 from tests.make import CIFAR_LAYOUTS, cifar_rows, write_cifar, write_folder, write_mnist
 from tests.trees import tree
+
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def stored(root: Path, split: str) -> tuple[Plan, torch.Tensor, np.ndarray, np.ndarray]:
@@ -81,10 +84,11 @@ def test_the_four_layouts_of_cifar10_give_equal_bytes(tmp_path, q) -> None:
     assert trees[0] == trees[1] == trees[2] == trees[3]
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_the_number_of_workers_changes_no_byte(tmp_path, workers) -> None:
-    alone = convert(Request("digits", "4", block_rows=64), Path(), tmp_path / "alone", workers=1)
-    several = convert(Request("digits", "4", block_rows=64), Path(), tmp_path / "several", workers=workers)
+@pytest.mark.parametrize(("workers", "format"), [(2, "webdataset"), (3, "zarr")])
+def test_the_number_of_workers_changes_no_byte(tmp_path, workers, format) -> None:
+    request = Request("digits", "4", block_rows=64, format=format)
+    alone = convert(request, Path(), tmp_path / "alone", workers=1)
+    several = convert(request, Path(), tmp_path / "several", workers=workers)
     assert tree(several.root) == tree(alone.root)
 
 
@@ -110,18 +114,20 @@ for attempt in range(10):
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(old, new)
         os.replace = counted
-        c.convert(c.Request("digits", "4", block_rows=16), Path(), out, workers=1)
+        c.convert(c.Request("digits", "4", block_rows=16, format=sys.argv[2]), Path(), out, workers=1)
         os._exit(0)
     print(os.waitpid(child, 0)[1], len(list(out.glob("blocks/*.json"))), flush=True)
 """
 
 
-def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbed_run(tmp_path) -> None:
+@pytest.mark.parametrize("format", FORMATS)
+def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbed_run(tmp_path, format) -> None:
     """Each kill comes just before a random rename of a file that is wholly written: the latest moment to lose it."""
-    request = Request("digits", "4", block_rows=16)
+    request = Request("digits", "4", block_rows=16, format=format)
     undisturbed = convert(request, Path(), tmp_path / "undisturbed")
     killed = tmp_path / "killed"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(killed)], check=True, capture_output=True, text=True)
+    program = [sys.executable, "-c", KILLED, str(killed), format]
+    done = subprocess.run(program, check=True, capture_output=True, text=True)
     kills = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert [status for status, _ in kills] == [signal.SIGKILL] * 10
     blocks = [count for _, count in kills]
@@ -131,13 +137,14 @@ def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbe
     assert tree(killed) == tree(undisturbed.root)
 
 
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("finished", [False, True], ids=["while completing", "while mending"])
-def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monkeypatch, finished) -> None:
+def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monkeypatch, finished, format) -> None:
     """At every rename; an exception that no code of ours catches stands for the kill."""
-    request = Request("digits", "1x2")
+    request = Request("digits", "1x2", format=format)
     paths = convert(request, Path(), tmp_path / "out")
     whole = tree(paths.root)
-    part = paths.spectral(1).part("test", 0)
+    part = paths.spectral(1).part("test", 0, format)
     replace = os.replace
     for call in range(1, 100):
         if finished:
@@ -161,7 +168,7 @@ def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monk
         monkeypatch.setattr(os, "replace", replace)
         convert(request, Path(), paths.root)
         assert tree(paths.root) == whole
-    assert call > 15
+    assert call > 10
 
 
 def test_two_conversions_at_once_do_each_other_no_harm(tmp_path) -> None:
@@ -247,8 +254,8 @@ def test_rerunning_a_complete_conversion_writes_nothing(digits) -> None:
 def test_a_part_that_was_deleted_or_cut_is_written_again(digits) -> None:
     whole = tree(digits)
     paths = DatasetPaths(digits)
-    paths.spectral(1).part("train", 2).unlink()
-    cut = paths.spectral(3).part("test", 0)
+    paths.spectral(1).part("train", 2, "zarr").unlink()
+    cut = paths.spectral(3).part("test", 0, "zarr")
     cut.write_bytes(cut.read_bytes()[:-1])
     convert(Request("digits", "4", block_rows=300), Path(), digits)
     assert tree(digits) == whole

@@ -1,24 +1,33 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 
 from spectral_prep.encoding import decode, encode
 from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError, SpectralError
-from spectral_prep.manifest import SplitInfo
 from spectral_prep.spectrum import SpectralSpec, split
-from spectral_train.shard import ShardRows, check_files, find_data, open_shard, parts, read_split
+from spectral_prep.store.layout import Format
+from spectral_train.runs import RunPaths
+from spectral_train.shard import ShardRows, check_files, find_data, open_shard, read_split
+from tests.make_run import QUICK, equal_weights, make_run
 from tests.make_shards import CLASSES, draw, make_shards
 
 SPEC = SpectralSpec(2, 2)
 TRAIN, TEST = draw(300, channels=3), draw(100, channels=3, seed=1)
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def format(request: pytest.FixtureRequest) -> Format:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("data") / "shapes-q4", train=TRAIN, test=TEST, spec=SPEC)
+def whole(tmp_path_factory: pytest.TempPathFactory, format: Format) -> Path:
+    return make_shards(tmp_path_factory.mktemp(format) / "shapes-q4", train=TRAIN, test=TEST, spec=SPEC, format=format)
 
 
 @pytest.fixture
@@ -107,26 +116,35 @@ def test_a_shard_that_does_not_exist_is_refused(whole: Path) -> None:
         open_shard(whole, 0, shards=3)
 
 
-def files_of_a_folder() -> list[str]:
-    objects = [f"{split}/{name}" for split in ("train", "test") for name in ("x/c/0/0/0/0", "y/c/0", "id/c/0")]
-    metadata = ["zarr.json", *(f"{split}/{name}zarr.json" for split in ("train", "test") for name in ("", "x/", "y/"))]
-    return ["spectral.json", "train/x/c/2/0/0/0", *objects, *metadata]
+FILES: dict[Format, list[str]] = {
+    "zarr": [
+        "zarr.json",
+        "train/x/c/2/0/0/0",
+        *(f"{split}/{name}" for split in ("train", "test") for name in ("x/c/0/0/0/0", "y/c/0", "id/c/0")),
+        *(f"{split}/{name}zarr.json" for split in ("train", "test") for name in ("", "x/", "y/")),
+    ],
+    "webdataset": [
+        "train-00002.tar",
+        *(f"{split}-{name}" for split in ("train", "test") for name in ("00000.tar", "y.npy", "id.npy")),
+    ],
+}
+ALIKE: dict[Format, set[str]] = {
+    "zarr": {"train/x/c/1/0/0/0", "train/id/zarr.json", "test/id/zarr.json"},
+    "webdataset": {"train-00001.tar"},
+}
+EVERY_FILE = [("zarr", "spectral.json"), *((format, name) for format, names in FILES.items() for name in names)]
 
 
-def test_every_kind_of_file_is_in_the_list_of_those_that_are_damaged_below(whole: Path) -> None:
+def test_every_kind_of_file_is_in_the_list_of_those_that_are_damaged_below(whole: Path, format: Format) -> None:
     root = whole / "spectral-01"
-    listed = {root / name for name in files_of_a_folder()}
-    others = {path for path in root.rglob("*") if path.is_file()} - listed
+    listed = {root / name for name in ("spectral.json", *FILES[format])}
     assert all(path.is_file() for path in listed)
-    assert {path.relative_to(root).as_posix() for path in others} == {
-        "train/x/c/1/0/0/0",
-        "train/id/zarr.json",
-        "test/id/zarr.json",
-    }
+    others = {path for path in root.rglob("*") if path.is_file()} - listed
+    assert {path.relative_to(root).as_posix() for path in others} == ALIKE[format]
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.7, 1.0])
-@pytest.mark.parametrize("name", files_of_a_folder())
+@pytest.mark.parametrize(("format", "name"), EVERY_FILE, indirect=["format"])
 def test_a_flipped_byte_stops_and_names_the_file(data: Path, name: str, place: float) -> None:
     path = data / "spectral-01" / name
     content = bytearray(path.read_bytes())
@@ -137,7 +155,7 @@ def test_a_flipped_byte_stops_and_names_the_file(data: Path, name: str, place: f
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in files_of_a_folder() if name != "spectral.json"])
+@pytest.mark.parametrize(("format", "name"), EVERY_FILE[1:], indirect=["format"])
 def test_a_missing_and_a_truncated_file_stop_and_are_named(data: Path, name: str) -> None:
     path = data / "spectral-01" / name
     content = path.read_bytes()
@@ -155,8 +173,8 @@ def test_a_folder_without_its_record_is_named(data: Path) -> None:
         read(data, 1)
 
 
-def test_folders_of_different_conversions_are_refused(data: Path, tmp_path: Path) -> None:
-    other = make_shards(tmp_path / "other", train=TRAIN, test=TEST, spec=SPEC, dataset_id="f" * 16)
+def test_folders_of_different_conversions_are_refused(data: Path, tmp_path: Path, format: Format) -> None:
+    other = make_shards(tmp_path / "other", train=TRAIN, test=TEST, spec=SPEC, format=format, dataset_id="f" * 16)
     shutil.rmtree(data / "spectral-01")
     shutil.copytree(other / "spectral-01", data / "spectral-01")
     assert read(data, 1)
@@ -164,8 +182,8 @@ def test_folders_of_different_conversions_are_refused(data: Path, tmp_path: Path
         open_shard(data, 0, shards=2)
 
 
-def test_folders_whose_rows_differ_are_refused(data: Path, tmp_path: Path) -> None:
-    other = make_shards(tmp_path / "other", train=TRAIN, test=TEST, spec=SPEC, order_seed=5)
+def test_folders_whose_rows_differ_are_refused(data: Path, tmp_path: Path, format: Format) -> None:
+    other = make_shards(tmp_path / "other", train=TRAIN, test=TEST, spec=SPEC, format=format, order_seed=5)
     shutil.rmtree(data / "spectral-01")
     shutil.copytree(other / "spectral-01", data / "spectral-01")
     with pytest.raises(CorruptShardError, match=r"not the same.*spectral-00 and .*spectral-01"):
@@ -199,6 +217,12 @@ def test_a_data_folder_that_is_not_one_is_refused(tmp_path: Path) -> None:
         open_shard(tmp_path, 0)
 
 
-def test_parts_cover_all_rows_once() -> None:
-    rows = np.concatenate([np.arange(300)[part] for _, part in parts(SplitInfo(rows=300, block_rows=128))])
-    assert rows.tolist() == list(range(300))
+@pytest.mark.parametrize("model", ["fc", "conv"])
+def test_both_stores_train_the_same_weights_bit_for_bit(tmp_path: Path, model: str) -> None:
+    recipe = replace(QUICK, model=model, model_options={"depth": 3, "width": 4}, epochs=2)
+    for format in FORMATS:
+        make_shards(tmp_path / format, format=format, bad=[3, 5])
+        make_run(tmp_path / format, tmp_path / f"run-{format}", recipe)
+    runs = [RunPaths(tmp_path / f"run-{format}") for format in FORMATS]
+    assert all(equal_weights(*(run.branch(shard) for run in runs)) for shard in range(4))
+    assert len({run.branch(0).outputs.read_bytes() for run in runs}) == 1

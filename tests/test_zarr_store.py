@@ -16,8 +16,9 @@ from spectral_prep.encoding import Encoding
 from spectral_prep.errors import StorageError
 from spectral_prep.manifest import FileEntry, SpectralRecord, read_record
 from spectral_prep.store import files
+from spectral_prep.store.base import SpectralArray
 from spectral_prep.store.parts import BlockWriter
-from spectral_prep.store.zarr_store import SpectralArray, ZarrParts
+from spectral_prep.store.zarr_store import ZarrParts, create
 from tests.make_shards import write_parts
 from tests.trees import tree
 
@@ -45,7 +46,7 @@ def test_xarray_opens_it_and_decodes_int8_by_itself(digits) -> None:
 def by_zarr(array: SpectralArray, values_NChw: np.ndarray) -> dict[str, bytes]:
     """Return what zarr-python itself writes: {path: content}."""
     store: dict[str, object] = {}
-    array.create(zarr.storage.MemoryStore(store))[:] = values_NChw
+    create(array, zarr.storage.MemoryStore(store))[:] = values_NChw
     return {path: content.to_bytes() for path, content in store.items() if path.startswith("x/")}
 
 
@@ -61,7 +62,7 @@ def test_parts_are_byte_for_byte_what_zarr_python_writes(tmp_path, rows, dtype, 
     array = SpectralArray(rows, (3, 2, 5), dtype, block_rows=8, chunk_rows=4, compression=compression)
     values_QNChw = noise((2, rows, 3, 2, 5), dtype)
     values_QNChw[1] = 0
-    entries = list(write_parts(tmp_path, "train", array, values_QNChw))
+    entries = list(write_parts(tmp_path, "train", array, values_QNChw, np.zeros(rows), "zarr"))
     for k, values_NChw in enumerate(values_QNChw):
         expected = by_zarr(array, values_NChw)
         folder = tmp_path / f"spectral-0{k}" / "train"
@@ -82,7 +83,7 @@ def test_every_flipped_byte_of_a_part_stops_the_reader(tmp_path, compression, dt
     """crc32c guards chunks and index; a flipped byte must never become another number."""
     values = noise((6, 1, 2, 2), dtype)
     array = SpectralArray(6, (1, 2, 2), dtype, block_rows=6, chunk_rows=3, compression=compression)
-    list(write_parts(tmp_path, "train", array, values[None]))
+    list(write_parts(tmp_path, "train", array, values[None], np.zeros(6), "zarr"))
     folder = tmp_path / "spectral-00" / "train"
     (folder / "x" / "zarr.json").write_bytes(by_zarr(array, values)["x/zarr.json"])
     opened = zarr.open_array(folder / "x", mode="r")
@@ -102,10 +103,9 @@ def test_every_flipped_byte_of_a_part_stops_the_reader(tmp_path, compression, dt
 def test_however_rows_arrive_the_bytes_are_the_same(tmp_path, sizes) -> None:
     array = SpectralArray(21, (1, 2, 2), "int8", block_rows=24, chunk_rows=4, compression="zstd")
     values_QNChw = noise((3, 21, 1, 2, 2), "int8")
-    chunk_QNChw = np.empty((3, 4, 1, 2, 2), np.int8)
-    with BlockWriter(tmp_path, [tmp_path / f"{k}" for k in range(3)], ZarrParts(array, 3), chunk_QNChw) as writer:
+    with BlockWriter(tmp_path, [tmp_path / f"{k}" for k in range(3)], ZarrParts(array, 3), array) as writer:
         for start, size in zip(np.cumsum([0, *sizes]), sizes, strict=False):
-            writer.append(values_QNChw[:, start : start + size])
+            writer.append(values_QNChw[:, start : start + size], np.zeros(size))
         writer.finish()
     assert tree(tmp_path) == {f"{k}": by_zarr(array, values_QNChw[k])["x/c/0/0/0/0"] for k in range(3)}
 
@@ -116,8 +116,8 @@ def test_what_was_not_finished_leaves_no_file(tmp_path, monkeypatch, failing) ->
     paths = [tmp_path / f"{k}" / "part" for k in range(3)]
 
     def convert() -> None:
-        with BlockWriter(tmp_path, paths, ZarrParts(array, 3), np.empty((3, 4, 1, 2, 2), np.int8)) as writer:
-            writer.append(noise((3, 8, 1, 2, 2), "int8"))
+        with BlockWriter(tmp_path, paths, ZarrParts(array, 3), array) as writer:
+            writer.append(noise((3, 8, 1, 2, 2), "int8"), np.zeros(8))
             if failing:
                 writer.finish()
 

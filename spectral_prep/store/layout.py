@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Format = Literal["zarr", "webdataset"]
+
+PARTS: Mapping[Format, str] = {"zarr": "{split}/x/c/{index}/0/0/0", "webdataset": "{split}-{index:05d}.tar"}
 
 STAGING_PREFIX = ".staging-"
 """Of folders, in an unfinished data set, where a source without random access is unpacked."""
@@ -29,9 +35,9 @@ class SpectralPaths:
         """`spectral.json`."""
         return self.root / "spectral.json"
 
-    def part(self, split: str, index: int) -> Path:
-        """The Zarr shard object with the index-th block of rows of a split."""
-        return self.root / split / "x" / "c" / str(index) / "0" / "0" / "0"
+    def part(self, split: str, index: int, format: Format) -> Path:
+        """The file with the index-th block of rows of a split."""
+        return self.root / PARTS[format].format(split=split, index=index)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,11 @@ class DatasetPaths:
     def manifest(self) -> Path:
         """`manifest.json`: written last; its presence means complete."""
         return self.root / "manifest.json"
+
+    @property
+    def card(self) -> Path:
+        """`README.md`: the dataset card."""
+        return self.root / "README.md"
 
     @property
     def blocks(self) -> Path:

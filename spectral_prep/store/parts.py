@@ -6,27 +6,17 @@ together at the end, or none. What the bytes are is the `PartEncoder`'s affair; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.manifest import FileEntry
+from spectral_prep.store.base import PartEncoder, SpectralArray
 from spectral_prep.store.files import AtomicFile
-
-
-class PartEncoder(Protocol):
-    """Makes the content of the Q parts of one block from its rows; made anew for each block."""
-
-    def chunk(self, values_QNChw: npt.NDArray[Any]) -> Iterator[bytes]:
-        """Yield the next bytes of each of the Q parts: `chunk_rows` rows, fewer only in the last chunk of the split."""
-        ...
-
-    def end(self) -> Iterator[bytes]:
-        """Yield what closes each of the Q parts."""
-        ...
 
 
 class BlockWriter:
@@ -40,14 +30,15 @@ class BlockWriter:
         The Q files.
     encoder
         Makes their content.
-    chunk_QNChw
-        Memory for one chunk of rows of all Q spectrals, in the storage dtype; it is overwritten.
+    array
+        What they hold.
     """
 
-    def __init__(self, root: Path, paths: Sequence[Path], encoder: PartEncoder, chunk_QNChw: npt.NDArray[Any]) -> None:
+    def __init__(self, root: Path, paths: Sequence[Path], encoder: PartEncoder, array: SpectralArray) -> None:
         self._root = root
         self._encoder = encoder
-        self._chunk_QNChw = chunk_QNChw
+        self._chunk_QNChw = np.empty((len(paths), array.chunk_rows, *array.image_shape), array.dtype)
+        self._labels_N = np.empty(array.chunk_rows, np.int32)
         self._rows = 0
         self._files: list[AtomicFile] = []
         try:
@@ -65,15 +56,17 @@ class BlockWriter:
     ) -> None:
         self.abandon()
 
-    def append(self, values_QNChw: npt.NDArray[Any]) -> None:
-        """Write the next rows of all Q spectrals, (Q, n, C, h, w) in the storage dtype."""
-        room = self._chunk_QNChw.shape[1]
-        while values_QNChw.shape[1]:
-            taken = values_QNChw[:, : room - self._rows]
-            self._chunk_QNChw[:, self._rows : self._rows + taken.shape[1]] = taken
-            self._rows += taken.shape[1]
-            values_QNChw = values_QNChw[:, taken.shape[1] :]
-            if self._rows == room:
+    def append(self, values_QNChw: npt.NDArray[Any], labels_N: npt.NDArray[Any]) -> None:
+        """Write the next rows of all Q spectrals: (Q, n, C, h, w) in the storage dtype, and their labels (n,)."""
+        done = 0
+        while done < len(labels_N):
+            taken = min(len(labels_N) - done, len(self._labels_N) - self._rows)
+            free, given = slice(self._rows, self._rows + taken), slice(done, done + taken)
+            self._chunk_QNChw[:, free] = values_QNChw[:, given]
+            self._labels_N[free] = labels_N[given]
+            self._rows += taken
+            done += taken
+            if self._rows == len(self._labels_N):
                 self._write_chunk()
 
     def finish(self) -> tuple[FileEntry, ...]:
@@ -93,7 +86,7 @@ class BlockWriter:
             file.abandon()
 
     def _write_chunk(self) -> None:
-        self._write(self._encoder.chunk(self._chunk_QNChw[:, : self._rows]))
+        self._write(self._encoder.chunk(self._chunk_QNChw[:, : self._rows], self._labels_N[: self._rows]))
         self._rows = 0
 
     def _write(self, contents: Iterable[bytes]) -> None:

@@ -12,9 +12,11 @@ and `id` (N,) are small, written at the end, and wholly zarr-python's. Every chu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -25,42 +27,14 @@ from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-Compression = Literal["zstd", "none"]
+from spectral_prep.store.base import PIECE_BYTES, Compression, SpectralArray
 
 LABEL_CHUNK_ROWS = 1 << 20
 ZSTD_LEVEL = 1
 NO_CHUNK = 2**64 - 1
 
-
-@dataclass(frozen=True)
-class SpectralArray:
-    """The `x` of one split of one spectral: its shape, how it is cut, and the scalars that decode it."""
-
-    rows: int
-    image_shape: tuple[int, int, int]
-    dtype: str
-    block_rows: int
-    chunk_rows: int
-    compression: Compression
-    scale_factor: float | None = None
-    add_offset: float | None = None
-
-    def create(self, store: MemoryStore) -> zarr.Array[Any]:
-        """Create the array in a store, without any data."""
-        attributes = {"scale_factor": self.scale_factor, "add_offset": self.add_offset}
-        return zarr.create_array(
-            store,
-            name="x",
-            shape=(self.rows, *self.image_shape),
-            shards=(self.block_rows, *self.image_shape),
-            chunks=(self.chunk_rows, *self.image_shape),
-            dtype=self.dtype,
-            fill_value=0,
-            compressors=_compressors(self.compression),
-            dimension_names=("row", "channel", "height", "width"),
-            attributes={name: value for name, value in attributes.items() if value is not None},
-            config={"write_empty_chunks": True},
-        )
+# Threads that each decode a chunk are no faster here, and the allocator keeps megabytes for every one of them.
+ONE_CHUNK_AT_A_TIME = {"threading.max_workers": 1, "async.concurrency": 1}
 
 
 class ZarrParts:
@@ -72,7 +46,7 @@ class ZarrParts:
         self._sizes_Q = np.zeros(q, np.uint64)
         self._chunks = 0
 
-    def chunk(self, values_QNChw: npt.NDArray[Any]) -> Iterator[bytes]:
+    def chunk(self, values_QNChw: npt.NDArray[Any], labels_N: npt.NDArray[Any]) -> Iterator[bytes]:
         """Yield the next chunk of each of the Q parts; rows that are missing in the last one are zeros."""
         missing = self._array.chunk_rows - values_QNChw.shape[1]
         for k, values_NChw in enumerate(values_QNChw):
@@ -96,40 +70,98 @@ def _with_crc32c(content: bytes) -> bytes:
     return content + checksum.to_bytes(4, "little")
 
 
-def metadata_objects(
-    arrays: Mapping[str, SpectralArray],
-    labels: Mapping[str, npt.NDArray[Any]],
-    ids: Mapping[str, npt.NDArray[Any]],
-    attributes: Mapping[str, Any],
-) -> dict[str, bytes]:
-    """Return everything of a spectral folder's Zarr hierarchy but the parts: {path in the folder: content}.
+@dataclass(frozen=True)
+class ZarrRows:
+    """The `x` of one split of one spectral folder, opened; a `Rows`."""
 
-    Parameters
-    ----------
-    arrays, labels, ids
-        A mapping from split to its `x`, its class labels (N,) (−1 for a bad row) and its row ids (N,).
-    attributes
-        Of the root group.
-    """
-    objects: dict[str, Buffer] = {}
-    zarr.create_group(MemoryStore(objects), attributes=dict(attributes))
-    for split, array in arrays.items():
-        split_objects: dict[str, Buffer] = {}
-        store = MemoryStore(split_objects)
-        zarr.create_group(store)
-        array.create(store)
-        for name, values in (("y", labels[split]), ("id", ids[split])):
-            zarr.create_array(
-                store,
-                name=name,
-                data=values,
-                chunks=(min(len(values), LABEL_CHUNK_ROWS),),
-                compressors=_compressors("zstd"),
-                dimension_names=("row",),
-                config={"write_empty_chunks": True},
-            )
-        objects |= {f"{split}/{key}": content for key, content in split_objects.items()}
-    return {key: content.to_bytes() for key, content in objects.items()}
+    opened: zarr.Array[Any]
+
+    @property
+    def piece_rows(self) -> int:
+        """About a MiB of whole chunks."""
+        chunk_bytes = math.prod(self.opened.chunks) * self.opened.dtype.itemsize
+        return int(self.opened.chunks[0] * max(1, PIECE_BYTES // chunk_bytes))
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return `x` of these rows; their crc32c is checked."""
+        with zarr.config.set(ONE_CHUNK_AT_A_TIME):
+            return np.asarray(self.opened[start:stop])
+
+    def part_labels(self, start: int, stop: int) -> None:
+        """Return None: labels stand in `y` only."""
+        return
+
+
+@dataclass(frozen=True)
+class ZarrStore:
+    """A Zarr v3 group with `x`, `y` and `id` for each split; a `Store`."""
+
+    compressions: tuple[Compression, ...] = ("zstd", "none")
+    checks_parts: bool = True
+
+    def encoder(self, array: SpectralArray, q: int, start: int) -> ZarrParts:
+        """Return what makes the Q shard objects of a block."""
+        return ZarrParts(array, q)
+
+    def side_files(
+        self,
+        arrays: Mapping[str, SpectralArray],
+        labels: Mapping[str, npt.NDArray[Any]],
+        ids: Mapping[str, npt.NDArray[Any]],
+        attributes: Mapping[str, Any],
+    ) -> dict[str, bytes]:
+        """Return the metadata of the hierarchy, whose root group has the attributes, and the arrays `y` and `id`."""
+        objects: dict[str, Buffer] = {}
+        zarr.create_group(MemoryStore(objects), attributes=dict(attributes))
+        for split, array in arrays.items():
+            split_objects: dict[str, Buffer] = {}
+            store = MemoryStore(split_objects)
+            zarr.create_group(store)
+            create(array, store)
+            for name, values in (("y", labels[split]), ("id", ids[split])):
+                zarr.create_array(
+                    store,
+                    name=name,
+                    data=values,
+                    chunks=(min(len(values), LABEL_CHUNK_ROWS),),
+                    compressors=_compressors("zstd"),
+                    dimension_names=("row",),
+                    config={"write_empty_chunks": True},
+                )
+            objects |= {f"{split}/{key}": content for key, content in split_objects.items()}
+        return {key: content.to_bytes() for key, content in objects.items()}
+
+    def labels(self, root: Path, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return labels and row ids of a split."""
+        y, ids = (np.asarray(zarr.open_array(root / split / name, mode="r")[:]) for name in ("y", "id"))
+        return y, ids
+
+    def rows(
+        self, root: Path, split: str, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int
+    ) -> ZarrRows:
+        """Return the rows of a split; ValueError if the array is not the one that belongs there."""
+        opened = zarr.open_array(root / split / "x", mode="r")
+        if opened.shape != shape_NChw or opened.dtype != dtype:
+            raise ValueError(f"{opened.shape} {opened.dtype}, but the record has {shape_NChw} {dtype}")
+        return ZarrRows(opened)
+
+
+def create(array: SpectralArray, store: MemoryStore) -> zarr.Array[Any]:
+    """Create the array `x` in a store, without any data."""
+    attributes = {"scale_factor": array.scale_factor, "add_offset": array.add_offset}
+    return zarr.create_array(
+        store,
+        name="x",
+        shape=(array.rows, *array.image_shape),
+        shards=(array.block_rows, *array.image_shape),
+        chunks=(array.chunk_rows, *array.image_shape),
+        dtype=array.dtype,
+        fill_value=0,
+        compressors=_compressors(array.compression),
+        dimension_names=("row", "channel", "height", "width"),
+        attributes={name: value for name, value in attributes.items() if value is not None},
+        config={"write_empty_chunks": True},
+    )
 
 
 def _compressors(compression: Compression) -> list[Any]:
