@@ -20,6 +20,7 @@ import click
 from tqdm import tqdm
 
 from spectral_prep.errors import SpectralError
+from spectral_prep.sources import SOURCES
 from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipes import OPTIONS, RECIPES, Optimizer, named, parse_settings
 
@@ -51,7 +52,7 @@ def prep_group() -> None:
 @click.option(
     "--dataset",
     required=True,
-    help="digits, mnist, fashion-mnist, kmnist, emnist, cifar10, cifar100, folder, imagenet.",
+    help=f"{', '.join(SOURCES)}.",
 )
 @click.option("--source", type=FOLDER, help="Where the release lies.  [default: ./data/DATASET]")
 @click.option("--out", type=FOLDER, help="The folder to write.  [default: ./spectral/DATASET-qQ]")
@@ -78,7 +79,7 @@ def prep_group() -> None:
     help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
 )
 @click.option(
-    "--size", type=click.IntRange(1), help="Square crop, pixels.  [default: 224 for imagenet, else the images' own]"
+    "--size", type=click.IntRange(1), help="Square crop, pixels.  [default: 224 for imagenet and imagenet21k, else the images' own]"
 )
 @click.option(
     "--resize",

@@ -198,7 +198,7 @@ def choose_geometry(source: Source, index: Mapping[str, RowIndex], request: Requ
     InputError
         If the images differ and no `size` was given.
     """
-    size, resize, imagenet = request.size, request.resize, request.dataset == "imagenet"
+    size, resize, imagenet = request.size, request.resize, request.dataset in ("imagenet", "imagenet21k")
     limit = request.max_pixels or MAX_PIXELS
     if size is None and imagenet:
         size = 224

@@ -39,7 +39,7 @@ def read_elsewhere(source: ArraySource, row: int) -> bytes:
 
 
 def test_an_unknown_data_set() -> None:
-    with pytest.raises(InputError, match=r"unknown data set.*digits, mnist.*imagenet\. Got: 'svhn'") as caught:
+    with pytest.raises(InputError, match=r"unknown data set.*digits, mnist.*imagenet.* Got: 'svhn'") as caught:
         open_source("svhn", Path(), Path())
     assert caught.value.exit_code == 2
 

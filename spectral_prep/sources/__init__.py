@@ -12,6 +12,7 @@ from spectral_prep.sources.digits import open_digits
 from spectral_prep.sources.folder import open_folder
 from spectral_prep.sources.idx import open_idx
 from spectral_prep.sources.imagenet import open_imagenet
+from spectral_prep.sources.imagenet21k import open_imagenet21k
 
 SOURCES: Mapping[str, Callable[[str, Path, Path], Source]] = {
     "digits": open_digits,
@@ -23,6 +24,7 @@ SOURCES: Mapping[str, Callable[[str, Path, Path], Source]] = {
     "cifar100": open_cifar,
     "folder": open_folder,
     "imagenet": open_imagenet,
+    "imagenet21k": open_imagenet21k,
 }
 """What opens each data set, called with (dataset, path, staging)."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.sources.encoded import EncodedSource, Found, assemble
-from spectral_prep.sources.reading import EXTENSIONS, explained, is_image, missing
+from spectral_prep.sources.reading import EXTENSIONS, explained, is_image, listed, missing
 from spectral_prep.sources.table import ClassNumbers, RowTable
 
 TEST_FOLDERS = ("test", "val", "validation", "valid")
@@ -129,13 +129,6 @@ def classes_without_images(where: Path, names: list[str]) -> InputError:
         got=listed(names),
         run="remove these folders or fill them, then the same command",
     )
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the first twenty names and how many more there are."""
-    found = list(names)
-    shown = ", ".join(found[:20])
-    return shown if len(found) <= 20 else f"{shown} and {len(found) - 20} more"
 
 
 def _splits(dataset: str, root: Path) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError
@@ -24,12 +24,11 @@ from spectral_prep.sources.folder import (
     classes_without_images,
     flat_folder,
     has_classes,
-    listed,
     subfolders,
 )
-from spectral_prep.sources.reading import explained, is_image, missing, open_plain
+from spectral_prep.sources.reading import explained, is_image, listed, missing, open_plain
 from spectral_prep.sources.table import ClassNumbers, Place, RowTable
-from spectral_prep.sources.tars import TAR, Archive, TarReader, class_and_folder, members
+from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, class_and_folder, members
 
 TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
@@ -66,7 +65,13 @@ def open_imagenet(dataset: str, path: Path, staging: Path) -> EncodedSource:
     return assemble(staging, numbers, found)
 
 
-def class_tars(archives: Iterable[Path], numbers: ClassNumbers, *, empty: bool = False) -> Found:
+def class_tars(
+    archives: Iterable[Path],
+    numbers: ClassNumbers,
+    *,
+    empty: bool = False,
+    members_of: Callable[..., Iterator[Member]] = members,
+) -> Found:
     """Return the images in tars of class tars or of class folders; an archive called <class>.tar may be a class tar.
 
     Raises
@@ -79,7 +84,10 @@ def class_tars(archives: Iterable[Path], numbers: ClassNumbers, *, empty: bool =
     rows, looked_at, filled = RowTable(), [], set()
     for number, path in enumerate(archives):
         looked_at.append(Archive.of(path))
-        for member in members(path, path.stem if WNID.fullmatch(path.stem) else ""):
+        tar = path.stem if WNID.fullmatch(path.stem) else ""
+        if tar:
+            numbers.number(tar)
+        for member in members_of(path, tar):
             name, folder = class_and_folder(member)
             if not name:
                 continue

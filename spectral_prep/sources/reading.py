@@ -7,11 +7,13 @@ the operating system or a decompressor raises while reading becomes one of our e
 from __future__ import annotations
 
 import gzip
+import importlib
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO, cast
 
 from spectral_prep.download import suggestion
@@ -37,6 +39,31 @@ def missing(dataset: str, where: object, expected: str, got: object = None) -> I
     no cifar10 data here. Where: data/cifar10. Expected: the release. Run next: ...with --download, ...
     """
     return InputError(f"no {dataset} data here", where=where, expected=expected, got=got, run=suggestion(dataset))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first twenty names and how many more there are."""
+    found = list(names)
+    shown = ", ".join(found[:20])
+    return shown if len(found) <= 20 else f"{shown} and {len(found) - 20} more"
+
+
+def optional(module: str, extra: str) -> ModuleType:
+    """Import a library that only some sources need.
+
+    Raises
+    ------
+    InputError
+        If it is not installed, naming the extra that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            "reading this needs a package that is not installed",
+            got=error,
+            run=f"pip install 'spectral-shards[{extra}]', then the same command",
+        ) from error
 
 
 @contextmanager

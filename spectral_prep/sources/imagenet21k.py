@@ -1,0 +1,76 @@
+"""ImageNet-21K in its two whole releases: winter21 (19,167 classes) and fall11 (21,841).
+
+Goes in: winter21_whole.tar.gz or fall11_whole.tar, as downloaded (tars of class tars), their class tars, or class
+folders. Comes out: a source that says which release it is, by the number of its classes or, for a part of it, by name.
+
+Neither release has test images, and none are invented. To hold some out: move them to val/<wnid>/ beside train/<wnid>/.
+Classes without an image stay classes, so that labels are those of the whole release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from spectral_prep.sources.encoded import EncodedSource, Found, assemble
+from spectral_prep.sources.folder import class_folders, subfolders
+from spectral_prep.sources.imagenet import WNID, class_tars, tars_in
+from spectral_prep.sources.reading import listed, missing
+from spectral_prep.sources.table import ClassNumbers
+from spectral_prep.sources.tars import Archive
+from spectral_prep.sources.zipped import GzipReader, is_gzip, zipped_members
+
+CLASSES: Mapping[str, int] = {"winter21": 19167, "fall11": 21841}
+ARCHIVES = tuple(f"{release}_whole{suffix}" for release in CLASSES for suffix in (".tar", ".tar.gz", ".tgz"))
+EXPECTED = f"one of {', '.join(ARCHIVES)}, or class tars or folders, such as n02352591.tar"
+
+
+def open_imagenet21k(dataset: str, path: Path, staging: Path) -> EncodedSource:
+    """Open ImageNet-21K; a gzip-compressed archive is read through twice, and its rows keep their stored order.
+
+    Raises
+    ------
+    InputError
+        If nothing of the release is there, or indexed_gzip is needed and not installed.
+    CorruptSourceError
+        If an archive is truncated or damaged.
+    """
+    numbers = ClassNumbers()
+    place, found = _find(dataset, path, numbers)
+    classes = len(numbers.sorted()[0])
+    named = [release for release in CLASSES if release in f"{path.name}/{place.name}"]
+    counted = [release for release, count in CLASSES.items() if count == classes]
+    return assemble(staging, numbers, found, release=next(iter(counted + named), None))
+
+
+def _find(dataset: str, path: Path, numbers: ClassNumbers) -> tuple[Path, dict[str, Found]]:
+    if path.is_file():
+        return path, {"train": _archive(path, numbers)}
+    for folder in (path, *(path / f"{release}_whole" for release in CLASSES)):
+        if not folder.is_dir():
+            continue
+        if (folder / "train").is_dir():
+            found = {"train": _classes(folder / "train", numbers)}
+            if (folder / "val").is_dir():
+                found["test"] = _classes(folder / "val", numbers)
+            return folder, found
+        if tars_in(folder) or any(map(WNID.fullmatch, subfolders(folder))):
+            return folder, {"train": _classes(folder, numbers)}
+    for name in ARCHIVES:
+        if (path / name).is_file():
+            return path / name, {"train": _archive(path / name, numbers)}
+    got = listed(sorted(entry.name for entry in path.iterdir())) if path.is_dir() else "no folder"
+    raise missing(dataset, path, EXPECTED, got=got or "an empty folder")
+
+
+def _classes(folder: Path, numbers: ClassNumbers) -> Found:
+    tars = tars_in(folder)
+    return class_tars(tars, numbers, empty=True) if tars else class_folders(folder, numbers, empty=True)
+
+
+def _archive(path: Path, numbers: ClassNumbers) -> Found:
+    if not is_gzip(path):
+        return class_tars([path], numbers, empty=True)
+    archive = Archive.of(path)
+    found = class_tars([path], numbers, empty=True, members_of=zipped_members)
+    return Found(found.rows, lambda staged: GzipReader.over(staged, archive), sort=False)
