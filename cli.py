@@ -79,7 +79,9 @@ def prep_group() -> None:
     help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
 )
 @click.option(
-    "--size", type=click.IntRange(1), help="Square crop, pixels.  [default: 224 for imagenet and imagenet21k, else the images' own]"
+    "--size",
+    type=click.IntRange(1),
+    help="Square crop, pixels.  [default: 224 for imagenet and imagenet21k, else the images' own]",
 )
 @click.option(
     "--resize",
