@@ -1,4 +1,4 @@
-"""Completing a data set: labels, metadata and one `spectral.json` a folder, and the manifest last.
+"""Completing a data set: labels, metadata and one `spectral.json` a folder, the dataset card, and the manifest last.
 
 Goes in: a folder whose blocks are all converted. Comes out: a data set that is complete, which is what the presence of
 `manifest.json` means.
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.block import BlockRecord, finished_blocks, part_paths
+from spectral_prep.card import card
 from spectral_prep.errors import CorruptShardError, InputError
 from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, digest, entries, read_record, write_record
 from spectral_prep.plan import Plan
@@ -29,7 +30,7 @@ IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
 
 def finalize(out: Path) -> DatasetPaths:
-    """Complete a data set whose blocks are all done: labels, metadata, `spectral.json` in each folder, manifest last.
+    """Complete a data set whose blocks are all done: labels, metadata, `spectral.json`, the card, the manifest last.
 
     Raises
     ------
@@ -52,9 +53,13 @@ def finalize(out: Path) -> DatasetPaths:
     ids = {name: plan.ids(name) for name in plan.splits}
     labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
     dataset_id = _dataset_id(plan, records)
+    spectrals = []
     for k in range(plan.spec.q):
-        files += _finish_spectral(paths, plan, k, records, labels, ids, dataset_id)
-    files += [FileEntry.of(out, path) for path in (paths.plan, *map(paths.rows, plan.splits))]
+        spectral, written = _finish_spectral(paths, plan, k, records, labels, ids, dataset_id)
+        spectrals.append(spectral)
+        files += written
+    atomic_write(paths.card, card(plan, dataset_id, spectrals).encode())
+    files += [FileEntry.of(out, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
     files += [FileEntry.of(out, paths.block(record.number)) for record in records]
     content = {
         "dataset_id": dataset_id,
@@ -110,8 +115,8 @@ def _finish_spectral(
     labels: Mapping[str, IntArray],
     ids: Mapping[str, IntArray],
     dataset_id: str,
-) -> list[FileEntry]:
-    """Write all of one spectral folder but its parts; return entries for what was written, relative to the data set."""
+) -> tuple[SpectralRecord, list[FileEntry]]:
+    """Write all of one spectral folder but its parts; return its record, and entries for what was written."""
     root = paths.spectral(k).root
     arrays = {name: plan.array(name, k) for name in plan.splits}
     attributes = {"dataset": plan.dataset, "dataset_id": dataset_id, "spectral": k}
@@ -131,7 +136,7 @@ def _finish_spectral(
     )
     content = write_record(paths.spectral(k).record, "spectral", record.to_dict())
     written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
-    return [replace(entry, path=prefix + entry.path) for entry in written]
+    return record, [replace(entry, path=prefix + entry.path) for entry in written]
 
 
 def _spectral_record(

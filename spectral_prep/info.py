@@ -16,7 +16,7 @@ from spectral_prep.manifest import SpectralRecord, read_record
 from spectral_prep.plan import Plan
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.layout import DatasetPaths, Format, SpectralPaths
-from spectral_prep.store.reading import part_names
+from spectral_prep.store.reading import part_bytes
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,6 @@ def info(root: Path) -> Info:
         expected="plan.json, or spectral.json of a single spectral folder",
         run="spectral-prep convert --dataset digits --q 4",
     )
-
-
-def part_bytes(record: SpectralRecord) -> int:
-    """Return the bytes of the image rows of one spectral folder, as stored."""
-    parts = {name for split in record.splits for name in part_names(record, split)}
-    return sum(entry.size for entry in record.files if entry.path in parts)
 
 
 def _complete(spectrals: Sequence[SpectralPaths]) -> Info:

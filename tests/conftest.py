@@ -42,12 +42,18 @@ def _digits_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format],
 
 
 @pytest.fixture
-def digits(_digits_once: Callable[[Format], Path], tmp_path: Path) -> Path:
-    """A converted data set of a test's own: digits at Q = 4, seven blocks, as Zarr."""
-    return Path(shutil.copytree(_digits_once("zarr"), tmp_path / "digits-q4"))
+def digits_as(_digits_once: Callable[[Format], Path], tmp_path: Path) -> Callable[[Format], Path]:
+    """Make a converted data set of a test's own: digits at Q = 4, seven blocks, in a format."""
+    return lambda format: Path(shutil.copytree(_digits_once(format), tmp_path / f"digits-q4-{format}"))
 
 
 @pytest.fixture
-def digit_tars(_digits_once: Callable[[Format], Path], tmp_path: Path) -> Path:
-    """The same as WebDataset tars."""
-    return Path(shutil.copytree(_digits_once("webdataset"), tmp_path / "digit-tars-q4"))
+def digits(digits_as: Callable[[Format], Path]) -> Path:
+    """Such a data set as Zarr."""
+    return digits_as("zarr")
+
+
+@pytest.fixture
+def digit_tars(digits_as: Callable[[Format], Path]) -> Path:
+    """Such a data set as WebDataset tars."""
+    return digits_as("webdataset")

@@ -22,7 +22,8 @@ from spectral_prep.verify import verify
 from tests.make import write_folder
 from tests.make_shards import write_parts
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves its tars open
+# webdataset leaves its tars open
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def read(folder: Path, split: str) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,12 @@ def part_names(record: SpectralRecord, split: str) -> Iterator[str]:
         yield SpectralPaths(Path()).part(split, index, record.store).as_posix()
 
 
+def part_bytes(record: SpectralRecord) -> int:
+    """Return the bytes of all parts of a spectral folder."""
+    parts = {name for split in record.splits for name in part_names(record, split)}
+    return sum(entry.size for entry in record.files if entry.path in parts)
+
+
 def stored_labels(root: Path, record: SpectralRecord, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the labels (N,), −1 for a bad row, and row ids (N,) of a split."""
     labels, ids = STORES[record.store].labels(root, split)
