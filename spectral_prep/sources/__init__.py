@@ -13,6 +13,8 @@ from spectral_prep.sources.folder import open_folder
 from spectral_prep.sources.idx import open_idx
 from spectral_prep.sources.imagenet import open_imagenet
 from spectral_prep.sources.imagenet21k import open_imagenet21k
+from spectral_prep.sources.parquet import open_parquet
+from spectral_prep.sources.webdataset import open_webdataset
 
 SOURCES: Mapping[str, Callable[[str, Path, Path], Source]] = {
     "digits": open_digits,
@@ -25,6 +27,8 @@ SOURCES: Mapping[str, Callable[[str, Path, Path], Source]] = {
     "folder": open_folder,
     "imagenet": open_imagenet,
     "imagenet21k": open_imagenet21k,
+    "webdataset": open_webdataset,
+    "parquet": open_parquet,
 }
 """What opens each data set, called with (dataset, path, staging)."""
 
@@ -58,6 +62,13 @@ def open_source(dataset: str, path: Path, staging: Path) -> Source:
     ...     source.image_shape, {split: len(rows.names) for split, rows in source.index().items()}
     ((8, 8, 1), {'train': 1438, 'test': 359})
     """
+    if str(path) == "-":
+        raise InputError(
+            "images cannot come through a pipe",
+            expected="a file or folder: its rows are counted and sampled before they are converted, and read again "
+            "where a conversion goes on",
+            run="the same command with --source and the archive; a .tar.gz is read without unpacking it",
+        )
     if dataset not in SOURCES:
         raise InputError("unknown data set", expected=f"one of {', '.join(SOURCES)}", got=repr(dataset))
     return SOURCES[dataset](dataset, path, staging)

@@ -99,9 +99,11 @@ class EncodedSource:
 
 
 def assemble(
-    staging: Path, numbers: ClassNumbers, found: Mapping[str, Found], release: str | None = None
+    staging: Path, known: ClassNumbers | tuple[str, ...], found: Mapping[str, Found], release: str | None = None
 ) -> EncodedSource:
-    """Stage the rows of every split and return the source over them; `numbers` gave their provisional labels.
+    """Stage the rows of every split and return the source over them.
+
+    `known` are the class names, if labels are final, or what gave the rows their provisional labels.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def assemble(
     StorageError
         If the scratch files do not fit on the disk.
     """
-    classes, labels = numbers.sorted()
+    classes, labels = (known, None) if isinstance(known, tuple) else known.sorted()
     splits = []
     for name, part in found.items():
         rows = part.rows.stage(staging / name, labels, sort=part.sort)

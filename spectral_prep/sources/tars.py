@@ -99,10 +99,7 @@ class TarReader:
     @classmethod
     def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> TarReader:
         """Return a reader, after putting the list of archives beside the rows."""
-        try:
-            rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.mtime_ns] for a in archives]))
-        except OSError as error:
-            raise explain(error, rows.path(ARCHIVES)) from error
+        save_archives(rows, archives)
         return cls(rows)
 
     @property
@@ -117,14 +114,27 @@ class TarReader:
 
     @cached_property
     def _archives(self) -> list[Archive]:
-        path = self.rows.path(ARCHIVES)
-        try:
-            return [Archive(*fields) for fields in json.loads(path.read_text())]
-        except OSError as error:
-            raise StorageError("cannot read the index back", where=path, got=error) from error
+        return load_archives(self.rows)
 
     def __reduce__(self) -> tuple[object, ...]:  # without the list: a worker loads it when it needs it
         return type(self), (self.rows,)
+
+
+def save_archives(rows: StagedRows, archives: Sequence[Archive]) -> None:
+    """Put the list of archives, which may be long, beside the rows whose places count through it."""
+    try:
+        rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.mtime_ns] for a in archives]))
+    except OSError as error:
+        raise explain(error, rows.path(ARCHIVES)) from error
+
+
+def load_archives(rows: StagedRows) -> list[Archive]:
+    """Return the list that `save_archives` wrote."""
+    path = rows.path(ARCHIVES)
+    try:
+        return [Archive(*fields) for fields in json.loads(path.read_text())]
+    except OSError as error:
+        raise StorageError("cannot read the index back", where=path, got=error) from error
 
 
 def members(path: Path, tar: str = "") -> Iterator[Member]:

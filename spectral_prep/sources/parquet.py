@@ -1,0 +1,201 @@
+"""Hugging Face Parquet files, such as data/train-00000-of-00294-….parquet: encoded images and their labels in columns.
+
+Goes in: a folder of Parquet files with an image column (a struct of bytes and path, or plain bytes) and a whole-number
+label column. Class names come from the metadata that Hugging Face's `datasets` writes. Comes out: a source that reads
+rows in their stored order, called "file/row".
+
+Rows of a Parquet row group are decoded one after the other; reading single rows in another order would decode a group
+of hundreds for each. So there is no random access, and at most a few images are in memory, however large the groups.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.sources.encoded import EncodedSource, Found, assemble
+from spectral_prep.sources.reading import explained, listed, optional
+from spectral_prep.sources.shards import checked_names, class_names, split_files
+from spectral_prep.sources.table import Place, RowTable, StagedRows
+from spectral_prep.sources.tars import Archive, load_archives, save_archives
+
+SUFFIX = ".parquet"
+LABELS = ("label", "labels", "fine_label", "cls", "class")
+BATCH_ROWS = 16
+BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where images and labels are: `image` is a path of column names, `names` what the labels mean, if known."""
+
+    image: str
+    label: str
+    names: tuple[str, ...] | None
+
+
+def open_parquet(dataset: str, path: Path, staging: Path) -> EncodedSource:
+    """Open Parquet files; only labels and row numbers go into the scratch folder.
+
+    Raises
+    ------
+    InputError
+        If there are none, one of a series is missing, the columns are not there, or pyarrow is not installed.
+    CorruptSourceError
+        If a file is truncated or damaged, or a label out of range.
+    """
+    splits = split_files(dataset, path, SUFFIX)
+    columns = _columns(splits["train"][0])
+    gathered = {name: _rows(files, columns) for name, files in splits.items()}
+    largest = max(found[1] for found in gathered.values())
+    classes = checked_names(columns.names or class_names(path), largest, path)
+    return assemble(staging, classes, {name: found for name, (found, _) in gathered.items()})
+
+
+@dataclass(frozen=True)
+class ParquetReader:
+    """Reads the rows of one split, in their order."""
+
+    rows: StagedRows
+    column: str
+
+    @classmethod
+    def over(cls, rows: StagedRows, archives: Sequence[Archive], column: str) -> ParquetReader:
+        """Return a reader, after putting the list of files beside the rows."""
+        save_archives(rows, archives)
+        return cls(rows, column)
+
+    @property
+    def random_access(self) -> bool:
+        """False: a row that does not follow costs decoding its row group up to it."""
+        return False
+
+    def read(self, row_id: int, name: str) -> bytes:
+        """Return the bytes of one row's image."""
+        row, _, number = self.rows.place(row_id)
+        content = self._cursor.read(number, row)
+        if content is None:
+            raise CorruptSourceError("a row holds no image bytes", where=name)
+        return content
+
+    @cached_property
+    def _cursor(self) -> _Cursor:
+        return _Cursor(load_archives(self.rows), self.column)
+
+    def __reduce__(self) -> tuple[object, ...]:  # without the cursor: a worker opens its own
+        return type(self), (self.rows, self.column)
+
+
+class _Cursor:
+    """A place in a row group: `batch` holds the rows from `first` on, the group ends before `end`."""
+
+    def __init__(self, archives: Sequence[Archive], column: str) -> None:
+        self._archives, self._column = archives, column
+        self._number = -1
+        self._first = self._end = 0
+        self._batch: list[bytes | None] = []
+        self._batches: Iterator[Any] = iter(())
+
+    def read(self, number: int, row: int) -> bytes | None:
+        with _understood(self._archives[number].path):
+            if number != self._number or not self._first <= row < self._end:
+                self._open(number, row)
+            while row >= self._first + len(self._batch):
+                self._first += len(self._batch)
+                self._batch = _images(next(self._batches), self._column)
+            return self._batch[row - self._first]
+
+    def _open(self, number: int, row: int) -> None:
+        archive = self._archives[number]
+        archive.check(os.stat(archive.path))
+        file = _parquet().ParquetFile(archive.path, buffer_size=BUFFER_BYTES)
+        group, start = 0, 0
+        while row >= (end := start + file.metadata.row_group(group).num_rows):
+            group, start = group + 1, end
+        self._batches = file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[self._column], use_threads=False)
+        self._number, self._first, self._end, self._batch = number, start, end, []
+
+
+def _images(batch: Any, column: str) -> list[bytes | None]:
+    values = batch.column(0)
+    images: list[bytes | None] = (values.field("bytes") if "." in column else values).to_pylist()
+    return images
+
+
+def _rows(files: Sequence[Path], columns: Columns) -> tuple[Found, int]:
+    """Return the rows of a split and the largest label."""
+    rows, largest = RowTable(), 0
+    archives = [Archive.of(path) for path in files]
+    for number, path in enumerate(files):
+        for row, label in enumerate(_labels(path, columns.label)):
+            if label is None or not 0 <= label < 1 << 31:
+                raise CorruptSourceError(
+                    f"row {row} has no label",
+                    where=path,
+                    expected="0 or more",
+                    got=label,
+                    run="the same command with only files of labelled images in --source",
+                )
+            rows.add(path.stem, str(row), label, Place(row, 0, number))
+            largest = max(largest, label)
+    return Found(rows, lambda staged: ParquetReader.over(staged, archives, columns.image), sort=False), largest
+
+
+def _labels(path: Path, column: str) -> Iterator[int | None]:
+    with _understood(path):
+        file = _parquet().ParquetFile(path)
+        if column not in file.schema_arrow.names:
+            raise InputError(f"no column {column!r}", where=path, got=listed(file.schema_arrow.names))
+        for batch in file.iter_batches(columns=[column]):
+            yield from batch.column(0).to_pylist()
+
+
+def _columns(path: Path) -> Columns:
+    arrow = optional("pyarrow", "parquet")
+    with _understood(path):
+        schema = _parquet().ParquetFile(path).schema_arrow
+    types = arrow.types
+    images = [f"{f.name}.bytes" for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
+    images += [f.name for f in schema if types.is_binary(f.type) or types.is_large_binary(f.type)]
+    features = _features(schema.metadata or {}, path)
+    described = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
+    whole = [f.name for f in schema if types.is_integer(f.type)]
+    labels = [name for name in LABELS if name in described] + described + [name for name in LABELS if name in whole]
+    if len(images) != 1 or not labels:
+        raise InputError(
+            "no image and label columns that can be told apart",
+            where=path,
+            expected="one struct column with bytes, and a whole-number column called label",
+            got=listed(schema.names),
+        )
+    names = features.get(labels[0], {}).get("names")
+    return Columns(images[0], labels[0], tuple(map(str, names)) if names else None)
+
+
+def _features(metadata: dict[bytes, bytes], path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, AttributeError) as error:
+        raise CorruptSourceError("damaged Hugging Face metadata", where=path, got=error) from error
+
+
+def _parquet() -> Any:
+    return optional("pyarrow.parquet", "parquet")
+
+
+@contextmanager
+def _understood(path: Path | str) -> Iterator[None]:
+    """Turn what pyarrow raises into an error that names the file."""
+    try:
+        with explained(path):
+            yield
+    except optional("pyarrow", "parquet").ArrowException as error:
+        raise CorruptSourceError("truncated or damaged Parquet file", where=path, got=error) from error

@@ -1,0 +1,98 @@
+"""WebDataset tars, such as imagenet1k-train-{0000..1023}.tar: samples of files that share a key.
+
+Goes in: a folder of tars. Each sample is an image (<key>.jpg, .jpeg, .png, …) beside its label: a number in <key>.cls,
+or "label" in <key>.json. Comes out: a source that reads images in place, in any order. Rows are called "tar/key.jpg".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from spectral_prep.errors import CorruptSourceError
+from spectral_prep.sources.encoded import EncodedSource, Found, assemble
+from spectral_prep.sources.reading import EXTENSIONS, listed
+from spectral_prep.sources.shards import checked_names, class_names, split_files
+from spectral_prep.sources.table import Place, RowTable
+from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, members
+
+Sample = tuple[str, dict[str, Member]]
+MOST_FAULTS = 1000
+
+
+def open_webdataset(dataset: str, path: Path, staging: Path) -> EncodedSource:
+    """Open WebDataset tars; only names and places go into the scratch folder.
+
+    Class names come from classes.txt or dataset_info.json beside the tars; otherwise classes are called "0", "1", ….
+
+    Raises
+    ------
+    InputError
+        If there are no tars, or some do not say their split.
+    CorruptSourceError
+        If a tar is truncated or damaged, or samples lack an image or a label, have one twice, or one out of range.
+    """
+    splits = split_files(dataset, path, TAR)
+    gathered = {name: _rows(files) for name, files in splits.items()}
+    largest = max(found[1] for found in gathered.values())
+    classes = checked_names(class_names(path), largest, path)
+    return assemble(staging, classes, {name: found for name, (found, _) in gathered.items()})
+
+
+def _rows(files: Sequence[Path]) -> tuple[Found, int]:
+    """Return the samples of a split and the largest label."""
+    rows, archives, faults, largest = RowTable(), [Archive.of(path) for path in files], list[str](), 0
+    for number, (path, archive) in enumerate(zip(files, archives, strict=True)):
+        for key, parts in _samples(path):
+            images = [extension for extension in parts if f".{extension}" in EXTENSIONS]
+            label = _label(archive, parts)
+            if len(images) != 1 or not isinstance(label, int):
+                problem = label if isinstance(label, str) else f"{len(images)} images"
+                faults.append(f"{path.name}!{key} ({problem}; it holds {', '.join(parts)})")
+                continue
+            folder, _, base = f"{path.stem}/{key}".rpartition("/")
+            image = parts[images[0]]
+            rows.add(folder, f"{base}.{images[0]}", label, Place(image.offset, image.size, number))
+            largest = max(largest, label)
+        if len(faults) > MOST_FAULTS:
+            break
+    if faults:
+        raise CorruptSourceError(
+            f"{len(faults)} samples cannot be used",
+            where=files[0].parent,
+            expected='one image (.jpg, .png, …) and a number (in .cls, or "label" in .json) for each key',
+            got=listed(faults),
+        )
+    return Found(rows, lambda staged: TarReader.over(staged, archives)), largest
+
+
+def _samples(path: Path) -> Iterator[Sample]:
+    """Yield each key with its members by extension; the members of one sample follow one another."""
+    key, parts = "", dict[str, Member]()
+    for member in members(path):
+        folder, slash, file = member.path.rpartition("/")
+        base, _, extension = file.partition(".")
+        if folder + slash + base != key:
+            if parts:
+                yield key, parts
+            key, parts = folder + slash + base, {}
+        if extension.lower() in parts:
+            raise CorruptSourceError(f"{member.path} is there twice", where=path, expected="each key once")
+        if member.path:
+            parts[extension.lower()] = member
+    if parts:
+        yield key, parts
+
+
+def _label(archive: Archive, parts: dict[str, Member]) -> int | str:
+    """Return the label of a sample, or what is wrong with it."""
+    found = parts.get("cls") or parts.get("json")
+    if found is None:
+        return "no label"
+    content = archive.read(found.offset, found.size)
+    try:
+        label = int(content) if "cls" in parts else json.loads(content)["label"]
+    except (ValueError, KeyError, TypeError):
+        return f"label {content[:40]!r}"
+    return label if isinstance(label, int) and 0 <= label < 1 << 31 else f"label {label!r}"
