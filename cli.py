@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from spectral_prep.block import OnError
     from spectral_prep.convert import Progress
     from spectral_prep.plan import Plan
+    from spectral_prep.request import Request
     from spectral_prep.sources.base import Source
     from spectral_train.record import BranchRecord
 
@@ -48,97 +49,150 @@ def prep_group() -> None:
     """Convert an image data set once into Q row-aligned spectral shards, and prove what was written."""
 
 
-@prep_group.command("convert")
-@click.option(
-    "--dataset",
-    required=True,
-    help=f"{', '.join(SOURCES)}.",
+REQUEST_OPTIONS = (
+    click.option(
+        "--dataset",
+        required=True,
+        help=f"{', '.join(SOURCES)}.",
+    ),
+    click.option("--source", type=FOLDER, help="Where the release lies.  [default: ./data/DATASET]"),
+    click.option("--out", type=FOLDER, help="The folder to write.  [default: ./spectral/DATASET-qQ]"),
+    click.option(
+        "--q", required=True, help="Spectrals: 16 (4x4), 28 for 28-wide images (1x28), or a pair such as 2x4."
+    ),
+    click.option(
+        "--layout",
+        type=click.Choice(["blocks", "tiles"]),
+        default="blocks",
+        show_default=True,
+        help="What becomes the Q axis: each q1xq2 neighbourhood of pixels, or q1xq2 large tiles.",
+    ),
+    click.option(
+        "--transform",
+        type=click.Choice(["dct", "dct2", "none"]),
+        default="dct",
+        show_default=True,
+        help="Along the Q axis.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["int8", "float16", "float32"]),
+        default="int8",
+        show_default=True,
+        help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
+    ),
+    click.option(
+        "--size",
+        type=click.IntRange(1),
+        help="Square crop, pixels.  [default: 224 for imagenet and imagenet21k, else the images' own]",
+    ),
+    click.option(
+        "--resize",
+        type=click.IntRange(1),
+        help="Short side before the crop, pixels.  [default: 256/224 of --size for imagenet, else --size]",
+    ),
+    click.option(
+        "--format",
+        type=click.Choice(["zarr", "webdataset"]),
+        default="zarr",
+        show_default=True,
+        help="Zarr v3 arrays, or WebDataset tars with one sample a row.",
+    ),
+    click.option(
+        "--compression", type=click.Choice(["zstd", "none"]), help="[default: zstd for zarr, none for webdataset]"
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Of the order of training rows and of the calibration sample.",
+    ),
+    click.option(
+        "--shuffle",
+        type=click.Choice(["global", "none"]),
+        default="global",
+        show_default=True,
+        help="Store training rows in a seeded permutation of their canonical order, or in that order.",
+    ),
+    click.option(
+        "--views",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Augmented versions of each training image to store beside it; an epoch trains on one version of each.",
+    ),
+    click.option(
+        "--augmentation",
+        help="Of the views: crop, light-crop, shift-flip or shift.  [default: shift for grey images, crop for resized "
+        "ones, else shift-flip]",
+    ),
+    click.option(
+        "--block-rows",
+        type=click.IntRange(1),
+        help="Rows a part file.  [default: for parts of 32 MiB before compression]",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        help="An image file that promises more is a bad image.  [default: 89478485, Pillow's limit]",
+    ),
 )
-@click.option("--source", type=FOLDER, help="Where the release lies.  [default: ./data/DATASET]")
-@click.option("--out", type=FOLDER, help="The folder to write.  [default: ./spectral/DATASET-qQ]")
-@click.option("--q", required=True, help="Spectrals: 16 (4x4), 28 for 28-wide images (1x28), or a pair such as 2x4.")
-@click.option(
-    "--layout",
-    type=click.Choice(["blocks", "tiles"]),
-    default="blocks",
-    show_default=True,
-    help="What becomes the Q axis: each q1xq2 neighbourhood of pixels, or q1xq2 large tiles.",
-)
-@click.option(
-    "--transform",
-    type=click.Choice(["dct", "dct2", "none"]),
-    default="dct",
-    show_default=True,
-    help="Along the Q axis.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["int8", "float16", "float32"]),
-    default="int8",
-    show_default=True,
-    help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
-)
-@click.option(
-    "--size",
-    type=click.IntRange(1),
-    help="Square crop, pixels.  [default: 224 for imagenet and imagenet21k, else the images' own]",
-)
-@click.option(
-    "--resize",
-    type=click.IntRange(1),
-    help="Short side before the crop, pixels.  [default: 256/224 of --size for imagenet, else --size]",
-)
-@click.option(
-    "--format",
-    type=click.Choice(["zarr", "webdataset"]),
-    default="zarr",
-    show_default=True,
-    help="Zarr v3 arrays, or WebDataset tars with one sample a row.",
-)
-@click.option(
-    "--compression", type=click.Choice(["zstd", "none"]), help="[default: zstd for zarr, none for webdataset]"
-)
-@click.option(
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Of the order of training rows and of the calibration sample.",
-)
-@click.option(
-    "--shuffle",
-    type=click.Choice(["global", "none"]),
-    default="global",
-    show_default=True,
-    help="Store training rows in a seeded permutation of their canonical order, or in that order.",
-)
-@click.option(
-    "--views",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Augmented versions of each training image to store beside it; an epoch trains on one version of each.",
-)
-@click.option(
-    "--augmentation",
-    help="Of the views: crop, light-crop, shift-flip or shift.  [default: shift for grey images, crop for resized "
-    "ones, else shift-flip]",
-)
-@click.option(
-    "--block-rows",
-    type=click.IntRange(1),
-    help="Rows a part file.  [default: 128 MiB over all spectrals, at most 8192]",
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    help="An image file that promises more is a bad image.  [default: 89478485, Pillow's limit]",
-)
-@click.option(
+
+
+def _request_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that decide what is written, and where from and where to."""
+    for option in reversed(REQUEST_OPTIONS):
+        command = option(command)
+    return command
+
+
+workers_option = click.option(
     "--workers",
     type=click.IntRange(1),
-    help="Processes; no byte depends on it.  [default: the usable CPUs, fewer for small sets]",
+    help="Processes; no byte depends on it.  [default: the CPUs that it may use, fewer for small sets]",
 )
+max_memory_option = click.option(
+    "--max-memory", help="Of all processes together, such as 4G: fewer workers.  [default: the container's limit]"
+)
+
+
+@prep_group.command("plan")
+@_request_options
+@click.option("--tasks", type=click.IntRange(1), default=1, show_default=True, help="Machines to share the work.")
+@workers_option
+@max_memory_option
+@as_json
+def plan_command(
+    source: Path | None,
+    out: Path | None,
+    tasks: int,
+    workers: int | None,
+    max_memory: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Say what convert would write and take: bytes, files, memory, room and time; nothing is written."""
+    from spectral_prep.describe import estimate_text
+    from spectral_prep.estimate import Limits, plan
+    from spectral_prep.memory import parse_bytes
+    from spectral_prep.request import Request
+
+    request = Request(**options)
+    out = out or _default_out(request)
+    limits = Limits(tasks, workers, parse_bytes(max_memory) if max_memory else None)
+    found = plan(request, source or _default_source(request.dataset), out, limits)
+    click.echo(json.dumps(found.to_dict()) if as_json else estimate_text(found, out))
+
+
+@prep_group.command("convert")
+@_request_options
+@click.option(
+    "--task", metavar="I/N", help="Convert every N-th block only, from block I on; finalize completes.  [default: all]"
+)
+@workers_option
+@max_memory_option
+@click.option("--no-space-check", is_flag=True, help="Start even where the disk has no room for all.")
 @click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),
@@ -153,33 +207,67 @@ def prep_group() -> None:
 def convert_command(
     source: Path | None,
     out: Path | None,
+    task: str | None,
+    workers: int | None,
+    max_memory: str | None,
+    no_space_check: bool,
+    on_error: OnError,
     download: bool,
     mirror: str | None,
-    workers: int | None,
-    on_error: OnError,
     **options: Any,
 ) -> None:
     """Convert a data set; the same command again goes on where it stopped."""
     from spectral_prep.convert import convert
-    from spectral_prep.describe import info_text
     from spectral_prep.download import download as fetch
-    from spectral_prep.info import info
+    from spectral_prep.memory import parse_bytes
     from spectral_prep.request import Request
+    from spectral_prep.tasks import ALONE, Task
 
     request = Request(**options)
     source = source or _default_source(request.dataset)
-    out = out or Path("spectral") / f"{request.dataset}-q{request.q}"
+    out = out or _default_out(request)
+    part = Task.parse(task) if task else ALONE
     if download or mirror:
         fetch(request.dataset, source, mirror)
     progress = ConversionProgress()
     try:
-        convert(request, source, out, workers=workers, on_error=on_error, progress=progress)
+        convert(
+            request,
+            source,
+            out,
+            task=part,
+            workers=workers,
+            max_memory=parse_bytes(max_memory) if max_memory else None,
+            on_error=on_error,
+            space_check=not no_space_check,
+            progress=progress,
+        )
     except KeyboardInterrupt:
         progress.close()
         _say(f"Stopped: what is finished is kept in {out}. Run next: the same command; it goes on where it stopped.")
         raise
     finally:
         progress.close()
+    if task:
+        click.echo(f"Task {part} is done. Run next, when all tasks are: spectral-prep finalize {out}")
+    else:
+        _complete(out)
+
+
+@prep_group.command("finalize")
+@click.argument("folder", type=FOLDER)
+def finalize_command(folder: Path) -> None:
+    """Complete what the tasks of several machines converted; what is missing is named, with the task that makes it."""
+    from spectral_prep.finalize import finalize
+
+    finalize(folder)
+    _complete(folder)
+
+
+def _complete(out: Path) -> None:
+    from spectral_prep.describe import info_text
+    from spectral_prep.info import info
+
     found = info(out)
     click.echo(info_text(found))
     if "test" not in found.rows:
@@ -472,10 +560,12 @@ class ConversionProgress:
         self._bars = {}
 
     def _begin(self, progress: Progress) -> None:
-        from spectral_prep.describe import conversion_text
+        from spectral_prep.describe import conversion_text, outlook_text
 
         plan, self._at_start, self._started = progress.plan, sum(progress.done.values()), time.monotonic()
         _say(conversion_text(plan) + (", resuming" if self._at_start else ""))
+        if progress.estimate is not None:
+            _say(outlook_text(progress.estimate))
         if self._terminal:
             self._bars = {
                 name: tqdm(total=part.rows, initial=progress.done[name], desc=name, unit="img", unit_scale=True)
@@ -506,6 +596,10 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(0)
+
+
+def _default_out(request: Request) -> Path:
+    return Path("spectral") / f"{request.dataset}-q{request.q}"
 
 
 def _default_source(dataset: str) -> Path:

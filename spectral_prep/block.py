@@ -96,7 +96,7 @@ def run_block(task: BlockTask) -> BlockRecord:
     done = 0
     files: tuple[FileEntry, ...] = ()
     with torch_threads(1), _writer(task) as writer:  # processes are the parallelism; no byte depends on a thread count
-        for stored_QNChw, bad_in_batch in _stored_batches(task):
+        for stored_QNChw, bad_in_batch in stored_batches(task):
             bad += bad_in_batch
             exact = stored_QNChw.double()
             sums_2QC += torch.stack([exact.sum((1, 3, 4)), exact.square_().sum((1, 3, 4))])
@@ -156,7 +156,7 @@ def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip")
             yield record
 
 
-def _stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
+def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
     """Yield the stored spectrum (Q, n, C, h, w) of a batch of rows after the other, and the bad rows among them."""
     plan, geometry = task.plan, task.plan.geometry
     for first in range(0, len(task.ids), plan.batch_rows):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spectral_prep.convert import Progress
+from spectral_prep.estimate import Estimate
 from spectral_prep.info import Info
 from spectral_prep.plan import Plan
 from spectral_prep.verify import Verification
@@ -18,9 +19,70 @@ def conversion_text(plan: Plan) -> str:
     """Say what will be converted into what."""
     height, width, channels = plan.geometry.height, plan.geometry.width, plan.geometry.channels
     return (
-        f"{plan.dataset}: {sum(part.rows for part in plan.splits.values()):,} images of {height}x{width}x{channels} "
-        f"into {plan.spec.q} spectrals, {plan.encoding.dtype}, {len(plan.blocks)} blocks"
+        f"{plan.dataset}: {plan.rows:,} images of {height}x{width}x{channels} "
+        f"into {plan.spec.q} spectrals, {plan.encoding.dtype}, {len(plan.blocks)} blocks, plan {plan.plan_id}"
     )
+
+
+def outlook_text(found: Estimate) -> str:
+    """Say what a conversion that begins will take: memory, room and time."""
+    return (
+        f"at most {size(found.peak_memory)} of memory with {workers_text(found.workers)}; "
+        f"{size(found.remaining_bytes)} to write, {size(found.free_bytes)} free; "
+        f"about {duration(found.seconds / found.tasks)}"
+    )
+
+
+def estimate_text(found: Estimate, out: Path) -> str:
+    """Say what a conversion would take, a line a fact."""
+    return "\n".join(_estimate_lines(found, out))
+
+
+def _estimate_lines(found: Estimate, out: Path) -> Iterator[str]:
+    plan, q = found.plan, found.plan.spec.q
+    rows = ", ".join(f"{part.rows:,} {name}" for name, part in plan.splits.items())
+    done = f"; {found.remaining_rows:,} still to be converted" if found.remaining_rows < plan.rows else ""
+    yield f"plan       {plan.plan_id} of {plan.dataset}"
+    yield f"rows       {rows}; {len(plan.classes)} classes{done}"
+    yield f"images     {plan.geometry.height}x{plan.geometry.width}x{plan.geometry.channels}"
+    yield (
+        f"spectrals  {q} = {plan.spec.q1}x{plan.spec.q2}, {plan.spec.layout}, {plan.spec.transform}, "
+        f"each {plan.spectral_shape}"
+    )
+    yield (
+        f"stored     {size(found.bytes)} ± {size(found.standard_error)} as {plan.encoding.dtype}, "
+        f"{size(found.bytes / q)} ± {size(found.standard_error / q)} a shard (from {found.sample.rows} rows)"
+    )
+    most = max(block.stop - block.start for block in plan.blocks)
+    blocks = f"{len(plan.blocks)} blocks of at most {most:,} rows"
+    yield f"files      {found.files:,}, {found.files_a_shard:,} a shard; {blocks}"
+    yield f"memory     at most {size(found.peak_memory)} with {workers_text(found.workers)}"
+    enough = "enough" if found.enough_room else "not enough"
+    yield f"room       {size(found.needed_bytes)} needed, {size(found.free_bytes)} free at {out}: {enough}"
+    yield (
+        f"time       about {duration(found.seconds)} with {workers_text(found.workers)} "
+        f"({1 / found.sample.seconds_a_row:,.0f} images/s each)"
+    )
+    if found.tasks > 1:
+        yield f"tasks      about {duration(found.seconds / found.tasks)} on each of {found.tasks} such machines"
+
+
+def workers_text(count: int) -> str:
+    """Return a number of workers in words."""
+    return f"{count} worker{'s' if count > 1 else ''}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words.
+
+    >>> duration(8.4), duration(300), duration(5000), duration(400_000)
+    ('8 s', '5 min', '1.4 h', '4.6 days')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 5000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def progress_text(progress: Progress, at_start: int, seconds: float) -> str:

@@ -6,9 +6,10 @@ Goes in: a folder whose blocks are all converted. Comes out: a data set that is 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from spectral_prep.block import BlockRecord, finished_blocks, part_paths
 from spectral_prep.card import card
 from spectral_prep.errors import CorruptShardError, InputError
 from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, digest, entries, read_record, write_record
-from spectral_prep.plan import Plan
+from spectral_prep.plan import Block, Plan
 from spectral_prep.rows import read_labels
 from spectral_prep.store import STORES
 from spectral_prep.store.files import alone_in, atomic_write, has_size, is_temporary, sha256_of
@@ -35,19 +36,15 @@ def finalize(out: Path) -> DatasetPaths:
     Raises
     ------
     InputError
-        If blocks are missing; the message numbers them.
+        If blocks are missing; the message names them and, if there is one, the task that makes just them.
     """
     paths = DatasetPaths(out)
     plan = Plan.from_dict(read_record(paths.plan, "plan"))
     records = list(finished_blocks(paths, plan))
-    missing = sorted({block.number for block in plan.blocks} - {record.number for record in records})
+    finished = {record.number for record in records}
+    missing = [block for block in plan.blocks if block.number not in finished]
     if missing:
-        raise InputError(
-            f"{len(missing)} of {len(plan.blocks)} blocks are not converted yet",
-            where=out,
-            got=f"missing {', '.join(map(str, missing[:20]))}{' …' if len(missing) > 20 else ''}",
-            run="the same spectral-prep convert command again",
-        )
+        raise _incomplete(out, plan, missing)
     alone_in(out, _remove_leftovers)
     files = [entry for record in records for entry in record.files]
     ids = {name: plan.ids(name) for name in plan.splits}
@@ -68,6 +65,19 @@ def finalize(out: Path) -> DatasetPaths:
     }
     write_record(paths.manifest, "manifest", content)
     return paths
+
+
+def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:
+    """Name the missing blocks; those of one task of an array stand at equal distances."""
+    count = math.gcd(*(block.number - missing[0].number for block in missing[1:])) or len(plan.blocks)
+    task = f", or with --task {missing[0].number % count}/{count}" if count > 1 else ""
+    return InputError(
+        f"{len(missing)} of {len(plan.blocks)} blocks are not converted yet",
+        where=out,
+        got=f"missing {', '.join(map(str, missing[:20]))}{' …' if len(missing) > 20 else ''}",
+        run=f"the same spectral-prep convert command again{task}: it converts only those; "
+        f"then spectral-prep finalize {out}",
+    )
 
 
 def is_complete(paths: DatasetPaths) -> bool:

@@ -33,8 +33,9 @@ CALIBRATION_ROWS = 1024
 SIZE_SAMPLE_ROWS = 64
 CHUNK_BYTES = 512 << 10
 CHUNK_ROWS = (64, 2048)
-BLOCK_BYTES = 128 << 20
+PART_BYTES = 32 << 20
 BLOCK_ROWS = 8192
+MOST_PARTS = 1800
 BATCH_VALUES = 4 << 20
 
 
@@ -95,6 +96,11 @@ class Plan:
     def plan_id(self) -> str:
         """A short name for what is planned: 16 hexadecimal digits of the plan's sha256."""
         return digest("plan", self.to_dict())[:16]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all splits."""
+        return sum(part.rows for part in self.splits.values())
 
     @property
     def spectral_shape(self) -> tuple[int, int, int]:
@@ -211,7 +217,7 @@ def choose_geometry(source: Source, index: Mapping[str, RowIndex], request: Requ
     if source.image_shape is not None:
         return Geometry(*source.image_shape, resize=None)
     sizes: set[tuple[int, int]] = set()
-    for row in _sample(index, SIZE_SAMPLE_ROWS, request.seed):
+    for row in _sample(source, index, SIZE_SAMPLE_ROWS, request.seed):
         with contextlib.suppress(CorruptSourceError):  # a bad image is reported when its block is converted
             sizes.add(image_size(source.read(*row), limit))
     if len(sizes) != 1:
@@ -255,10 +261,12 @@ def make_plan(
             )
     row_bytes = geometry.height * geometry.width * geometry.channels * encoding.itemsize
     views = {name: 1 + request.views if name == "train" else 1 for name in index}
+    rows = sum(views[name] * len(each.names) for name, each in index.items())
+    block_rows = request.block_rows or _block_rows(rows, row_bytes, spec.q)
     splits = {
-        name: _split_plan(len(rows.names), views[name], row_bytes, spec.q, request.block_rows, index_sha256[name])
-        for name, rows in index.items()
-        if len(rows.names)
+        name: _split_plan(len(each.names), views[name], row_bytes, spec.q, block_rows, index_sha256[name])
+        for name, each in index.items()
+        if len(each.names)
     }
     return Plan(
         request.dataset,
@@ -276,15 +284,21 @@ def make_plan(
     )
 
 
-def _split_plan(
-    images: int, views: int, row_bytes: int, q: int, block_rows: int | None, index_sha256: str
-) -> SplitPlan:
+def _block_rows(rows: int, row_bytes: int, q: int) -> int:
+    """Return how many rows a block has, for so many rows of so many bytes over all spectrals.
+
+    Parts of 32 MiB before compression, so that file systems are not filled with small files and yet a block is some
+    seconds of work, which is what a kill can cost; at most 8192 rows; and at most 1800 parts a spectral in all, so that
+    14 million rows still give fewer than 2000 files a folder.
+    """
+    return max(1, min(PART_BYTES * q // row_bytes, BLOCK_ROWS), -(-rows // MOST_PARTS))
+
+
+def _split_plan(images: int, views: int, row_bytes: int, q: int, block_rows: int, index_sha256: str) -> SplitPlan:
     rows = images * views
     fewest, most = CHUNK_ROWS
-    chunk = min(max(fewest, min(most, CHUNK_BYTES * q // row_bytes)), rows)
-    wanted = block_rows or max(1, min(BLOCK_BYTES // row_bytes, BLOCK_ROWS))
-    chunk = min(chunk, wanted)
-    block = -(-min(wanted, rows) // chunk) * chunk
+    chunk = min(max(fewest, min(most, CHUNK_BYTES * q // row_bytes)), rows, block_rows)
+    block = -(-min(block_rows, rows) // chunk) * chunk
     return SplitPlan(rows, block, chunk, index_sha256, views)
 
 
@@ -303,7 +317,7 @@ def _calibrated(
     They are kept in place: small results that outlive each image's large one would pin the heap, 600 kB an image.
     """
     lowest, highest = torch.full((spec.q,), torch.inf), torch.full((spec.q,), -torch.inf)
-    for place, row in enumerate(_sample(index, CALIBRATION_ROWS, request.seed)):
+    for place, row in enumerate(_sample(source, index, CALIBRATION_ROWS, request.seed)):
         with contextlib.suppress(CorruptSourceError):
             key = (request.seed, row[1], place % (1 + request.views))
             image_HWC = load_view(source.read(*row), geometry, augmentation, key)
@@ -315,7 +329,16 @@ def _calibrated(
     return calibrate(sample.view(spec.q, -1, 1, 1, 1), spec)
 
 
-def _sample(index: Mapping[str, RowIndex], count: int, seed: int) -> Sequence[tuple[str, int, str]]:
+def sample_rows(source: Source, rows: int, count: int, seed: int) -> npt.NDArray[np.int32]:
+    """Return the ids of a seeded sample of a split's rows, ascending; the first ones where rows come in one order only.
+
+    A source without random access would have to be read to its end for any other sample.
+    """
+    if not source.random_access:
+        return np.arange(min(rows, count), dtype=np.int32)
+    return np.sort(np.random.RandomState(seed).permutation(rows)[:count]).astype(np.int32)
+
+
+def _sample(source: Source, index: Mapping[str, RowIndex], count: int, seed: int) -> Sequence[tuple[str, int, str]]:
     names = index["train"].names
-    chosen = np.random.RandomState(seed).permutation(len(names))[:count]
-    return [("train", int(i), names[i]) for i in sorted(chosen)]
+    return [("train", int(i), names[int(i)]) for i in sample_rows(source, len(names), count, seed)]

@@ -39,7 +39,7 @@ class Request:
     seed
         Of the order of training rows and of the calibration sample.
     block_rows
-        Rows a part file; default: about 128 MiB over all spectrals, at most 8192 rows.
+        Rows a part file; default: parts of 32 MiB before compression, see `spectral_prep.plan`.
     max_pixels
         How many the header of an image file may promise; default: `spectral_prep.decode.MAX_PIXELS`, Pillow's limit.
     shuffle

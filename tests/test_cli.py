@@ -23,9 +23,14 @@ from tests.commands import run
 from tests.make import cifar_rows, write_cifar, write_folder, write_mnist
 
 ROOT = Path(__file__).parents[1]
+REQUEST = (
+    "--dataset --source --out --q --layout --transform --dtype --size --resize --format --compression "
+    "--seed --shuffle --views --augmentation --block-rows --max-pixels "
+)
 OPTIONS = {
-    "convert": "--dataset --source --out --q --layout --transform --dtype --size --resize --format --compression "
-    "--seed --shuffle --views --augmentation --block-rows --max-pixels --workers --on-error --download --mirror",
+    "plan": REQUEST + "--tasks --workers --max-memory --json",
+    "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --download --mirror",
+    "finalize": "",
     "info": "--json",
     "verify": "--source --deep --json",
     "show": "--row --split --source --out",

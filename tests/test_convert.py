@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -218,7 +219,7 @@ def test_a_disk_that_fills_at_any_write_keeps_what_is_finished(tmp_path, monkeyp
 def test_a_small_file_system_that_fills_is_one_clear_paragraph(tmp_path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
     try:
@@ -234,7 +235,11 @@ def test_a_small_file_system_that_fills_is_one_clear_paragraph(tmp_path) -> None
             "--out",
             str(disk / "o"),
         ]
-        done = command(*arguments)
+        refused = command(*arguments)
+        assert refused.returncode == 1
+        assert re.search(r"Error: not enough room.*Expected: [\d,]+ bytes free.*--no-space-check", refused.stderr)
+        assert not (disk / "o").exists()
+        done = command(*arguments, "--no-space-check")
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("Error: the disk is full. Where: ")
         assert "Traceback" not in done.stderr
@@ -249,6 +254,32 @@ def test_rerunning_a_complete_conversion_writes_nothing(digits) -> None:
     times = {path: path.stat().st_mtime_ns for path in digits.rglob("*")}
     convert(Request("digits", "4", block_rows=300), Path(), digits)
     assert {path: path.stat().st_mtime_ns for path in digits.rglob("*")} == times
+
+
+def test_rerunning_a_complete_conversion_needs_no_right_to_write(tmp_path, monkeypatch) -> None:
+    request, out = Request("digits", "1x2"), tmp_path / "out"
+    convert(request, Path(), out)
+    touched = []
+
+    def watch(name: str, writes: Callable[..., bool]) -> None:
+        real = getattr(os, name)
+
+        def watched(path, *rest, **named):
+            if out in (Path(path), *Path(path).parents) and writes(*rest):
+                touched.append((name, path))
+            return real(path, *rest, **named)
+
+        monkeypatch.setattr(os, name, watched)
+
+    watch("open", lambda flags, *_: bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)))
+    watch("mkdir", lambda *_: True)
+    watch("unlink", lambda *_: True)
+    watch("replace", lambda *_: True)
+    convert(request, Path(), out)
+    assert not touched
+    DatasetPaths(out).block(0).unlink()
+    convert(request, Path(), out)
+    assert touched
 
 
 def test_a_part_that_was_deleted_or_cut_is_written_again(digits) -> None:

@@ -1,0 +1,115 @@
+"""What `plan` says comes true: bytes, files and memory; nothing is written; what does not fit is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spectral_prep import estimate
+from spectral_prep.convert import convert
+from spectral_prep.errors import InputError, StorageError
+from spectral_prep.estimate import Limits, plan
+from spectral_prep.manifest import read_record
+from spectral_prep.plan import Plan
+from spectral_prep.request import Request
+from spectral_prep.store.layout import DatasetPaths
+from tests.commands import run
+from tests.make import write_mnist
+from tests.trees import tree
+
+
+def write_photos(root: Path, count: int) -> Path:
+    """Write JPEGs that compress like photos: smooth shapes, some noise, several sizes."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        small = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        smooth = np.asarray(small.resize((160 + number % 5 * 20, 130), Image.Resampling.BICUBIC)).astype(float)
+        noisy = smooth + random.normal(0, 1 + number % 7, smooth.shape)
+        path = root / "train" / "ab"[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoded = io.BytesIO()
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(encoded, "JPEG", quality=92)
+        path.write_bytes(encoded.getvalue())
+    return root
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"dtype": "float16"}, {"compression": "none"}, {"format": "webdataset"}, {"views": 2}, {"shuffle": "none"}],
+    ids=str,
+)
+def test_files_and_bytes_are_those_of_the_plan(tmp_path, options) -> None:
+    request = Request("folder", "16", size=112, resize=128, block_rows=128, **options)
+    source = write_photos(tmp_path / "photos", 700)
+    expected = plan(request, source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    files = tree(convert(request, source, tmp_path / "out").root)
+    assert len(files) == expected.files
+    shard = {name: content for name, content in files.items() if name.startswith("spectral-05/")}
+    assert len(shard) == expected.files_a_shard
+    assert sum(map(len, files.values())) == pytest.approx(expected.bytes, rel=0.05)
+    assert 0 <= expected.standard_error < 0.05 * expected.bytes
+    assert Plan.from_dict(read_record(DatasetPaths(tmp_path / "out").plan, "plan")) == expected.plan
+
+
+def test_real_photos_too(tmp_path, real_data) -> None:
+    request, source = Request("imagenet", "16"), real_data / "imagenet" / "folder"
+    expected = plan(request, source, tmp_path / "out")
+    files = tree(convert(request, source, tmp_path / "out").root)
+    assert len(files) == expected.files
+    assert sum(map(len, files.values())) == pytest.approx(expected.bytes, rel=0.05)
+
+
+def test_what_is_done_already_is_not_counted_again(tmp_path) -> None:
+    write_mnist(tmp_path / "mnist", rows=600, test_rows=100)
+    request = Request("mnist", "16", block_rows=100)
+    whole = plan(request, tmp_path / "mnist", tmp_path / "out")
+    convert(request, tmp_path / "mnist", tmp_path / "out")
+    assert plan(request, tmp_path / "mnist", tmp_path / "out").needed_bytes == 0
+    DatasetPaths(tmp_path / "out").block(3).unlink()
+    rest = plan(request, tmp_path / "mnist", tmp_path / "out")
+    assert rest.remaining_rows == 100
+    assert 0 < rest.remaining_bytes < whole.remaining_bytes
+
+
+def test_a_conversion_does_not_start_without_the_room_that_remains(tmp_path, monkeypatch) -> None:
+    request = Request("digits", "4")
+    monkeypatch.setattr(estimate, "_free", lambda out: 1000)
+    with pytest.raises(StorageError, match=r"not enough room.*bytes free.*--no-space-check"):
+        convert(request, Path(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    convert(request, Path(), tmp_path / "out", space_check=False)
+    convert(request, Path(), tmp_path / "out")
+
+
+def test_memory_limits_the_workers_and_is_refused_with_the_number_needed(tmp_path) -> None:
+    write_mnist(tmp_path / "mnist", rows=600, test_rows=10)
+    request, source = Request("mnist", "16", block_rows=10), tmp_path / "mnist"
+    found = plan(request, source, tmp_path / "out", Limits(workers=8))
+    assert found.workers == 8
+    for workers in (1, 3, 5):
+        limit = found.memory.peak(workers) + 100
+        assert found.memory.workers(limit) == workers
+        assert plan(request, source, tmp_path / "out", Limits(workers=8, max_memory=2 * limit)).workers >= workers
+    with pytest.raises(InputError, match=r"one worker does not fit.*at least (\d+)M.*--max-memory \1M"):
+        plan(request, source, tmp_path / "out", Limits(max_memory=1 << 20))
+
+
+def test_the_commands_show_the_same_plan(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "--dataset digits --q 4 --out out"
+    found = json.loads(run(f"spectral-prep plan {line} --tasks 3 --json").out)
+    assert found["rows"] == {"train": 1438, "test": 359}
+    assert found["seconds_a_task"] == pytest.approx(found["seconds"] / 3)
+    assert found["enough_room"]
+    shown = run(f"spectral-prep plan {line} --tasks 3").out
+    converted = run(f"spectral-prep convert {line}").err
+    for text in (shown, converted):
+        assert found["plan_id"] in text
+        assert "memory" in text
+        assert "free" in text
