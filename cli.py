@@ -359,6 +359,10 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
 @click.option("--lr", type=float, help="Learning rate, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option(
+    "--augment",
+    help="Of flip, vflip, shift=1, mixup=0.2, cutmix=1.0, separated by commas. What would not be exact is refused.",
+)
 @click.option("--seed", type=int, help="Of weights, order, noise and held-out rows.  [default: 0]")
 @click.option(
     "--set",
@@ -383,21 +387,37 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
     help="A spectral that every branch loads beside its own; 0 is DC. May be repeated.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--memory",
+    help="For the rows of all that train at the same time, such as 2G; what does not fit is streamed.  "
+    "[default: half of what is available]",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
-def train_command(shard: str | None, baseline: bool, recipe: str, settings: tuple[str, ...], **options: Any) -> None:
+def train_command(
+    shard: str | None,
+    baseline: bool,
+    recipe: str,
+    settings: tuple[str, ...],
+    memory: str | None,
+    **options: Any,
+) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
     from spectral_train.baseline import train_baseline
     from spectral_train.branch import train_branches
+    from spectral_train.placement import parse_memory
 
     chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS}, **parse_settings(settings))
     if baseline == (shard is not None):
         raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
+    if baseline and memory:
+        raise click.UsageError("--memory is for shards: the conventional network has all images in memory")
     try:
         if baseline:
             del options["workers"]
             records: tuple[BranchRecord, ...] = (train_baseline(options.pop("data"), chosen, report=_say, **options),)
         else:
+            options["memory"] = parse_memory(memory) if memory else None
             records = train_branches(options.pop("data"), _shard_number(shard), chosen, report=_say, **options)
     except KeyboardInterrupt:
         _say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")

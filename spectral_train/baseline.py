@@ -26,6 +26,7 @@ from spectral_train.models import full_options
 from spectral_train.network import RowReader, finished, train_network
 from spectral_train.recipes import Recipe, override, resolve
 from spectral_train.record import BranchPlan, BranchRecord
+from spectral_train.resident import Examples
 from spectral_train.shard import NO_ROWS, Shard, check_files, find_data, open_shard, read_labels, read_pieces
 from spectral_train.standardise import Standardisation
 
@@ -65,10 +66,10 @@ def train_baseline(
     for folder in whole.folders:
         check_files(folder)
     training = Training(plan, paths, choose_device(device), report, compiled)
+    standardise = Standardisation.of(plan.mean, plan.std)
     rows = RowReader(
         functools.partial(read_labels, whole.folders),
-        functools.partial(read_images, whole),
-        Standardisation.of(plan.mean, plan.std),
+        lambda split, y: Examples(read_images(whole, split), y, standardise, f"{whole.identity}/images/{split}"),
     )
     return train_network(training, rows)
 

@@ -16,10 +16,11 @@ from spectral_train.device import choose_device
 from spectral_train.fit import Training
 from spectral_train.metrics import Report
 from spectral_train.network import RowReader, finished, threads_for, train_network
+from spectral_train.placement import available_memory, open_rows, placement, prove
 from spectral_train.recipes import Recipe, resolve
 from spectral_train.record import BranchPlan, BranchRecord
 from spectral_train.runs import BranchPaths, RunPaths, default_run
-from spectral_train.shard import Shard, check_files, find_data, open_shard, read_labels, read_values
+from spectral_train.shard import Shard, find_data, open_shard, read_labels
 
 
 def silent(line: str) -> None:
@@ -38,13 +39,15 @@ def train_branches(
     device: str = "auto",
     workers: int | None = None,
     compiled: bool = False,
+    memory: int | None = None,
     report: Report = silent,
 ) -> tuple[BranchRecord, ...]:
     """Train one branch, or all of them (`shard` None), and return their records.
 
     All of them: networks that train on one CPU thread each (`network.threads_for`) go into at most `workers` processes,
     by default as many as there are usable CPUs; others, and all on a GPU, train one after the other. The weights are
-    the same either way.
+    the same either way. `memory` is what the rows of all that train at the same time may take, half of what is
+    available unless said; rows that do not fit are streamed.
 
     Raises
     ------
@@ -56,11 +59,12 @@ def train_branches(
     paths = run_of(first, recipe, run)
     rest = [] if shard is not None else range(1, first.shards)
     opened = [first, *(open_shard(root, number, shards, grouping, common) for number in rest)]
-    tasks = [BranchTask(each, recipe, paths.branch(each.index), device, compiled) for each in opened]
-    most = _processes(opened[0], recipe, device)
-    processes = min(workers or most, most, len(tasks))
+    most = _processes(first, recipe, device)
+    processes = min(workers or most, most, len(opened))
+    share = (available_memory() // 2 if memory is None else memory) // processes
+    tasks = [BranchTask(each, recipe, paths.branch(each.index), device, compiled, share) for each in opened]
     if processes == 1:
-        trained = tuple(train_branch(each.shard, recipe, each.paths, device, report, compiled) for each in tasks)
+        trained = tuple(run_task(each, report) for each in tasks)
         report(what_next(paths))
         return trained
     records = []
@@ -85,14 +89,15 @@ class BranchTask:
     paths: BranchPaths
     device: str
     compiled: bool
+    memory: int
 
     def __str__(self) -> str:
         return self.paths.root.name
 
 
-def run_task(task: BranchTask) -> BranchRecord:
-    """Train one branch in a process of its own."""
-    return train_branch(task.shard, task.recipe, task.paths, task.device, compiled=task.compiled)
+def run_task(task: BranchTask, report: Report = silent) -> BranchRecord:
+    """Train one branch, in a process of its own or in this one."""
+    return train_branch(task.shard, task.recipe, task.paths, task.device, report, task.compiled, task.memory)
 
 
 def _processes(shard: Shard, recipe: Recipe, device: str) -> int:
@@ -108,11 +113,12 @@ def train_branch(
     device: str = "auto",
     report: Report = silent,
     compiled: bool = False,
+    memory: int | None = None,
 ) -> BranchRecord:
     """Train the branch of a shard to the end of its recipe; a finished one is returned, a begun one resumed.
 
-    The same seed on the same machine gives the same weights bit for bit. Memory peaks at the training rows as stored
-    and little else.
+    The same seed on the same machine gives the same weights bit for bit, if the rows are streamed with the same memory.
+    Memory peaks at the training rows as stored, or at `memory`, and little else.
 
     Parameters
     ----------
@@ -128,6 +134,8 @@ def train_branch(
         Takes a line of progress an epoch.
     compiled
         Run the network through `torch.compile`; its checkpoints are those of the plain one.
+    memory
+        Bytes of RAM that the rows may take, half of what is available unless said; rows that do not fit are streamed.
 
     Raises
     ------
@@ -143,10 +151,12 @@ def train_branch(
     if (record := finished(plan, paths)) is not None:
         report(f"{plan.name}: finished already in {paths.root}")
         return record
-    for folder in shard.folders:
-        check_files(folder)
+    chosen = placement(shard, "train", memory, training.device)
+    report(f"{plan.name}: {chosen.text}")
+    prove(shard, chosen)
     rows = RowReader(
-        functools.partial(read_labels, shard.folders), functools.partial(read_values, shard), shard.standardise
+        functools.partial(read_labels, shard.folders),
+        lambda split, y: open_rows(shard, split, y, placement(shard, split, memory, training.device), training.device),
     )
     return train_network(training, rows)
 

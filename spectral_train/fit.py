@@ -22,11 +22,15 @@ from torch.nn import functional
 
 from spectral_prep.errors import InputError
 from spectral_train import checkpoint
+from spectral_train.augment import Augmenter, Geometry
+from spectral_train.augmentation import Augmentation
 from spectral_train.device import deterministic, seeded
-from spectral_train.loader import Examples, Noise, Positions, batches, shuffled
+from spectral_train.loader import ShardLoader, batches
 from spectral_train.metrics import EpochMetrics, Report, scalars, write_lines
+from spectral_train.order import Positions
 from spectral_train.recipes import Recipe
 from spectral_train.record import BranchPlan, same_plan
+from spectral_train.resident import RowSource
 from spectral_train.runs import BranchPaths
 from spectral_train.schedules import factor
 from spectral_train.seeds import derive_seed
@@ -42,10 +46,6 @@ class Partition:
 
     training: tuple[Positions, ...]
     held_out: Positions
-
-    def epoch(self, number: int) -> Positions:
-        """Return what an epoch trains on: one view of every image, the views in turn."""
-        return self.training[number % len(self.training)]
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,84 @@ class Training:
         """The seed of this network's weights, order and noise: its own, derived from the recipe's and its name."""
         return derive_seed(self.recipe.seed, self.plan.name)
 
+    @property
+    def augmenter(self) -> Augmenter:
+        """What training batches go through; raise `InputError` if it would not be exact in these spectrals."""
+        plan = self.plan
+        geometry = Geometry.of_images(plan) if plan.shard is None else Geometry.of(plan)
+        return Augmenter.of(Augmentation.parse(plan.recipe.augment), geometry, plan.recipe.noise, self.seed)
 
-def fit(model: nn.Module, examples: Examples, partition: Partition, training: Training) -> tuple[EpochMetrics, ...]:
+
+@dataclass(frozen=True)
+class Fitting:
+    """One network while it is fitted: its state, its batches, and the held-out rows that score it."""
+
+    state: State
+    loader: ShardLoader
+    held_out: Positions
+    training: Training
+
+    @classmethod
+    def begin(cls, model: nn.Module, examples: RowSource, partition: Partition, training: Training) -> Fitting:
+        """Take up the checkpoint, if there is one.
+
+        Raises
+        ------
+        PlanMismatchError
+            If the folder holds a checkpoint of another plan.
+        """
+        recipe = training.recipe
+        loader = ShardLoader(
+            examples,
+            recipe.batch_size,
+            training.seed,
+            views=partition.training,
+            device=training.device,
+            drop_last=_leaves_a_lone_row(len(partition.training[0]), recipe.batch_size),
+            change=training.augmenter,
+        )
+        state = State.fresh(model, recipe, training.device)
+        _resume(state, training)
+        if state.history:  # a kill may have come between the checkpoint and its line
+            write_lines(training.paths.metrics, state.history)
+        return cls(state, loader, partition.held_out, training)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether another epoch is due."""
+        history, recipe = self.state.history, self.training.recipe
+        return len(history) < recipe.epochs and not exhausted(history, recipe.patience)
+
+    def record(self, train_loss: float, started: float) -> EpochMetrics:
+        """Score the epoch that began at this `perf_counter`, write the checkpoint and then the metrics.
+
+        Raises
+        ------
+        InputError
+            If a loss is not finite; the message says what to try.
+        """
+        state, training, epoch = self.state, self.training, len(self.state.history)
+        loss, accuracy = score(state.scored, self.loader.rows, self.held_out, training)
+        _require_finite(train_loss, loss, epoch, training)
+        lr = state.optimizer.param_groups[0]["lr"]
+        metrics = EpochMetrics(epoch + 1, train_loss, loss, accuracy, lr, time.perf_counter() - started)
+        state.remember(metrics, training.recipe.patience)
+        checkpoint.save(training.paths, state.tensors(), {"plan": training.plan.to_dict(), **state.content()})
+        write_lines(training.paths.metrics, state.history)
+        training.report(f"{training.plan.name}: {metrics.line(training.recipe.epochs)}")
+        return metrics
+
+    def finish(self) -> tuple[EpochMetrics, ...]:
+        """Give the network the weights that are kept and return the metrics of every epoch."""
+        history, training = self.state.history, self.training
+        if patience := training.recipe.patience:
+            kept = kept_epoch(history, patience).epoch
+            training.report(f"{training.plan.name}: epoch {kept} of {len(history)} is kept: lowest held-out loss")
+        self.state.finish()
+        return tuple(history)
+
+
+def fit(model: nn.Module, examples: RowSource, partition: Partition, training: Training) -> tuple[EpochMetrics, ...]:
     """Train the model in place to the end of its recipe and return the metrics of every epoch.
 
     Raises
@@ -96,29 +172,17 @@ def fit(model: nn.Module, examples: Examples, partition: Partition, training: Tr
     InputError
         If the loss stops being finite; the message says what to try.
     """
-    recipe, paths = training.recipe, training.paths
-    state = State.fresh(model, recipe, training.device)
-    _resume(state, training)
+    fitting = Fitting.begin(model, examples, partition, training)
     if training.compiled:
         model.compile()
-    if state.history:  # a kill may have come between the checkpoint and its line
-        write_lines(paths.metrics, state.history)
-    with deterministic(), scalars(paths.tensorboard, state.history) as write_scalars:
-        while len(state.history) < recipe.epochs and not exhausted(state.history, recipe.patience):
-            metrics = _epoch(state, examples, partition, training)
-            state.remember(metrics, recipe.patience)
-            checkpoint.save(paths, state.tensors(), {"plan": training.plan.to_dict(), **state.content()})
-            write_lines(paths.metrics, state.history)
-            write_scalars(metrics)
-            training.report(f"{training.plan.name}: {metrics.line(recipe.epochs)}")
-    if recipe.patience:
-        kept = kept_epoch(state.history, recipe.patience).epoch
-        training.report(f"{training.plan.name}: epoch {kept} of {len(state.history)} is kept: lowest held-out loss")
-    state.finish()
-    return tuple(state.history)
+    with deterministic(), scalars(training.paths.tensorboard, fitting.state.history) as write_scalars:
+        while fitting.unfinished:
+            started = time.perf_counter()
+            write_scalars(fitting.record(_train_epoch(fitting), started))
+    return fitting.finish()
 
 
-def score(model: nn.Module, examples: Examples, positions: Positions, training: Training) -> tuple[float, float]:
+def score(model: nn.Module, examples: RowSource, positions: Positions, training: Training) -> tuple[float, float]:
     """Return (mean cross-entropy in nats, accuracy 0 to 1) on these rows, long paper eq. (1)."""
     loss, right = 0.0, 0
     for logits, y in _logits(model, examples, positions, training):
@@ -127,7 +191,7 @@ def score(model: nn.Module, examples: Examples, positions: Positions, training: 
     return loss / len(positions), right / len(positions)
 
 
-def log_probabilities(model: nn.Module, examples: Examples, positions: Positions, training: Training) -> Tensor:
+def log_probabilities(model: nn.Module, examples: RowSource, positions: Positions, training: Training) -> Tensor:
     """Return the log-softmax outputs of these rows, (n, classes) float32 on the CPU, in the order of the positions."""
     outputs: Tensor | None = None
     done = 0
@@ -139,7 +203,7 @@ def log_probabilities(model: nn.Module, examples: Examples, positions: Positions
 
 
 def _logits(
-    model: nn.Module, examples: Examples, positions: Positions, training: Training
+    model: nn.Module, examples: RowSource, positions: Positions, training: Training
 ) -> Iterator[tuple[Tensor, Tensor]]:
     model.eval()
     with torch.inference_mode():
@@ -149,51 +213,41 @@ def _logits(
             yield logits.float(), y
 
 
-def _epoch(state: State, examples: Examples, partition: Partition, training: Training) -> EpochMetrics:
-    started, epoch = time.perf_counter(), len(state.history)
-    with seeded(derive_seed(training.seed, "layers", epoch)):  # dropout
-        train_loss = _train_epoch(state, examples, partition.epoch(epoch), training, epoch)
-    loss, accuracy = score(state.scored, examples, partition.held_out, training)
-    _require_finite(train_loss, loss, epoch, training)
-    lr = state.optimizer.param_groups[0]["lr"]
-    return EpochMetrics(epoch + 1, train_loss, loss, accuracy, lr, time.perf_counter() - started)
-
-
-def _train_epoch(state: State, examples: Examples, positions: Positions, training: Training, epoch: int) -> float:
+def _train_epoch(fitting: Fitting) -> float:
+    """Return the mean loss of the epoch's rows, each as it was when its batch came."""
+    state, training, epoch = fitting.state, fitting.training, len(fitting.state.history)
+    fitting.loader.set_epoch(epoch)
     state.model.train()
-    recipe, device = training.recipe, training.device
-    order = _without_lone_row(shuffled(positions, training.seed, epoch), recipe.batch_size)
-    steps = math.ceil(len(order) / recipe.batch_size)
-    noise = Noise(recipe.noise, training.seed, epoch) if recipe.noise else None
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    for step, (x, y) in enumerate(batches(examples, order, recipe.batch_size, device, noise), epoch * steps):
-        for parameters in state.optimizer.param_groups:
-            parameters["lr"] = recipe.lr * factor(recipe, step / (recipe.epochs * steps))
-        total += _train_step(state, x, y, training) * len(y)
-        state.average(recipe.ema, step)
-    return float(total) / len(order)
+    total, rows = torch.zeros((), dtype=torch.float64, device=training.device), 0
+    with seeded(derive_seed(training.seed, "layers", epoch)):  # dropout
+        for step, (x, y) in enumerate(fitting.loader, epoch * len(fitting.loader)):
+            with _autocast(training):
+                logits = state.model(_laid_out(x, training.recipe))
+                loss = functional.cross_entropy(logits, y, label_smoothing=training.recipe.label_smoothing)
+            state.optimizer.zero_grad()
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            move(fitting, step)
+            total += loss.detach() * len(y)
+            rows += len(y)
+    return float(total) / rows
 
 
-def _train_step(state: State, x: Tensor, y: Tensor, training: Training) -> Tensor:
-    """Move the weights by one batch and return its mean loss."""
-    recipe = training.recipe
-    with _autocast(training):
-        logits = state.model(_laid_out(x, recipe))
-        loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
-    state.optimizer.zero_grad()
-    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+def move(fitting: Fitting, step: int) -> None:
+    """Move the weights along their gradients; `step` counts from the first of the training."""
+    state, recipe = fitting.state, fitting.training.recipe
+    for parameters in state.optimizer.param_groups:
+        parameters["lr"] = recipe.lr * factor(recipe, step / (recipe.epochs * len(fitting.loader)))
     if recipe.clip:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    return loss.detach()
+    state.average(recipe.ema, step)
 
 
-def _without_lone_row(order: Positions, batch_size: int) -> Positions:
-    """Leave out the last row where it would be a batch of its own: batch norm over one-pixel maps has no deviation."""
-    alone = batch_size > 1 and len(order) > 1 and len(order) % batch_size == 1
-    return order[:-1] if alone else order
+def _leaves_a_lone_row(rows: int, batch_size: int) -> bool:
+    """Whether the last batch would be one row: batch norm over one-pixel maps has no deviation. It is left out."""
+    return batch_size > 1 and rows > 1 and rows % batch_size == 1
 
 
 def _laid_out(x: Tensor, recipe: Recipe) -> Tensor:

@@ -28,16 +28,17 @@ from spectral_prep.store.files import atomic_write, is_temporary
 from spectral_train.device import seeded
 from spectral_train.fit import Partition, Training, fit, log_probabilities
 from spectral_train.holdout import held_out
-from spectral_train.loader import Examples, Positions, usable
+from spectral_train.loader import usable
 from spectral_train.metrics import EpochMetrics
 from spectral_train.models import branch_options, build, parameter_count, size_in_bytes
+from spectral_train.order import Positions, by_view
 from spectral_train.outputs import Outputs, to_bytes
 from spectral_train.recipes import Recipe
 from spectral_train.record import KIND, BranchPlan, BranchRecord, read_branch, same_plan
+from spectral_train.resident import RowSource
 from spectral_train.runs import BranchPaths
 from spectral_train.seeds import derive_seed
 from spectral_train.shard import Labels
-from spectral_train.standardise import Standardisation
 from spectral_train.state import kept_epoch
 
 NARROW_MODELS = ("fc", "tnn")
@@ -46,15 +47,10 @@ WIDE_ENOUGH_FOR_THREADS = 256
 
 @dataclass(frozen=True)
 class RowReader:
-    """Where the rows of a split ("train", "test") come from: labels, then values (N, C, h, w) as stored."""
+    """Where the rows of a split ("train", "test") come from: labels, then the rows themselves, given those labels."""
 
     labels: Callable[[str], Labels]
-    values: Callable[[str], Tensor]
-    standardise: Standardisation
-
-    def examples(self, split: str, y: Tensor) -> Examples:
-        """Return the rows of a split whose labels are known already."""
-        return Examples(self.values(split), y, self.standardise)
+    examples: Callable[[str, Tensor], RowSource]
 
 
 def finished(plan: BranchPlan, paths: BranchPaths) -> BranchRecord | None:
@@ -76,6 +72,7 @@ def train_network(training: Training, rows: RowReader) -> BranchRecord:
     CorruptShardError
         As the reader does.
     """
+    training.augmenter  # noqa: B018 refuses what would not be exact
     _remove_leftovers(training.paths)
     with torch_threads(threads_for(training.plan)):
         with seeded(derive_seed(training.seed, "weights")):
@@ -94,11 +91,7 @@ def threads_for(plan: BranchPlan) -> int:
 def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
     """Return which rows are trained on and which are held out; raise `InputError` if either is none."""
     held, good = held_out(rows.ids, recipe.holdout, recipe.seed), usable(rows.y)
-    view = np.arange(len(good)) // max(1, len(good) // rows.views)
-    partition = Partition(
-        tuple(_positions(good & ~held & (view == number)) for number in range(rows.views)),
-        _positions(good & held & (view == 0)),
-    )
+    partition = Partition(by_view(good & ~held, rows.views), by_view(good & held, rows.views)[0])
     if not partition.training[0].size or not partition.held_out.size:
         raise InputError(
             "too few good rows",
@@ -133,12 +126,12 @@ def _test(model: nn.Module, rows: RowReader, training: Training) -> Outputs:
 
 
 def _outputs(
-    model: nn.Module, examples: Examples, positions: Positions, ids: npt.NDArray[np.int32], training: Training
+    model: nn.Module, examples: RowSource, positions: Positions, ids: npt.NDArray[np.int32], training: Training
 ) -> Outputs:
+    values = log_probabilities(model, examples, positions, training)
     order = np.argsort(ids, kind="stable")
-    ascending = positions[order]
-    values = log_probabilities(model, examples, ascending, training)
-    return Outputs(values, ids[order], examples.y[torch.from_numpy(ascending)])
+    labels = examples.y.cpu()[torch.from_numpy(positions[order])]
+    return Outputs(values[torch.from_numpy(order)], ids[order], labels)
 
 
 def _finish(

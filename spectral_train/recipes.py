@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from spectral_prep.errors import InputError
+from spectral_train.augmentation import Augmentation
 from spectral_train.holdout import FRACTION
 from spectral_train.models import AUTO, MODELS, InputShape, Options, choose_model, require_model
 
@@ -50,6 +51,8 @@ class Recipe:
         stopped or not. 0 is never, and the last epoch's weights.
     noise
         Deviation of Gaussian noise added to the standardised inputs of training.
+    augment
+        What is done to training batches, for example "flip,shift=2,mixup=0.2" (see `augmentation.Augmentation`).
     label_smoothing
         Of the training loss, 0 to 1.
     holdout
@@ -84,6 +87,7 @@ class Recipe:
     ema: float = 0.0
     patience: int = 0
     noise: float = 0.1
+    augment: str = ""
     label_smoothing: float = 0.0
     holdout: float = FRACTION
     seed: int = 0
@@ -92,6 +96,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require_model(self.model)
+        Augmentation.parse(self.augment)
         for name, known in (
             ("optimizer", get_args(Optimizer)),
             ("schedule", get_args(Schedule)),
@@ -238,7 +243,7 @@ RECIPES: Mapping[str, Recipe] = {
     )
 }
 
-OPTIONS = ("model", "optimizer", "lr", "batch_size", "epochs", "seed")
+OPTIONS = ("model", "optimizer", "lr", "batch_size", "epochs", "augment", "seed")
 """What the command line has an option of its own for; the rest goes through `--set`."""
 
 

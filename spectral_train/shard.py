@@ -83,6 +83,11 @@ class Shard:
         return self.first.dataset_id
 
     @property
+    def identity(self) -> str:
+        """Which data this is, wherever its folders lie: what the order of an epoch follows from."""
+        return f"{self.dataset_id}/{'+'.join(map(str, self.spectrals))}"
+
+    @property
     def spec(self) -> SpectralSpec:
         """How images became spectrals."""
         return self.first.spec
@@ -228,10 +233,10 @@ def same_conversion(one: SpectralFolder, other: SpectralFolder) -> None:
         )
 
 
-def check_files(folder: SpectralFolder) -> None:
+def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
     """Prove that every file of a spectral folder is what its record vouches for.
 
-    Training parts that the store checks as it reads them are checked by size only.
+    Training parts that the store checks as it reads them are checked by size only, unless `thorough`.
 
     Raises
     ------
@@ -239,7 +244,8 @@ def check_files(folder: SpectralFolder) -> None:
         Naming the file that is missing, has another size or another content.
     """
     root, record = folder.paths.root, folder.record
-    left_to_crc = set(part_names(record, "train")) if STORES[record.store].checks_parts else set()
+    by_size = not thorough and STORES[record.store].checks_parts
+    left_to_crc = set(part_names(record, "train")) if by_size else set()
     for entry in record.files:
         path = root / entry.path
         if not path.is_file():
@@ -310,7 +316,7 @@ def read_labels(folders: Sequence[SpectralFolder], split: str) -> Labels:
     return first
 
 
-def read_values(shard: Shard, split: str) -> Tensor:
+def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") -> Tensor:
     """Return the spectrals of a split, (N, G·C, h, w) in the storage dtype; it needs little memory beside the result.
 
     Raises
@@ -319,7 +325,7 @@ def read_values(shard: Shard, split: str) -> Tensor:
         Naming the part that cannot be read.
     """
     info = shard.first.splits.get(split, NO_ROWS)
-    values = torch.empty((info.rows, *shard.input_shape), dtype=shard.encoding.torch_dtype)
+    values = torch.empty((info.rows, *shard.input_shape), dtype=shard.encoding.torch_dtype, device=device)
     channels = shard.first.channels
     for g, folder in enumerate(shard.folders):
         for rows, piece in read_pieces(folder, split):

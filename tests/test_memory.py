@@ -1,4 +1,4 @@
-"""What training needs beside the program itself: at most 1.2 times the shard's int8 bytes."""
+"""What training needs beside the program: at most 1.2 times the int8 bytes of its shard, or the memory it is given."""
 
 import os
 import subprocess
@@ -19,7 +19,8 @@ from spectral_train.branch import train_branches
 from tests.make_run import QUICK
 
 torch.set_num_threads(1)
-train_branches(Path(sys.argv[1]), 0, replace(QUICK, epochs=1, batch_size=256), Path(sys.argv[2]), device="cpu")
+recipe = replace(QUICK, epochs=1, batch_size=256)
+train_branches(Path(sys.argv[1]), 0, recipe, Path(sys.argv[2]), device="cpu", memory=int(sys.argv[3]))
 print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
 """
 
@@ -29,7 +30,7 @@ def noise(rows: int) -> Images:
     return Images(random.integers(0, 256, (rows, 32, 32, 1), dtype=np.uint8), (np.arange(rows) % 3).astype(np.int16))
 
 
-def peak(folder: Path, rows: int) -> int:
+def peak(folder: Path, rows: int, memory: int = 1 << 30) -> int:
     """Return the peak resident memory, in bytes, of training on this many rows of 1024 bytes and a sixth to test."""
     data = make_shards(
         folder / "data",
@@ -39,7 +40,7 @@ def peak(folder: Path, rows: int) -> int:
         block_rows=1024,
         chunk_rows=512,
     )
-    command = [sys.executable, "-c", PROGRAM, str(data), str(folder / "run")]
+    command = [sys.executable, "-c", PROGRAM, str(data), str(folder / "run"), str(memory)]
     # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     root = Path(__file__).parents[1]
@@ -51,3 +52,9 @@ def test_memory_grows_by_at_most_1_2_times_the_shard(tmp_path: Path) -> None:
     few, many = 2400, 42000
     growth = peak(tmp_path / "many", many) - peak(tmp_path / "few", few)
     assert growth <= 1.2 * 1024 * (many - few) * 7 / 6
+
+
+def test_a_shard_of_four_times_the_memory_trains_within_it(tmp_path: Path) -> None:
+    few, many = 2400, 60000
+    memory = 1024 * many // 4
+    assert peak(tmp_path / "many", many, memory) - peak(tmp_path / "few", few) <= 1.2 * memory

@@ -17,6 +17,7 @@ from spectral_prep.sources import open_source
 from spectral_prep.verify import verify
 from spectral_prep.views import AUGMENTATIONS, Augmentation, choose_augmentation, load_view
 from spectral_train.network import partition_rows
+from spectral_train.order import positions_of
 from spectral_train.recipes import Recipe
 from spectral_train.shard import open_shard, read_labels
 from tests.make import encoded, random_images
@@ -149,8 +150,8 @@ def test_an_epoch_trains_on_one_view_of_each_image_and_held_out_rows_are_plain(w
     labels = read_labels(open_shard(with_views, 0).folders, "train")
     partition = partition_rows(labels, Recipe())
     assert (partition.held_out < 1438).all()
-    seen = [partition.epoch(number) for number in range(3)]
+    seen = [positions_of(partition.training, number) for number in range(3)]
     assert [set(positions // 1438) for positions in seen] == [{0}, {1}, {2}]
     trained = [set(labels.ids[positions]) for positions in seen]
     assert trained[0] == trained[1] == trained[2] == set(range(1438)) - set(labels.ids[partition.held_out])
-    assert np.array_equal(partition.epoch(3), seen[0])
+    assert np.array_equal(positions_of(partition.training, 3), seen[0])
