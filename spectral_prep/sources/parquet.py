@@ -5,7 +5,8 @@ label column. Class names come from the metadata that Hugging Face's `datasets` 
 rows in their stored order, called "file/row".
 
 Rows of a Parquet row group are decoded one after the other; reading single rows in another order would decode a group
-of hundreds for each. So there is no random access, and at most a few images are in memory, however large the groups.
+of hundreds for each. So there is no random access. However large the groups, a data page or two are in memory: 100
+images in Hugging Face's files, 1024 at most where pyarrow wrote larger groups.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class _Cursor:
     def _open(self, number: int, row: int) -> None:
         archive = self._archives[number]
         archive.check(os.stat(archive.path))
-        file = _parquet().ParquetFile(archive.path, buffer_size=BUFFER_BYTES)
+        file = _parquet().ParquetFile(archive.path, buffer_size=BUFFER_BYTES, pre_buffer=False)  # not the whole group
         group, start = 0, 0
         while row >= (end := start + file.metadata.row_group(group).num_rows):
             group, start = group + 1, end
