@@ -24,6 +24,7 @@ from spectral_prep.kernel import fused_split
 from spectral_prep.manifest import FileEntry, entries, read_record, write_record
 from spectral_prep.plan import Block, Plan
 from spectral_prep.sources.base import Source
+from spectral_prep.statistics import sums
 from spectral_prep.store import STORES
 from spectral_prep.store.files import has_size
 from spectral_prep.store.layout import DatasetPaths
@@ -98,8 +99,7 @@ def run_block(task: BlockTask) -> BlockRecord:
     with torch_threads(1), _writer(task) as writer:  # processes are the parallelism; no byte depends on a thread count
         for stored_QNChw, bad_in_batch in stored_batches(task):
             bad += bad_in_batch
-            exact = stored_QNChw.double()
-            sums_2QC += torch.stack([exact.sum((1, 3, 4)), exact.square_().sum((1, 3, 4))])
+            sums_2QC += sums(stored_QNChw)
             beyond_Q += saturated(stored_QNChw, plan.encoding)
             rows = slice(done, done := done + stored_QNChw.shape[1])
             if not bad or task.on_error == "skip":
@@ -157,14 +157,18 @@ def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip")
 
 
 def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
-    """Yield the stored spectrum (Q, n, C, h, w) of a batch of rows after the other, and the bad rows among them."""
+    """Yield the stored spectrum (Q, n, C, h, w) of a few rows after the other, and the bad ones among them.
+
+    There are so few that they are split and summed while they are in the cache.
+    """
     plan, geometry = task.plan, task.plan.geometry
-    for first in range(0, len(task.ids), plan.batch_rows):
-        batch = range(first, min(first + plan.batch_rows, len(task.ids)))
-        images_NHWC = np.zeros((len(batch), geometry.height, geometry.width, geometry.channels), np.uint8)
+    most = min(plan.batch_rows, len(task.ids))
+    images_NHWC = np.empty((most, geometry.height, geometry.width, geometry.channels), np.uint8)
+    for first in range(0, len(task.ids), most):
+        rows = range(first, min(first + most, len(task.ids)))
         bad: list[BadRow] = []
         empty = []
-        for place, row in enumerate(batch):
+        for place, row in enumerate(rows):
             row_id, name = int(task.ids[row]), task.names[row]
             try:
                 raw = task.source.read(task.block.split, row_id, name)
@@ -172,6 +176,6 @@ def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
             except CorruptSourceError as error:
                 bad.append(BadRow(row_id, name, str(error)))
                 empty.append(place)
-        stored_QNChw = fused_split(torch.from_numpy(images_NHWC), plan.spec, encoding=plan.encoding)
+        stored_QNChw = fused_split(torch.from_numpy(images_NHWC[: len(rows)]), plan.spec, encoding=plan.encoding)
         stored_QNChw[:, empty] = 0
         yield stored_QNChw, bad

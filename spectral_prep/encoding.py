@@ -128,7 +128,7 @@ def calibrate(spectrum_QNChw: Tensor, spec: SpectralSpec) -> Encoding:
 
 def saturated(stored_QNChw: Tensor, encoding: Encoding) -> Tensor:
     """Return how many values of each spectral lie beyond the calibrated int8 range, (Q,) int64; zeros for floats."""
-    if encoding.dtype != "int8":
+    if encoding.dtype != "int8" or not stored_QNChw.numel() or stored_QNChw.abs().max() < LARGEST:
         return torch.zeros(stored_QNChw.shape[0], dtype=torch.int64)
     return (stored_QNChw.flatten(1).abs() == LARGEST).sum(1)
 

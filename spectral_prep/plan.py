@@ -36,7 +36,7 @@ CHUNK_ROWS = (64, 2048)
 PART_BYTES = 32 << 20
 BLOCK_ROWS = 8192
 MOST_PARTS = 1800
-BATCH_VALUES = 4 << 20
+BATCH_VALUES = 256 << 10  # pixels that stay in a core's cache until they are split and summed
 
 
 @dataclass(frozen=True)

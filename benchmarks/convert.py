@@ -1,0 +1,307 @@
+"""Converting photographs, beside the floor (decoding them, and nothing else) and beside what else prepares image sets.
+
+    pip install webdataset mosaicml-streaming      # in an environment of its own: the latter wants numpy < 2.2
+    python benchmarks/convert.py --source data/imagenet --images 1536 --rounds 3
+    python benchmarks/convert.py --source data/imagenet --profile
+
+All write the same images at 224 pixels in two processes of one pool, which is warm: start-up is excluded. They take
+turns, and a ratio is the median of the ratios within the rounds. `--commands` times whole commands instead, from the
+start of Python to the last byte, with the calibration and the manifest. The peers decode with Pillow, resize the short
+side to 256 and crop, and write with their own writers: webdataset with `TarWriter`, a tar a process, images as JPEG
+(quality 100, its own) or as uint8; MosaicML streaming with `MDSWriter`, a folder a process, as JPEG or as uint8.
+
+FFCV is left out: it is built from source against OpenCV and libjpeg-turbo with their headers, and has no wheels.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import multiprocessing
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import simplejpeg
+import torch
+from memory import link_copies
+from PIL import Image
+
+from spectral_prep import block, images
+from spectral_prep.block import BlockTask, run_block
+from spectral_prep.plan import CHUNK_ROWS, make_plan
+from spectral_prep.request import Request
+from spectral_prep.sources import open_source
+from spectral_prep.store import zarr_store
+from spectral_prep.store.files import AtomicFile
+from spectral_prep.store.parts import BlockWriter
+
+WORKERS = 2
+SIZE, RESIZE = 224, 256
+OURS = {"int8, zstd-1": "zstd", "int8, uncompressed": "none"}
+
+Work = Callable[[Any], Any]
+
+
+def decode_only(paths: list[Path]) -> None:
+    """The floor: no program that reads these pixels takes less, short of decoding a part of each image."""
+    for path in paths:
+        simplejpeg.decode_jpeg(path.read_bytes())
+
+
+def by_pillow(path: Path) -> Image.Image:
+    """Decode, resize and crop as the peers' users do."""
+    image = Image.open(io.BytesIO(path.read_bytes())).convert("RGB")
+    short = min(image.size)
+    width, height = (int(RESIZE * side / short) for side in image.size)
+    left, top = round((width - SIZE) / 2), round((height - SIZE) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + SIZE, top + SIZE))
+
+
+def webdataset(task: tuple[list[Path], Path, str]) -> None:
+    """Write one tar, of JPEGs or of arrays."""
+    from webdataset import TarWriter
+
+    paths, out, form = task
+    out.mkdir(parents=True)
+    with TarWriter(str(out / "00000.tar")) as writer:
+        for number, path in enumerate(paths):
+            image = by_pillow(path)
+            content = {"jpg": image} if form == "JPEG" else {"npy": np.asarray(image)}
+            writer.write({"__key__": f"{number:08}", **content, "cls": 1})
+
+
+def mosaicml(task: tuple[list[Path], Path, str]) -> None:
+    """Write one folder of MDS shards, of JPEGs or of arrays."""
+    from streaming import MDSWriter
+
+    paths, out, form = task
+    kind = "jpeg" if form == "JPEG" else f"ndarray:uint8:{SIZE},{SIZE},3"
+    with MDSWriter(out=str(out), columns={"image": kind, "class": "int"}) as writer:
+        for path in paths:
+            image = by_pillow(path)
+            writer.write({"image": image if form == "JPEG" else np.asarray(image), "class": 1})
+
+
+PEERS = {
+    f"{name}, {form}": (work, form)
+    for name, work in (("webdataset", webdataset), ("streaming", mosaicml))
+    for form in ("JPEG", "uint8")
+    if importlib.util.find_spec(name)
+}
+
+
+def tasks_of(name: str, tree: Path, out: Path) -> tuple[Work, list[Any]]:
+    """Return what each process of a contestant does, and with what."""
+    if name in OURS:
+        return run_block, block_tasks(tree, out, OURS[name])
+    paths = sorted(tree.rglob("*.JPEG"))
+    halves = [paths[start::WORKERS] for start in range(WORKERS)]
+    if name == "decode only":
+        return decode_only, halves
+    work, form = PEERS[name]
+    return work, [(half, out / f"{number}", form) for number, half in enumerate(halves)]
+
+
+def block_tasks(tree: Path, out: Path, compression: Any) -> list[BlockTask]:
+    """Return one block a process."""
+    source = open_source("folder", tree, out / "staging")
+    index = source.index()
+    rows = -(-len(index["train"].names) // WORKERS)
+    request = Request("folder", "16", size=SIZE, resize=RESIZE, compression=compression, block_rows=rows)
+    plan = make_plan(source, index, dict.fromkeys(index, ""), request)
+    tasks = []
+    for part in plan.blocks:
+        ids = plan.ids(part.split)[part.start : part.stop]
+        names = [index[part.split].names[i] for i in ids.tolist()]
+        tasks.append(BlockTask(out, plan, source, part, ids, names, "fail"))
+    return tasks
+
+
+def warm(_: int) -> None:
+    """Import what any contestant needs, and let the other process do the same."""
+    torch.set_num_threads(1)
+    for name in ("webdataset", "streaming"):
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
+    images.resize_and_crop(np.zeros((300, 400, 3), np.uint8), RESIZE, SIZE, SIZE)
+    time.sleep(1)
+
+
+def in_turns(names: list[str], tree: Path, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each contestant in each round, in a warm pool."""
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    with multiprocessing.get_context("forkserver").Pool(WORKERS) as pool:
+        pool.map(warm, range(WORKERS), chunksize=1)
+        for _ in range(rounds):
+            for name in names:
+                with tempfile.TemporaryDirectory(dir=".") as scratch:
+                    work, tasks = tasks_of(name, tree, Path(scratch) / "out")
+                    start = time.perf_counter()
+                    pool.map(work, tasks, chunksize=1)
+                    seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def as_commands(names: list[str], tree: Path, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each contestant in each round as a command."""
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            with tempfile.TemporaryDirectory(dir=".") as scratch:
+                out = Path(scratch) / "out"
+                command = [sys.executable, __file__, "--source", str(tree), "--once", name, "--out", str(out)]
+                if name in OURS:
+                    options = f"--dataset folder --size {SIZE} --resize {RESIZE} --q 16 --compression {OURS[name]}"
+                    command = [sys.executable, "-c", "from cli import prep; prep()", "convert", *options.split()]
+                    command += ["--workers", str(WORKERS), "--source", str(tree), "--out", str(out)]
+                start = time.perf_counter()
+                subprocess.run(command, check=True, capture_output=True)
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def once(name: str, tree: Path, out: Path) -> None:
+    """Be the command of a peer."""
+    work, tasks = tasks_of(name, tree, out)
+    with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
+        pool.map(work, tasks, chunksize=1)
+
+
+@contextmanager
+def stopwatches(spent: dict[str, float]) -> Iterator[None]:
+    """Add up what each stage of a worker takes, without what the stages inside it take."""
+    running: list[float] = []
+    patched: list[tuple[Any, str, Any]] = []
+
+    def watch(owner: Any, name: str, stage: str) -> None:
+        function = getattr(owner, name)
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            running.append(0.0)
+            start = time.process_time()
+            result = function(*arguments, **options)
+            took = time.process_time() - start
+            spent[stage] += took - running.pop()
+            if running:
+                running[-1] += took
+            return result
+
+        patched.append((owner, name, function))
+        setattr(owner, name, timed)
+
+    watch(block, "fused_split", "split")
+    watch(block, "sums", "statistics")
+    watch(block, "saturated", "statistics")
+    watch(images.decode, "decode", "decode")
+    watch(images, "resize_and_crop", "resize")
+    watch(zarr_store.Zstd, "encode", "zstd-1")
+    watch(zarr_store, "_with_crc32c", "crc32c")
+    watch(BlockWriter, "append", "gather a chunk")
+    watch(AtomicFile, "append", "write and sha256")
+    watch(AtomicFile, "finish", "fsync and rename")
+    try:
+        yield
+    finally:
+        for owner, name, function in patched:
+            setattr(owner, name, function)
+
+
+def profile(tree: Path, compression: str, rounds: int) -> dict[str, float]:
+    """Return the milliseconds of processor time an image that each stage of a worker takes, its best round."""
+    torch.set_num_threads(1)
+    found: list[dict[str, float]] = []
+    for _ in range(rounds):
+        spent: dict[str, float] = defaultdict(float)
+        with tempfile.TemporaryDirectory(dir=".") as scratch:
+            tasks = block_tasks(tree, Path(scratch) / "out", compression)
+            source = type(tasks[0].source)
+            read, total = source.read, 0.0
+
+            def reading(*arguments: Any, read: Any = read, spent: Any = spent) -> Any:
+                start = time.process_time()
+                content = read(*arguments)
+                spent["read"] += time.process_time() - start
+                return content
+
+            source.read = reading
+            try:
+                with stopwatches(spent):
+                    start = time.process_time()
+                    for task in tasks:
+                        run_block(task)
+                    total = time.process_time() - start
+            finally:
+                source.read = read
+        spent["the rest"] = total - sum(spent.values())
+        spent["all"] = total
+        count = sum(len(task.ids) for task in tasks)
+        found.append({stage: took / count * 1e3 for stage, took in spent.items()})
+    return min(found, key=lambda stages: stages["all"])
+
+
+@click.command()
+@click.option("--source", type=click.Path(path_type=Path, exists=True), required=True, help="ImageNet's class folders.")
+@click.option("--images", "count", default=1536, show_default=True, help="The source's JPEGs, repeated to this many.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--commands", is_flag=True, help="Time whole commands: start-up is included.")
+@click.option("--profile", "profiled", is_flag=True, help="Where a worker's time goes, in one process.")
+@click.option("--once", "name", hidden=True)
+@click.option("--out", type=click.Path(path_type=Path), hidden=True)
+def main(
+    source: Path, count: int, rounds: int, commands: bool, profiled: bool, name: str | None, out: Path | None
+) -> None:
+    """Print images a second, and their ratio to the floor and to the best peer."""
+    if name is not None and out is not None:
+        once(name, source, out)
+        return
+    with tempfile.TemporaryDirectory(dir=".") as scratch:
+        count = max(1, round(count / WORKERS / CHUNK_ROWS[0])) * WORKERS * CHUNK_ROWS[0]  # as much for each process
+        tree = repeated(source, Path(scratch) / "tree", count)
+        if profiled:
+            for title, compression in OURS.items():
+                stages = profile(tree, compression, rounds)
+                print(f"{title}: milliseconds of processor time an image, {count} images")
+                for stage, took in stages.items():
+                    print(f"    {stage:20} {took:6.3f}   {took / stages['all']:5.1%}", flush=True)
+            return
+        names = ["decode only", *OURS, *PEERS]
+        table((as_commands if commands else in_turns)(names, tree, rounds), count)
+
+
+def repeated(source: Path, target: Path, count: int) -> Path:
+    """Make a tree of class folders with `count` links to the source's JPEGs."""
+    train = target / "train"
+    link_copies(source, train, -(-count // sum(1 for _ in source.rglob("*.JPEG"))))
+    for path in sorted(train.rglob("*.JPEG"))[count:]:
+        path.unlink()
+    for folder in [folder for folder in train.iterdir() if not any(folder.rglob("*.JPEG"))]:
+        shutil.rmtree(folder)
+    return target
+
+
+def table(seconds: dict[str, list[float]], count: int) -> None:
+    """Print one line a contestant."""
+    floor = seconds["decode only"]
+    peers = [name for name in seconds if name in PEERS]
+    best = [min(times) for times in zip(*(seconds[name] for name in peers), strict=True)] if peers else []
+    print(f"{count} images, {WORKERS} processes       images/s   of the floor   × the best peer")
+    for name, times in seconds.items():
+        share = statistics.median(a / b for a, b in zip(floor, times, strict=True))
+        beside = f"{statistics.median(b / t for b, t in zip(best, times, strict=True)):8.2f}" if best else "       –"
+        print(f"{name:30} {count / statistics.median(times):10.0f}   {share:12.2f}   {beside}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
