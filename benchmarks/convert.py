@@ -125,7 +125,7 @@ def block_tasks(tree: Path, out: Path, compression: Any) -> list[BlockTask]:
     for part in plan.blocks:
         ids = plan.ids(part.split)[part.start : part.stop]
         names = [index[part.split].names[i] for i in ids.tolist()]
-        tasks.append(BlockTask(out, plan, source, part, ids, names, "fail"))
+        tasks.append(BlockTask(out, plan, source, part, ids, names, index[part.split].labels[ids], "fail"))
     return tasks
 
 

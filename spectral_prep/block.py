@@ -130,7 +130,8 @@ def _writer(task: BlockTask) -> BlockWriter:
 def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[np.int32]:
     """Return the labels of a range of the block's rows, −1 for bad ones."""
     labels = task.labels[rows].copy()
-    labels[np.isin(task.ids[rows], [row.id for row in bad])] = BAD_LABEL
+    if bad:
+        labels[np.isin(task.ids[rows], [row.id for row in bad])] = BAD_LABEL
     return labels
 
 
