@@ -433,21 +433,29 @@ def test_an_image_above_max_pixels_is_a_bad_image(tmp_path) -> None:
     assert info(convert(replace(request, max_pixels=1230), tmp_path / "set", tmp_path / "whole").root).complete
 
 
+def peak_memory(folder: Path, rows: int, block_rows: int) -> int:
+    """Return the peak resident kB of converting this many images of 12,544 bytes in this process alone."""
+    write_mnist(folder / "mnist", rows=rows, test_rows=10, size=112, zipped=False)
+    program = (
+        "import re, sys; from pathlib import Path; from spectral_prep.convert import Request, convert;"
+        f"convert(Request('mnist', '16', block_rows={block_rows}), Path(sys.argv[1]), Path(sys.argv[2]), workers=1);"
+        "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
+    )
+    # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    arguments = [sys.executable, "-c", program, str(folder / "mnist"), str(folder / "out")]
+    return int(subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment).stdout)
+
+
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path) -> None:
-    peaks = {}
-    for rows in (1000, 4000):
-        write_mnist(tmp_path / f"{rows}", rows=rows, test_rows=10, size=112, zipped=False)
-        program = (
-            "import re, sys; from pathlib import Path; from spectral_prep.convert import Request, convert;"
-            "convert(Request('mnist', '16', block_rows=128), Path(sys.argv[1]), Path(sys.argv[2]), workers=1);"
-            "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
-        )
-        arguments = [sys.executable, "-c", program, str(tmp_path / f"{rows}"), str(tmp_path / f"out{rows}")]
-        # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
-        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-        done = subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment)
-        peaks[rows] = int(done.stdout)
-    assert peaks[4000] - peaks[1000] < 3000 * 112 * 112 / 1024 / 4, peaks
+    few, many = (peak_memory(tmp_path / f"{rows}", rows, block_rows=128) for rows in (1000, 4000))
+    assert many - few < 3000 * 112 * 112 / 1024 / 4, (few, many)
+
+
+def test_memory_does_not_grow_with_the_size_of_a_block(tmp_path) -> None:
+    """Blocks of one chunk, and of six."""
+    one, six = (peak_memory(tmp_path / f"{chunks}", 4000, block_rows=chunks * 666) for chunks in (1, 6))
+    assert six - one < 5 * 666 * 112 * 112 / 1024 / 4, (one, six)
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
