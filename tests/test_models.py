@@ -113,6 +113,13 @@ def test_small_maps_are_halved_until_four_pixels_are_left(name: str, side: int, 
     assert expected - 1 <= sides[-1] <= expected  # AlexNet's unpadded poolings lose a pixel
 
 
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 32, 32), (3, 33, 65), (1, 7, 7), (1, 2, 2), (1, 2, 1)], ids=str)
+def test_every_halving_can_be_kept(name: str, shape: tuple[int, int, int]) -> None:
+    model = build(name, shape, 10, width=SMALL[name], last_map=1)
+    assert model(torch.randn(2, *shape)).shape == (2, 10)
+
+
 def test_last_map_keeps_more_or_fewer_halvings() -> None:
     for last_map, stride in ((1, 2), (4, 1), (32, 1)):
         assert build("resnet34", (3, 32, 32), 10, width=0.1, last_map=last_map).conv1.stride == (stride, stride)

@@ -36,17 +36,16 @@ def alexnet(
     first, second, *poolings = strides(input_shape, 5, last_map)
     channels = [input_shape[0], *(scaled(each, width) for _, each in KERNELS_AND_CHANNELS)]
     published = nn.Conv2d(1, 1, KERNELS_AND_CHANNELS[0][0], stride=4, padding=2, device="meta")
+    convolutions = [stem(input_shape, channels[1], first * second, published)]
+    for (kernel, _), (inputs, outputs) in zip(KERNELS_AND_CHANNELS[1:], itertools.pairwise(channels[1:]), strict=True):
+        convolutions.append(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2))
+    side = _side_after(convolutions[0], min(input_shape[1:]))
     layers: list[nn.Module] = []
-    for index, ((kernel, _), (inputs, outputs)) in enumerate(
-        zip(KERNELS_AND_CHANNELS, itertools.pairwise(channels), strict=True)
-    ):
-        if index == 0:
-            layers.append(stem(inputs, outputs, first * second, published))
-        else:
-            layers.append(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2))
-        layers.append(nn.ReLU(inplace=True))
-        if index in POOLED_AFTER and poolings[POOLED_AFTER.index(index)] == 2:
+    for index, convolution in enumerate(convolutions):
+        layers += [convolution, nn.ReLU(inplace=True)]
+        if index in POOLED_AFTER and poolings[POOLED_AFTER.index(index)] == 2 and side > 1:
             layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
+            side //= 2
     hidden = scaled(HIDDEN, width)
     return nn.Sequential(
         *layers,
@@ -60,3 +59,7 @@ def alexnet(
         nn.ReLU(inplace=True),
         nn.Linear(hidden, classes),
     )
+
+
+def _side_after(convolution: nn.Conv2d, side: int) -> int:
+    return (side + 2 * int(convolution.padding[0]) - convolution.kernel_size[0]) // convolution.stride[0] + 1

@@ -37,7 +37,7 @@ def cyclemlp(input_shape: tuple[int, int, int], classes: int, *, width: float, l
     first, second, *between = strides(input_shape, 5, last_map)
     channels, *wider = [scaled(each, width, MULTIPLE) for each in DIMENSIONS]
     published = nn.Conv2d(1, 1, 7, stride=4, padding=2, device="meta")
-    layers: list[nn.Module] = [stem(input_shape[0], channels, first * second, published), ChannelsLast()]
+    layers: list[nn.Module] = [stem(input_shape, channels, first * second, published), ChannelsLast()]
     layers += [CycleBlock(channels) for _ in range(BLOCKS[0])]
     for outputs, stride, blocks in zip(wider, between, BLOCKS[1:], strict=True):
         layers += [ChannelsFirst(), nn.Conv2d(channels, outputs, 3, stride, padding=1), ChannelsLast()]

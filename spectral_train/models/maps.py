@@ -50,13 +50,15 @@ def strides(input_shape: tuple[int, int, int], halvings: int, last_map: int) -> 
     return [1] * (halvings - kept) + [2] * kept
 
 
-def stem(inputs: int, outputs: int, stride: int, published: nn.Conv2d) -> nn.Conv2d:
-    """Return the first convolution: the published one at its own stride, else 5×5 at stride 2 and 3×3 at stride 1."""
-    if stride == published.stride[0]:
-        kernel, padding = published.kernel_size[0], int(published.padding[0])
-    else:
+def stem(input_shape: tuple[int, int, int], outputs: int, stride: int, published: nn.Conv2d) -> nn.Conv2d:
+    """Return the first convolution: the published one at its own stride, if it fits into the map.
+
+    Else it is 5×5 at stride 2 and 3×3 at stride 1 (9×9 at 4), padded by the stride.
+    """
+    kernel, padding = published.kernel_size[0], int(published.padding[0])
+    if stride != published.stride[0] or min(input_shape[1:]) < kernel:
         kernel, padding = 2 * stride + 1, stride
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=published.bias is not None)
+    return nn.Conv2d(input_shape[0], outputs, kernel, stride, padding, bias=published.bias is not None)
 
 
 def scaled(channels: int, width: float, multiple: int = 1) -> int:

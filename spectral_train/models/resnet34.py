@@ -37,7 +37,7 @@ def resnet34(input_shape: tuple[int, int, int], classes: int, *, width: float, l
         channels=tuple(scaled(each, width) for each in CHANNELS),
     )
     if first == 1:
-        network.conv1 = stem(input_shape[0], network.conv1.out_channels, first, network.conv1)
+        network.conv1 = stem(input_shape, network.conv1.out_channels, first, network.conv1)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     if pooling == 1:
         network.maxpool = nn.Identity()
