@@ -75,18 +75,19 @@ def layers(model: nn.Module) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "published"),
+    ("name", "options", "published"),
     [
-        ("alexnet", torchvision.models.alexnet),
-        ("vgg16", torchvision.models.vgg16),
-        ("resnet34", lambda: timm.create_model("resnet34")),
-        ("mobilevit", lambda: timm.create_model("mobilevit_xs")),
+        ("alexnet", {}, torchvision.models.alexnet),
+        ("vgg16", {}, torchvision.models.vgg16_bn),
+        ("vgg16", {"batch_norm": 0}, torchvision.models.vgg16),
+        ("resnet34", {}, lambda: timm.create_model("resnet34")),
+        ("mobilevit", {}, lambda: timm.create_model("mobilevit_xs")),
     ],
 )
-def test_the_full_networks_are_the_published_ones(name: str, published) -> None:
+def test_the_full_networks_are_the_published_ones(name: str, options, published) -> None:
     with torch.device("meta"):
         expected = published()
-    ours = without_weights(name, (3, 224, 224), **full_options(name, {}, 4))
+    ours = without_weights(name, (3, 224, 224), **full_options(name, options, 4))
     assert layers(ours) == layers(expected)
     assert [tuple(each.shape) for each in ours.parameters()] == [tuple(each.shape) for each in expected.parameters()]
 
@@ -198,7 +199,7 @@ def test_width_scales_a_network_in_both_forms() -> None:
     )
     assert full_options("resnet34", {"width": 0.21}, 4)["width"] == 0.5
     assert full_options("fc", {"width": 28}, 28) == {"depth": 8, "width": 784}
-    assert full_options("vgg16", {"grid": 1}, 4) == {"width": 1.0, "last_map": 4, "grid": 1}
+    assert full_options("alexnet", {"grid": 1}, 4) == {"width": 1.0, "last_map": 4, "grid": 1}
     assert branch_options("conv", {"width": 8.0}) == {"depth": 10, "width": 8}
 
 
@@ -232,6 +233,7 @@ def test_a_map_of_one_pixel_is_refused(name: str) -> None:
         ("conv", {"depth": 2}, "depth ≥ 3"),
         ("vgg16", {"width": 0}, "more than 0"),
         ("vgg16", {"grid": 0}, "unusable grid"),
+        ("vgg16", {"batch_norm": 2}, "unusable batch_norm"),
         ("resnet34", {"last_map": 0}, "unusable last_map"),
         ("timm:resnet34", {"width": 1}, "no such option"),
         ("timm:resnet43", {}, "timm:resnet34"),

@@ -51,7 +51,7 @@ MODELS: Mapping[str, Architecture] = {
     "tnn": Architecture({"depth": 8, "width": 28}, {"width": 28}),
     # Long paper, Table 3: these give the sizes of its branches and of its conventional networks.
     "alexnet": Architecture({"width": 0.5, "last_map": 4, "grid": 2}, {"width": 1.0, "grid": 6}),
-    "vgg16": Architecture({"width": 0.72, "last_map": 4, "grid": 3}, {"width": 1.0, "grid": 7}),
+    "vgg16": Architecture({"width": 0.72, "last_map": 4, "grid": 3, "batch_norm": 1}, {"width": 1.0, "grid": 7}),
     "resnet34": Architecture({"width": 0.42, "last_map": 4}, {"width": 1.0}),
     "cyclemlp": Architecture({"width": 0.45, "last_map": 4}, {"width": 1.0}),
     "mobilevit": Architecture({"width": 0.42, "last_map": 4}, {"width": 1.0}),
