@@ -363,7 +363,7 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
     "--augment",
     help="Of flip, vflip, shift=1, mixup=0.2, cutmix=1.0, separated by commas. What would not be exact is refused.",
 )
-@click.option("--seed", type=int, help="Of weights, order, noise and held-out rows.  [default: 0]")
+@click.option("--seed", type=int, help="Of weights, order and noise.  [default: 0]")
 @click.option(
     "--set",
     "settings",
@@ -500,6 +500,26 @@ def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **option
             click.echo(
                 f"{prediction.path}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in named.items())
             )
+
+
+@ensemble_group.command("soup")
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="The run to write.")
+@click.option("--data", type=FOLDER, help="The data set of the runs.  [default: the only one in ./spectral]")
+@click.option(
+    "--method",
+    type=click.Choice(["greedy", "uniform"]),
+    default="greedy",
+    show_default=True,
+    help="greedy: only runs that do not harm a branch on held-out rows; uniform: all.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def soup_command(runs: tuple[Path, ...], out: Path, **options: Any) -> None:
+    """Average the weights of several runs of the same networks, branch by branch, into one run of the same size."""
+    from spectral_train.soup import soup
+
+    soup(runs, out, report=_say, **options)
+    click.echo(f"The run is {out}. Run next: spectral-ensemble evaluate {out}")
 
 
 @ensemble_group.command("report")

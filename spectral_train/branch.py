@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from spectral_prep.engines import run_all
 from spectral_prep.resources import usable_cpus
 from spectral_train.device import choose_device
@@ -154,11 +156,15 @@ def train_branch(
     chosen = placement(shard, "train", memory, training.device)
     report(f"{plan.name}: {chosen.text}")
     prove(shard, chosen)
-    rows = RowReader(
+    return train_network(training, row_reader(shard, training.device, memory))
+
+
+def row_reader(shard: Shard, device: torch.device, memory: int | None = None) -> RowReader:
+    """Return where the rows of a shard come from: RAM, the device or, within `memory`, the disk."""
+    return RowReader(
         functools.partial(read_labels, shard.folders),
-        lambda split, y: open_rows(shard, split, y, placement(shard, split, memory, training.device), training.device),
+        lambda split, y: open_rows(shard, split, y, placement(shard, split, memory, device), device),
     )
-    return train_network(training, rows)
 
 
 def run_of(shard: Shard, recipe: Recipe, run: Path | None) -> RunPaths:

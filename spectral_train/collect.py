@@ -145,7 +145,7 @@ def _shared(plan: BranchPlan) -> dict[str, Any]:
 
 
 def _rows_of(plan: BranchPlan) -> dict[str, Any]:
-    hold_out = {"seed": plan.recipe.seed, "fraction": plan.recipe.holdout}
+    hold_out = {"seed": plan.recipe.holdout_seed, "fraction": plan.recipe.holdout}
     return {"dataset_id": plan.dataset_id, "hold-out": hold_out}
 
 

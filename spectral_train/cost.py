@@ -104,7 +104,8 @@ def widest_layer(plan: BranchPlan) -> int:
 
 def _without_memory(plan: BranchPlan) -> nn.Module:
     with torch.device("meta"):
-        return build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options).eval()
+        model = build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
+    return model.to("meta").eval()  # constants that came from numpy are still in memory
 
 
 def _over(baseline: float, whole: float, best: float) -> tuple[float, float]:

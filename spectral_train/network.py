@@ -29,7 +29,6 @@ from spectral_train.device import seeded
 from spectral_train.fit import Partition, Training, fit, log_probabilities
 from spectral_train.holdout import held_out
 from spectral_train.loader import usable
-from spectral_train.metrics import EpochMetrics
 from spectral_train.models import branch_options, build, parameter_count, size_in_bytes
 from spectral_train.order import Positions, by_view
 from spectral_train.outputs import Outputs, to_bytes
@@ -76,9 +75,9 @@ def train_network(training: Training, rows: RowReader) -> BranchRecord:
     _remove_leftovers(training.paths)
     with torch_threads(threads_for(training.plan)):
         with seeded(derive_seed(training.seed, "weights")):
-            model = _build(training.plan).to(training.device)
-        history, trained_on, held_out_outputs = _train(model, rows, training)
-        return _finish(model, history, trained_on, held_out_outputs, _test(model, rows, training), training)
+            model = build_network(training.plan).to(training.device)
+        trained, held_out_outputs = _train(model, rows, training)
+        return write_network(model, trained, held_out_outputs, outputs_on_test(model, rows, training), training)
 
 
 def threads_for(plan: BranchPlan) -> int:
@@ -90,7 +89,7 @@ def threads_for(plan: BranchPlan) -> int:
 
 def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
     """Return which rows are trained on and which are held out; raise `InputError` if either is none."""
-    held, good = held_out(rows.ids, recipe.holdout, recipe.seed), usable(rows.y)
+    held, good = held_out(rows.ids, recipe.holdout, recipe.holdout_seed), usable(rows.y)
     partition = Partition(by_view(good & ~held, rows.views), by_view(good & held, rows.views)[0])
     if not partition.training[0].size or not partition.held_out.size:
         raise InputError(
@@ -103,26 +102,84 @@ def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
 
 def load_model(plan: BranchPlan, paths: BranchPaths) -> nn.Module:
     """Return a finished network ready for use on the CPU; `read_branch` has proved its file whole."""
-    model = _build(plan)
+    model = build_network(plan)
     model.load_state_dict(safetensors.torch.load_file(paths.model))
     return model.eval()
 
 
-def _train(model: nn.Module, rows: RowReader, training: Training) -> tuple[tuple[EpochMetrics, ...], int, Outputs]:
-    labels = rows.labels("train")
-    partition = partition_rows(labels, training.recipe)
-    held_out_ids, y = labels.ids[partition.held_out], labels.y
-    del labels  # the ids of all the other rows are of no more use
-    examples = rows.examples("train", y)
-    history = fit(model, examples, partition, training)
-    outputs = _outputs(model, examples, partition.held_out, held_out_ids, training)
-    return history, partition.training[0].size, outputs
+@dataclass(frozen=True)
+class TrainingRows:
+    """The training split, what of it is held out, and the ids of those rows."""
+
+    examples: RowSource
+    partition: Partition
+    held_out_ids: npt.NDArray[np.int32]
+
+    @classmethod
+    def read(cls, rows: RowReader, recipe: Recipe) -> TrainingRows:
+        """Read them; the ids of all other rows are of no use and not kept."""
+        labels = rows.labels("train")
+        partition = partition_rows(labels, recipe)
+        held_out_ids, y = labels.ids[partition.held_out], labels.y
+        del labels
+        return cls(rows.examples("train", y), partition, held_out_ids)
+
+    def held_out_outputs(self, model: nn.Module, training: Training) -> Outputs:
+        """Return what a network says of the held-out rows."""
+        return _outputs(model, self.examples, self.partition.held_out, self.held_out_ids, training)
 
 
-def _test(model: nn.Module, rows: RowReader, training: Training) -> Outputs:
+@dataclass(frozen=True)
+class Trained:
+    """What a record says of how weights came about; `ingredients` as in `BranchRecord`."""
+
+    rows: int
+    seconds: float
+    held_out_loss: float
+    held_out_accuracy: float
+    ingredients: tuple[str, ...] = ()
+
+
+def outputs_on_test(model: nn.Module, rows: RowReader, training: Training) -> Outputs:
+    """Return what a network says of the test rows."""
     labels = rows.labels("test")
     positions = _positions(usable(labels.y))
     return _outputs(model, rows.examples("test", labels.y), positions, labels.ids[positions], training)
+
+
+def write_network(
+    model: nn.Module, trained: Trained, held_out_rows: Outputs, test_rows: Outputs, training: Training
+) -> BranchRecord:
+    """Write weights, outputs, and last the record that vouches for both."""
+    paths = training.paths
+    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    contents = {paths.model: weights, paths.outputs: to_bytes(held_out_rows, test_rows)}
+    for path, content in contents.items():
+        atomic_write(path, content)
+    record = BranchRecord(
+        plan=training.plan,
+        parameters=parameter_count(model),
+        size_bytes=size_in_bytes(model),
+        device=training.device.type,
+        seconds=trained.seconds,
+        held_out_loss=trained.held_out_loss,
+        held_out_accuracy=trained.held_out_accuracy,
+        rows={"training": trained.rows, "held_out": len(held_out_rows.ids), "test": len(test_rows.ids)},
+        files=tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()),
+        ingredients=trained.ingredients,
+    )
+    write_record(paths.record, KIND, record.to_dict())
+    paths.checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _train(model: nn.Module, rows: RowReader, training: Training) -> tuple[Trained, Outputs]:
+    read = TrainingRows.read(rows, training.recipe)
+    history = fit(model, read.examples, read.partition, training)
+    kept = kept_epoch(history, training.recipe.patience)
+    seconds = sum(epoch.seconds for epoch in history)
+    trained = Trained(read.partition.training[0].size, seconds, kept.held_out_loss, kept.held_out_accuracy)
+    return trained, read.held_out_outputs(model, training)
 
 
 def _outputs(
@@ -134,36 +191,6 @@ def _outputs(
     return Outputs(values[torch.from_numpy(order)], ids[order], labels)
 
 
-def _finish(
-    model: nn.Module,
-    history: tuple[EpochMetrics, ...],
-    trained_on: int,
-    held_out_outputs: Outputs,
-    test_outputs: Outputs,
-    training: Training,
-) -> BranchRecord:
-    paths = training.paths
-    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
-    contents = {paths.model: weights, paths.outputs: to_bytes(held_out_outputs, test_outputs)}
-    for path, content in contents.items():
-        atomic_write(path, content)
-    kept = kept_epoch(history, training.recipe.patience)
-    record = BranchRecord(
-        plan=training.plan,
-        parameters=parameter_count(model),
-        size_bytes=size_in_bytes(model),
-        device=training.device.type,
-        seconds=sum(epoch.seconds for epoch in history),
-        held_out_loss=kept.held_out_loss,
-        held_out_accuracy=kept.held_out_accuracy,
-        rows={"training": trained_on, "held_out": len(held_out_outputs.ids), "test": len(test_outputs.ids)},
-        files=tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()),
-    )
-    write_record(paths.record, KIND, record.to_dict())
-    paths.checkpoint.unlink(missing_ok=True)
-    return record
-
-
 def _remove_leftovers(paths: BranchPaths) -> None:
     """Remove the temporary files of killed writes."""
     for path in paths.root.glob("*"):
@@ -171,7 +198,8 @@ def _remove_leftovers(paths: BranchPaths) -> None:
             path.unlink(missing_ok=True)
 
 
-def _build(plan: BranchPlan) -> nn.Module:
+def build_network(plan: BranchPlan) -> nn.Module:
+    """Return the network of a plan, initialised from torch's global generator."""
     return build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
 
 

@@ -56,7 +56,9 @@ class Recipe:
     label_smoothing
         Of the training loss, 0 to 1.
     holdout
-        Fraction of the training rows that is held out, chosen by `seed`.
+        Fraction of the training rows that is held out.
+    holdout_seed
+        Which rows are held out. It is not `seed`: networks of several seeds are scored on the same rows.
     seed
         Of everything random, 0 to 2³²−1.
     precision
@@ -90,6 +92,7 @@ class Recipe:
     augment: str = ""
     label_smoothing: float = 0.0
     holdout: float = FRACTION
+    holdout_seed: int = 0
     seed: int = 0
     precision: Precision = "float32"
     channels_last: bool = False
@@ -120,6 +123,7 @@ class Recipe:
             ("patience", self.patience >= 0, "0 or more"),
             ("noise", 0 <= self.noise < math.inf, "0 or more"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "0 to less than 1"),
+            ("holdout_seed", 0 <= self.holdout_seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
             ("holdout", 0 < self.holdout < 1, "more than 0, less than 1"),
             ("seed", 0 <= self.seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
         ):
@@ -133,7 +137,9 @@ class Recipe:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Recipe:
         """Return the recipe that `to_dict` wrote."""
-        return cls(**{**record, "milestones": tuple(record.get("milestones", ()))})
+        # Before there was a seed for them alone, held-out rows were chosen by `seed`.
+        whole = {"holdout_seed": record["seed"], "milestones": (), **record}
+        return cls(**{**whole, "milestones": tuple(whole["milestones"])})
 
 
 def _ascending(milestones: Sequence[float]) -> bool:

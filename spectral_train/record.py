@@ -28,7 +28,7 @@ class BranchPlan:
     """Everything that decides the weights, and the geometry that turns an image file into this network's input.
 
     `shard` is None for the baseline, whose input is the whole image. `mean` and `std` are those of the input's
-    channels, in grey levels; `recipe.seed` and `recipe.holdout` choose the held-out rows.
+    channels, in grey levels; `recipe.holdout_seed` and `recipe.holdout` choose the held-out rows.
     """
 
     dataset: str
@@ -81,7 +81,7 @@ class BranchRecord:
     """`branch.json`: the plan and what came of it.
 
     `size_bytes` is that of weights and buffers; `seconds` the training time of all epochs; `rows` counts "training",
-    "held_out" and "test".
+    "held_out" and "test". `ingredients` holds the sha256 of the weights that a soup averages, and is empty otherwise.
     """
 
     plan: BranchPlan
@@ -93,6 +93,7 @@ class BranchRecord:
     held_out_accuracy: float
     rows: Mapping[str, int]
     files: tuple[FileEntry, ...]
+    ingredients: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form that `from_dict` reads."""
@@ -101,7 +102,8 @@ class BranchRecord:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> BranchRecord:
         """Return the record that `to_dict` wrote."""
-        return cls(**{**record, "plan": BranchPlan.from_dict(record["plan"]), "files": entries(record["files"])})
+        lists = {"files": entries(record["files"]), "ingredients": tuple(record.get("ingredients", ()))}
+        return cls(**{**record, **lists, "plan": BranchPlan.from_dict(record["plan"])})
 
 
 def read_branch(paths: BranchPaths) -> BranchRecord:

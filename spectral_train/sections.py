@@ -100,7 +100,7 @@ def section(summary: Summary, figures: Mapping[str, str]) -> str:
 def _facts(summary: Summary) -> str:
     plan, rows = summary.plan, summary.records[0].rows
     options = command_options(plan.recipe)
-    missing = summary.evaluation.missing
+    missing, soups = summary.evaluation.missing, [len(record.ingredients) for record in summary.records]
     grouped = "" if plan.shards == plan.spec.q else f", {plan.shards} shards ({plan.grouping})"
     lines = [
         f"{plan.dataset} ({plan.dataset_id}), {plan.height}×{plan.width}×{plan.channels}, {len(plan.classes)} classes; "
@@ -109,6 +109,7 @@ def _facts(summary: Summary) -> str:
         f"{plan.encoding.dtype}){grouped}"
         + (f", in every branch also {', '.join(map(str, plan.common))}" if plan.common else ""),
         f"`{' '.join(filter(None, ['spectral-train --shard all', options]))}`",
+        *([f"Soup: networks averaged in each branch: {', '.join(map(str, soups))}"] if any(soups) else []),
         *([f"Branches that take no part: {', '.join(map(str, missing))}"] if missing else []),
     ]
     return "\n".join(f"- {line}" for line in lines)

@@ -39,6 +39,7 @@ OPTIONS = {
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json",
     "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
     "report": "--out --space --allow-missing",
+    "soup": "--out --data --method --device",
     "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json",
 }
 

@@ -4,6 +4,7 @@ import pytest
 
 from spectral_train.baseline import train_baseline
 from spectral_train.cost import Costs, flops, widest_layer
+from spectral_train.models import MODELS
 from spectral_train.record import read_branch
 from spectral_train.runs import RunPaths
 from tests.make_run import QUICK, make_run
@@ -40,3 +41,11 @@ def test_the_ratios_are_those_of_the_paper(run: RunPaths) -> None:
     assert (costs.speedup, costs.total_speedup) == (6 / 4, 6 / 10)
     alone = Costs.of(records, None)
     assert (alone.compression, alone.computation, alone.speedup, alone.total_speedup) == (None,) * 4
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_network_is_counted_without_memory(run: RunPaths, model: str) -> None:
+    plan = read_branch(run.branch(0)).plan
+    recipe = replace(plan.recipe, model=model, model_options={})
+    shape = (1, 28, 28) if model == "tnn" else (12, 56, 56)
+    assert flops(replace(plan, recipe=recipe, input_shape=shape)) > 1e4

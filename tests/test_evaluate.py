@@ -205,7 +205,7 @@ REFUSED: dict[str, Callable[[BranchPlan], BranchPlan]] = {
     "dataset_id": lambda plan: replace(plan, dataset_id="f" * 16),
     "spec.layout": lambda plan: replace(plan, spec=replace(plan.spec, layout="tiles")),
     "spec.transform": lambda plan: replace(plan, spec=replace(plan.spec, transform="none")),
-    "hold-out.seed": lambda plan: replace(plan, recipe=replace(plan.recipe, seed=1)),
+    "hold-out.seed": lambda plan: replace(plan, recipe=replace(plan.recipe, holdout_seed=1)),
     "hold-out.fraction": lambda plan: replace(plan, recipe=replace(plan.recipe, holdout=0.5)),
     "shards": lambda plan: replace(plan, shards=2),
     "grouping": lambda plan: replace(plan, grouping="balanced"),

@@ -2,6 +2,9 @@ import pytest
 
 from spectral_prep.errors import InputError
 from spectral_train.papers import PUBLISHED, Bounds, published
+from spectral_train.recipes import RECIPES
+
+TNN = "paper-tnn-mnist"
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,7 @@ def test_bounds() -> None:
     assert Bounds.of("fc", 28, 28, 28).compression == (14, 392)
     with pytest.raises(InputError):
         Bounds.of("fc", 0, 28, 28)
+
+
+def test_every_published_result_belongs_to_a_recipe() -> None:
+    assert {found.recipe for found in PUBLISHED} == {name for name in RECIPES if name not in ("default", TNN)}

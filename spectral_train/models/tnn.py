@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import scipy.fft
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class TensorNetwork(nn.Module):
 
     def __init__(self, sizes: list[int], tube: int) -> None:
         super().__init__()
-        matrix = scipy.fft.dct(torch.eye(tube, dtype=torch.float64).numpy(), axis=0, norm="ortho")
+        matrix = scipy.fft.dct(np.eye(tube), axis=0, norm="ortho")
         self.register_buffer("transform", torch.from_numpy(matrix).float(), persistent=False)
         self.layers = nn.ModuleList(
             FaceLinear(inputs, outputs, tube, gain=1.0 if last else math.sqrt(2))
