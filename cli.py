@@ -492,7 +492,11 @@ def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **option
     """Run the whole network on image files; it needs nothing but RUN."""
     from spectral_train.predict import predict
 
-    for prediction in predict(run, images, **options):
+    predictions = predict(run, images, **options)
+    for prediction in predictions:
+        if prediction.reason is not None:
+            _say(f"Error: {prediction.path}: {prediction.reason}")
+            continue
         named = {name: round(probability, 6) for name, probability in prediction.classes}
         if as_json:
             click.echo(json.dumps({"path": str(prediction.path), "classes": named}))
@@ -500,6 +504,8 @@ def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **option
             click.echo(
                 f"{prediction.path}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in named.items())
             )
+    if any(prediction.reason is not None for prediction in predictions):
+        sys.exit(1)
 
 
 @ensemble_group.command("soup")

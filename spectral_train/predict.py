@@ -23,17 +23,18 @@ from spectral_train.ensemble import DEFAULT_SCHEME
 from spectral_train.pool import DEFAULT_SPACE
 from spectral_train.record import BranchPlan
 from spectral_train.standardise import Standardisation
-from spectral_train.whole import open_network
+from spectral_train.whole import WholeNetwork, open_network
 
 IMAGES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most likely classes of one image, best first, each with its probability."""
+    """The most likely classes of one image, best first, each with its probability; a bad image has a reason instead."""
 
     path: Path
     classes: tuple[tuple[str, float], ...]
+    reason: str | None = None
 
 
 def predict(
@@ -44,7 +45,7 @@ def predict(
     space: str = DEFAULT_SPACE,
     **options: Any,
 ) -> tuple[Prediction, ...]:
-    """Return the prediction for each image file, in the order given.
+    """Return the prediction for each image file, in the order given; one bad image does not keep the others from it.
 
     Parameters
     ----------
@@ -60,9 +61,7 @@ def predict(
     Raises
     ------
     InputError
-        If there is no such image, or as `whole.open_network` does.
-    CorruptSourceError
-        Naming an image that cannot be read.
+        If there is no such file, or as `whole.open_network` does.
     """
     if top < 1:
         raise InputError("unusable --top", expected="1 or more", got=top)
@@ -70,21 +69,35 @@ def predict(
     plans = network.plans
     found: list[Prediction] = []
     for start in range(0, len(images), IMAGES_AT_ONCE):
-        some = images[start : start + IMAGES_AT_ONCE]
-        inputs = branch_inputs(load_images(some, plans[0]), plans)
-        with torch.inference_mode():
-            outputs = [functional.log_softmax(m(x), 1) for m, x in zip(network.models, inputs, strict=True)]
-        probabilities_NK = network.combiner(torch.stack(outputs))
-        found += [_prediction(path, row, plans[0], top) for path, row in zip(some, probabilities_NK, strict=True)]
+        loaded = [(path, load_image(path, plans[0])) for path in images[start : start + IMAGES_AT_ONCE]]
+        good = [torch.from_numpy(pixels) for _, pixels in loaded if not isinstance(pixels, str)]
+        rows = iter(_probabilities(torch.stack(good), network) if good else ())
+        found += [
+            Prediction(path, (), pixels) if isinstance(pixels, str) else _prediction(path, next(rows), plans[0], top)
+            for path, pixels in loaded
+        ]
     return tuple(found)
 
 
-def load_images(paths: Sequence[Path], plan: BranchPlan) -> Tensor:
-    """Return image files as the conversion saw them: (n, H, W, C) uint8.
+def load_image(path: Path, plan: BranchPlan) -> npt.NDArray[np.uint8] | str:
+    """Return an image file as the conversion would have seen it, (H, W, C), or the reason why it is a bad image.
 
-    Where the conversion took images of one size as they were, those of another size are resized to cover it.
+    Where the conversion took images of one size as they were, one of another size is resized to cover it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
     """
-    return torch.stack([torch.from_numpy(_load(path, plan)) for path in paths])
+    try:
+        raw, resize = path.read_bytes(), plan.resize
+        if resize is None and image_size(raw) != (plan.height, plan.width):
+            resize = max(plan.height, plan.width)
+        return load(raw, Geometry(plan.height, plan.width, plan.channels, resize))
+    except OSError as error:
+        raise InputError("cannot read the image", where=path, got=error.strerror) from error
+    except CorruptSourceError as error:
+        return str(error)
 
 
 def branch_inputs(images_NHWC: Tensor, plans: Sequence[BranchPlan]) -> list[Tensor]:
@@ -108,13 +121,8 @@ def _prediction(path: Path, probabilities_K: Tensor, plan: BranchPlan, top: int)
     )
 
 
-def _load(path: Path, plan: BranchPlan) -> npt.NDArray[np.uint8]:
-    try:
-        raw, resize = path.read_bytes(), plan.resize
-        if resize is None and image_size(raw) != (plan.height, plan.width):
-            resize = max(plan.height, plan.width)
-        return load(raw, Geometry(plan.height, plan.width, plan.channels, resize))
-    except OSError as error:
-        raise InputError("cannot read the image", where=path, got=error.strerror) from error
-    except CorruptSourceError as error:
-        raise CorruptSourceError(f"{path}: {error}") from error
+def _probabilities(images_NHWC: Tensor, network: WholeNetwork) -> Tensor:
+    inputs = branch_inputs(images_NHWC, network.plans)
+    with torch.inference_mode():
+        outputs = [functional.log_softmax(m(x), 1) for m, x in zip(network.models, inputs, strict=True)]
+    return network.combiner(torch.stack(outputs))

@@ -262,6 +262,11 @@ class TestBadInput:
         Path("text.png").write_text("hello")
         mistake("spectral-ensemble predict r text.png", 1, "text.png")
         mistake("spectral-ensemble predict r nowhere.png", 2, "nowhere.png")
+        write_folder(Path("f"), ["train/a/1.png"], size=(20, 30))
+        several = run("spectral-ensemble predict r text.png f/train/a/1.png")
+        assert several.code == 1
+        assert several.out.startswith("f/train/a/1.png: ")
+        assert "text.png: not an image of a known format" in several.err
 
 
 def test_a_run_is_evaluated_and_predicts(digits) -> None:

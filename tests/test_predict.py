@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.branch import train_branches
 from spectral_train.collect import read_branches, stack
@@ -65,13 +65,19 @@ def test_classes_come_best_first_and_no_more_than_asked_for(run: Path, files: li
     assert everything.classes[:2] == prediction.classes
 
 
+def test_a_bad_image_has_a_reason_and_the_others_their_classes(run: Path, tmp_path: Path, files: list[Path]) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    first, bad, second = predict(run, [files[0], text, files[1]])
+    assert (first, second) == predict(run, files[:2])
+    assert (bad.path, bad.classes) == (text, ())
+    assert "not an image" in str(bad.reason)
+    assert predict(run, [text]) == (bad,)
+
+
 def test_bad_input_is_refused_by_name(run: Path, tmp_path: Path, files: list[Path]) -> None:
     with pytest.raises(InputError, match=r"nothing\.png"):
         predict(run, [*files, tmp_path / "nothing.png"])
-    text = tmp_path / "text.jpg"
-    text.write_text("not an image")
-    with pytest.raises(CorruptSourceError, match=r"text\.jpg"):
-        predict(run, [text])
     with pytest.raises(InputError, match="--top"):
         predict(run, files, top=0)
     with pytest.raises(InputError, match="unknown ensemble scheme"):
