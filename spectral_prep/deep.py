@@ -21,6 +21,7 @@ from spectral_prep.encoding import Encoding, saturated
 from spectral_prep.finalize import spectral_statistics
 from spectral_prep.manifest import SpectralRecord, read_record
 from spectral_prep.plan import Plan
+from spectral_prep.statistics import sums
 from spectral_prep.store.base import UNREADABLE, Rows
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.reading import pieces, stored_labels, stored_rows
@@ -92,10 +93,9 @@ def folder_faults(root: Path, record: SpectralRecord) -> Iterator[str]:
     mean = train.sum / max(1, train.count)
     deviation = np.sqrt(np.maximum(train.sum_of_squares / max(1, train.count) - mean**2, 0))
     scale, offset = record.encoding.scalars(record.k)
-    found = [mean * scale + offset, deviation * scale]
-    if not np.allclose([record.mean, record.std], found, rtol=RECORDED, atol=RECORDED) or record.saturated != sum(
-        sums.saturated for sums in total.values()
-    ):
+    computed = [mean * scale + offset, deviation * scale]
+    beyond = sum(found.saturated for found in total.values())
+    if record.saturated != beyond or not np.allclose([record.mean, record.std], computed, rtol=RECORDED, atol=RECORDED):
         yield f"{SpectralPaths(root).record}: its statistics are not those of the stored values"
 
 
@@ -140,13 +140,9 @@ def _no_sums(record: SpectralRecord) -> Sums:
 
 
 def _sums_of(values_NChw: npt.NDArray[Any], good: int, encoding: Encoding) -> Sums:
-    exact = values_NChw.astype(np.float64)
-    return Sums(
-        exact.sum((0, 2, 3)),
-        np.square(exact).sum((0, 2, 3)),
-        int(saturated(torch.from_numpy(values_NChw)[None], encoding)),
-        good * values_NChw[0, 0].size,
-    )
+    stored_QNChw = torch.from_numpy(values_NChw)[None]
+    total, squares = sums(stored_QNChw)[:, 0].numpy()
+    return Sums(total, squares, int(saturated(stored_QNChw, encoding)), good * values_NChw[0, 0].size)
 
 
 def _require_labels(rows: Rows, place: slice, labels: npt.NDArray[Any]) -> None:
