@@ -167,6 +167,7 @@ def test_nothing_there(tmp_path: Path) -> None:
         ({"data/meta.mat": b"no matrix"}, "damaged list of classes"),
         ({"data/meta.mat": None}, r"not whole.*data/meta\.mat"),
         ({"data/ILSVRC2012_validation_ground_truth.txt": b"2\n77\n"}, r"not an id of a class.*Got: 77"),
+        ({"data/ILSVRC2012_validation_ground_truth.txt": b"2\n5\n"}, r"not an id of a class.*Got: 5"),
         ({"data/ILSVRC2012_validation_ground_truth.txt": b"2\n3\n"}, r"no label for ILSVRC2012_val_00000003\.JPEG"),
     ],
 )
