@@ -1,7 +1,7 @@
 // The kernel's own __global__ function on the CPU, thread by thread: for the sanitizers, and to compare bits.
 //
 // Compiled with the macros of spectral.h. Arguments: n c h w, padding at the end of each image line (elements), threads
-// a block, the first block to run. Standard input: for int8 the 2·Q scalars, then the images (or spectrum, to merge)
+// a block, the first block to run. Standard input: for int8 the Q pairs of factors, then the images (or spectrum, to merge)
 // without padding; standard output: what the kernel wrote. Buffers have exactly the size that the kernel may touch, one element less with -DPLANTED.
 // When the first block is not 0, only the sites from it on are read and written, and memory is reserved, not filled.
 
@@ -9,13 +9,19 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <vector>
 
 struct Three { unsigned x, y, z; };
 static Three blockIdx, blockDim, gridDim, threadIdx;
 #define __global__
 #define __launch_bounds__(threads)
+#define __grid_constant__
 #include "spectral.h"
+
+#if SPECTRAL_STORED == 3
+#define STEPS , steps
+#else
+#define STEPS
+#endif
 
 #ifdef PLANTED
 constexpr long long MISSING = 1;
@@ -50,9 +56,10 @@ int main(int, char** arguments) {
         if (std::fread(to, sizeof *to, count, stdin) != static_cast<size_t>(count)) std::exit(3);
     };
     const auto put = [](const auto* from, long long count) { std::fwrite(from, sizeof *from, count, stdout); };
-    std::vector<float> scalars(2 * Q);
-    if (SPECTRAL_STORED == 3) get(scalars.data(), 2 * Q);
-    const float *factor = scalars.data(), *term = factor + Q;
+#if SPECTRAL_STORED == 3
+    SpectralSteps steps;
+    get(&steps, 1);
+#endif
 
 #ifdef SPECTRAL_MERGE
     pieces(get);
@@ -64,10 +71,10 @@ int main(int, char** arguments) {
     for (blockIdx.x = first; blockIdx.x < gridDim.x; ++blockIdx.x)
         for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x)
 #ifdef SPECTRAL_MERGE
-            spectral_merge(spectrum, images, factor, term, n, c, h, w, stride_n, stride_h, c, 1);
+            spectral_merge(spectrum, images, n, c, h, w, stride_n, stride_h, c, 1 STEPS);
     lines([&](SpectralPixel* from) { put(from, W * c); });
 #else
-            spectral_split(images, spectrum, factor, term, n, c, h, w, stride_n, stride_h, c, 1);
+            spectral_split(images, spectrum, n, c, h, w, stride_n, stride_h, c, 1 STEPS);
     pieces(put);
 #endif
     if (first == 0) {

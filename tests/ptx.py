@@ -6,7 +6,9 @@ number of times each byte was loaded and stored.
 1. The kernel's body is cut into basic blocks, at labels and branches.
 2. Every thread stands at a block; the lowest one runs next, for all threads that stand there. Without barriers or
    shared memory, which are refused like any other instruction not listed here, every such order gives one result.
-3. Registers are arrays of bits, one element a thread; an instruction's type suffix says how to read them. A float
+3. Parameters are one stretch of bytes and local memory one a thread, each addressed from zero; a module's constants are
+   buffers like any other.
+4. Registers are arrays of bits, one element a thread; an instruction's type suffix says how to read them. A float
    operation that leaves its rounding open is refused: the assembler may fuse it, and the GPU's bits would differ.
 """
 
@@ -103,15 +105,18 @@ class Kernel:
         if entry is None:
             raise PtxError("no entry")
         self.name, parameters, body = entry.groups()
-        self.parameters = re.findall(r"\.param\s+\.u64\s+(\w+)", parameters)
-        self.registers = re.findall(r"\.reg\s+\.(\w+)\s+(%\w+)<(\d+)>", body)
+        self.parameters = re.findall(r"\.param\s[^,]*?(\w+)(?:\[(\d+)\])?\s*(?:,|$)", parameters)
+        self.registers = re.findall(r"\.reg\s+\.(\w+)\s+(%\w+)(?:<(\d+)>)?;", body)
+        self.local = [(name, int(size)) for name, size in re.findall(r"\.local\s.*?(\w+)\[(\d+)\];", body)]
+        constants = re.findall(r"^\.global\s.*?(\w+)\[\d+\] = \{([\d, ]*)\};", ptx, re.M)
+        self.constants = {name: np.array(numbers.split(","), int).astype(np.uint8) for name, numbers in constants}
         self.blocks: list[list[Instruction]] = [[]]
         self.labels: dict[str, int] = {}
         for line in body.splitlines():
             self._read(line.partition("//")[0].strip())
 
     def _read(self, line: str) -> None:
-        if not line or line.startswith((".reg", ".pragma")):
+        if not line or line.startswith((".reg", ".local", ".pragma")):
             return
         if label := re.fullmatch(r"(\$\w+):", line):
             self.blocks.append([])
@@ -120,33 +125,56 @@ class Kernel:
         found = INSTRUCTION.fullmatch(line)
         if found is None:
             raise PtxError(f"cannot read: {line}")
-        operands = [text.strip() for text in found["operands"].split(",")] if found["operands"] else []
-        self.blocks[-1].append(
-            Instruction(found["opcode"].split("."), operands, found["guard"], bool(found["negated"]))
-        )
+        operands = [text.strip() for text in re.split(r",(?![^{]*\})", found["operands"])] if found["operands"] else []
+        opcode = found["opcode"].split(".")
+        for scalar, each in _scalars(opcode, operands):
+            self.blocks[-1].append(Instruction(scalar, each, found["guard"], bool(found["negated"])))
         if found["opcode"].startswith(("bra", "ret")):
             self.blocks.append([])
 
-    def run(self, memory: Memory, blocks: int, threads: int, arguments: list[int], first_block: int = 0) -> int:
+    def run(self, memory: Memory, blocks: int, threads: int, arguments: list[bytes], first_block: int = 0) -> int:
         """Run a one-dimensional grid, or its last blocks, to the end; return how many instructions were executed."""
-        if len(arguments) != len(self.parameters):
-            raise PtxError(f"{len(self.parameters)} parameters, {len(arguments)} arguments")
+        sizes = [int(size or 8) for _, size in self.parameters]
+        if list(map(len, arguments)) != sizes:
+            raise PtxError(f"parameters of {sizes} bytes, arguments of {list(map(len, arguments))}")
         return _Run(self, memory, (first_block, blocks), threads, arguments).to_the_end()
+
+
+def _scalars(opcode: list[str], operands: list[str]) -> list[tuple[list[str], list[str]]]:
+    """Return a load or store of a vector as one for each of its elements; any other instruction as it is."""
+    if not {"v2", "v4"} & set(opcode):
+        return [(opcode, operands)]
+    vector = 0 if opcode[0] == "ld" else 1
+    size = np.dtype(TYPES[opcode[-1]]).itemsize
+    register, _, offset = operands[1 - vector].strip("[]").partition("+")
+    found = []
+    for i, element in enumerate(operands[vector].strip("{}").split(",")):
+        pair = [f"[{register}+{int(offset or 0) + i * size}]"]
+        pair.insert(vector, element.strip())
+        found.append(([part for part in opcode if part not in ("v2", "v4")], pair))
+    return found
 
 
 class _Run:
     def __init__(
-        self, kernel: Kernel, memory: Memory, blocks: tuple[int, int], threads: int, arguments: list[int]
+        self, kernel: Kernel, memory: Memory, blocks: tuple[int, int], threads: int, arguments: list[bytes]
     ) -> None:
         self.kernel, self.memory = kernel, memory
-        self.parameters = dict(zip(kernel.parameters, arguments, strict=True))
+        self.symbols = {name: memory.add(content).address for name, content in kernel.constants.items()}
+        self.parameters = b""
+        for (name, _), argument in zip(kernel.parameters, arguments, strict=True):
+            self.symbols[name] = len(self.parameters)
+            self.parameters += argument
         first, end = blocks
         total = (end - first) * threads
         self.standing = np.zeros(total, np.int64)
         self.values: dict[str, Bits] = {}
         for kind, prefix, count in kernel.registers:
             dtype = np.dtype(bool) if kind == "pred" else np.dtype(f"u{int(kind[1:]) // 8}")
-            self.values |= {f"{prefix}{i}": np.zeros(total, dtype) for i in range(int(count))}
+            names = [f"{prefix}{i}" for i in range(int(count))] if count else [prefix]
+            self.values |= {name: np.zeros(total, dtype) for name in names}
+        self.local = np.zeros((total, sum(size for _, size in kernel.local)), np.uint8)
+        self.symbols |= {name: 0 for name, _ in kernel.local}
         every = np.arange(total, dtype=np.uint32)
         constant = np.ones(total, np.uint32)
         ids = (every % threads, first + every // threads, threads * constant, end * constant)
@@ -175,17 +203,36 @@ class _Run:
             self.standing[chosen] = len(self.kernel.blocks)
         elif name == "st" and suffixes[0] == "global":
             self.memory.store(self._address(operands[0], chosen), self._read(operands[1], suffixes[-1], chosen))
+        elif name == "st" and suffixes[0] == "local":
+            value = np.ascontiguousarray(self._read(operands[1], suffixes[-1], chosen))
+            places = self._local(operands[0], chosen, value.itemsize)
+            self.local[chosen[:, None], places] = value.view(np.uint8).reshape(places.shape)
         elif name == "ld":
             self._write(operands[0], self._load(suffixes, operands[1], chosen), chosen)
         else:
             self._write(operands[0], self._compute(name, suffixes, operands[1:], chosen), chosen)
 
     def _load(self, suffixes: list[str], operand: str, chosen: npt.NDArray[np.int64]) -> Bits:
+        dtype = np.dtype(TYPES[suffixes[-1]])
         if suffixes[0] == "param":
-            return np.full(chosen.size, self.parameters[operand.strip("[]")] & (2**64 - 1), np.uint64)
+            places = self._inside(self._address(operand, chosen), len(self.parameters), dtype.itemsize)
+            return np.ascontiguousarray(np.frombuffer(self.parameters, np.uint8)[places]).view(dtype)[:, 0]
+        if suffixes[0] == "local":
+            places = self._local(operand, chosen, dtype.itemsize)
+            return np.ascontiguousarray(self.local[chosen[:, None], places]).view(dtype)[:, 0]
         if suffixes[0] != "global" or "volatile" in suffixes:
             raise PtxError(f"ld.{'.'.join(suffixes)}")
-        return self.memory.load(self._address(operand, chosen), np.dtype(TYPES[suffixes[-1]]))
+        return self.memory.load(self._address(operand, chosen), dtype)
+
+    def _local(self, operand: str, chosen: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+        return self._inside(self._address(operand, chosen), self.local.shape[1], size)
+
+    def _inside(self, addresses: npt.NDArray[np.uint64], limit: int, size: int) -> npt.NDArray[np.int64]:
+        """Return the places of every byte of accesses to a space that begins at zero."""
+        first = addresses.view(np.int64)
+        if first.min() < 0 or first.max() + size > limit or (first % size).any():
+            raise PtxError(f"access of {size} bytes out of {limit}, or misaligned")
+        return first[:, None] + np.arange(size)
 
     def _compute(self, name: str, suffixes: list[str], operands: list[str], chosen: npt.NDArray[np.int64]) -> Bits:
         if name == "cvt":
@@ -201,7 +248,7 @@ class _Run:
         if name in ("shl", "shr"):
             return _shift(name, self._read(operands[0], kind, chosen), self._read(operands[1], "u32", chosen))
         if kind == "pred":
-            return LOGIC[name](*(self.values[operand][chosen] for operand in operands))
+            return LOGIC[name](*(self._predicate(operand, chosen) for operand in operands))
         if {"wide", "hi"} & set(suffixes):
             return _wide(name, suffixes, [self._read(operand, kind, chosen) for operand in operands[:2]])
         known = FLOAT if kind == "f32" else INTEGER
@@ -212,7 +259,10 @@ class _Run:
 
     def _address(self, operand: str, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
         register, _, offset = operand.strip("[]").partition("+")
-        return self.values[register][chosen] + np.array(int(offset or 0), np.int64).astype(np.uint64)
+        return self._read(register, "u64", chosen) + np.array(int(offset or 0), np.int64).astype(np.uint64)
+
+    def _predicate(self, operand: str, chosen: npt.NDArray[np.int64]) -> Bits:
+        return self.values[operand][chosen] if operand in self.values else np.full(chosen.size, int(operand) != 0)
 
     def _read(self, operand: str, kind: str, chosen: npt.NDArray[np.int64]) -> Bits:
         """Return an operand's low bits, as its type: a register of 16 bits may hold a value of 8."""
@@ -220,6 +270,8 @@ class _Run:
         if operand in self.values:
             held = self.values[operand][chosen]
             return held.astype(f"u{dtype.itemsize}").view(dtype)
+        if operand in self.symbols:
+            return np.full(chosen.size, self.symbols[operand], dtype)
         if operand.startswith("0f"):
             return np.full(chosen.size, int(operand[2:], 16), np.uint32).view(dtype)
         bits = int(operand, 0) & (2 ** (8 * dtype.itemsize) - 1)

@@ -25,7 +25,7 @@ CALLS = (
     "cuInit", "cuDeviceGet", "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent",
     "cuLibraryLoadData", "cuLibraryGetKernel", "cuLaunchKernel", "cuCtxPopCurrent",
 )  # fmt: skip
-PARAMETERS = 12
+PARAMETERS = 10
 
 in_use: list[tuple[int, int]] = []  # (address of a tensor, stream) that torch's allocator was told of
 compiled: list[str] = []

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.kernel import cpu, launch
+from spectral_prep.kernel.arguments import merge_factors, split_factors
 from spectral_prep.kernel.nvrtc import HEADER, compile_header
 from spectral_prep.spectrum import SpectralSpec, split
 from tests.ptx import Buffer, Kernel, Memory, PtxError, fma
@@ -28,6 +29,7 @@ GRIDS = [(2, 2), (2, 3), (4, 4), (1, 28)]
 STORED = [torch.float32, torch.float16, torch.bfloat16, torch.int8]
 H, W = 11, 13  # of a spectral: odd, and more sites than one block of the grid has threads
 
+ROLLED = [((8, 16), "blocks", "dct", torch.int8, torch.uint8, 1, 0)]  # values in local memory, cosines in a table
 CASES = [
     (*case, STORED[i % 4], torch.float32 if i % 5 == 4 else torch.uint8, (1, 3)[i // 4 % 2], i // 2 % 3)
     for i, case in enumerate(itertools.product(GRIDS, ("blocks", "tiles"), ("dct", "dct2", "none")))
@@ -61,8 +63,11 @@ def buffer(memory: Memory, tensor: Tensor) -> Buffer:
 
 
 def interpret(planned: launch.Launch, memory: Memory, first_block: int = 0) -> None:
-    arguments = [parameter.value or 0 for parameter in planned.parameters]
-    kernel(planned.macros).run(memory, planned.blocks, launch.THREADS, arguments, first_block)
+    kernel(planned.macros).run(memory, planned.blocks, launch.THREADS, raw(planned), first_block)
+
+
+def raw(planned: launch.Launch) -> list[bytes]:
+    return [bytes(parameter) for parameter in planned.parameters]
 
 
 def strided(n: int, height: int, width: int, c: int, kind: int, dtype: torch.dtype) -> Tensor:
@@ -91,7 +96,7 @@ def touched(tensor: Tensor) -> np.ndarray:
     return mask.repeat_interleave(tensor.itemsize).numpy()
 
 
-@pytest.mark.parametrize(("grid", "layout", "transform", "stored", "pixel", "c", "kind"), CASES)
+@pytest.mark.parametrize(("grid", "layout", "transform", "stored", "pixel", "c", "kind"), CASES + ROLLED)
 def test_split_gives_the_bits_of_the_cpu_reading_and_writing_once(
     reference, grid, layout, transform, stored, pixel, c, kind
 ) -> None:
@@ -99,9 +104,9 @@ def test_split_gives_the_bits_of_the_cpu_reading_and_writing_once(
     images = strided(3, H * spec.q1, W * spec.q2, c, kind, pixel)
     encoding = encoding_for(images, spec, stored)
     spectrum = torch.empty((spec.q, 3, c, H, W), dtype=stored)
-    factors = launch.split_factors(encoding, images.device)
+    factors = split_factors(encoding)
     memory = Memory()
-    source, target, *_ = (buffer(memory, tensor) for tensor in (images, spectrum, *factors))
+    source, target = (buffer(memory, tensor) for tensor in (images, spectrum))
 
     interpret(launch.plan(images, spectrum, spec, factors, merge=False), memory)
 
@@ -113,7 +118,7 @@ def test_split_gives_the_bits_of_the_cpu_reading_and_writing_once(
     assert not target.loads.any()
 
 
-@pytest.mark.parametrize(("grid", "layout", "transform", "stored", "pixel", "c", "kind"), CASES[::2])
+@pytest.mark.parametrize(("grid", "layout", "transform", "stored", "pixel", "c", "kind"), CASES[::2] + ROLLED)
 def test_merge_gives_the_bits_of_the_cpu_reading_and_writing_once(
     reference, grid, layout, transform, stored, pixel, c, kind
 ) -> None:
@@ -122,9 +127,9 @@ def test_merge_gives_the_bits_of_the_cpu_reading_and_writing_once(
     encoding = encoding_for(original, spec, stored)
     spectrum = reference.split(original, spec, stored, encoding)
     images = torch.empty(original.shape, dtype=pixel)
-    factors = launch.merge_factors(encoding, images.device)
+    factors = merge_factors(encoding)
     memory = Memory()
-    target, source, *_ = (buffer(memory, tensor) for tensor in (images, spectrum, *factors))
+    target, source = (buffer(memory, tensor) for tensor in (images, spectrum))
 
     interpret(launch.plan(images, spectrum, spec, factors, merge=True), memory)
 
@@ -143,9 +148,9 @@ def test_the_last_blocks_of_more_than_2_31_elements_land_where_they_belong(refer
     images = image.expand(rows, -1, -1, -1)
     expected = reference.split(image, spec, torch.int8, encoding := Encoding("int8", (2.1,) * spec.q, (0.3,) * spec.q))
     spectrum = torch.empty((spec.q, rows, 1, 16, 16), dtype=torch.int8)  # 2 and 4 GiB, of which few pages are touched
-    factors = launch.split_factors(encoding, images.device)
+    factors = split_factors(encoding)
     memory = Memory()
-    _, target, *_ = (buffer(memory, tensor) for tensor in (images, spectrum, *factors))
+    _, target = (buffer(memory, tensor) for tensor in (images, spectrum))
     planned = launch.plan(images, spectrum, spec, factors, merge=False)
 
     interpret(planned, memory, first_block=planned.blocks - 2)
@@ -164,7 +169,7 @@ def test_a_grid_smaller_than_the_sites_walks_over_all_of_them(reference) -> None
     planned = launch.plan(images, spectrum, spec, (), merge=False)
     memory = Memory()
     _, target = (buffer(memory, tensor) for tensor in (images, spectrum))
-    kernel(planned.macros).run(memory, 1, 32, [parameter.value or 0 for parameter in planned.parameters])
+    kernel(planned.macros).run(memory, 1, 32, raw(planned))
     assert (target.stores == 1).all()
     assert torch.equal(spectrum, reference.split(images, spec))
 

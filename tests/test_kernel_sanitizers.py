@@ -55,7 +55,7 @@ def build(folder: Path, spec: SpectralSpec, pixels: torch.dtype, stored: torch.d
 
 
 def run(program: Path, tensor: Tensor, factors: tuple[tuple[float, ...], ...], *numbers: int) -> bytes:
-    scalars = torch.tensor(factors, dtype=torch.float32)
+    scalars = torch.tensor(list(zip(*factors, strict=True)), dtype=torch.float32)
     done = subprocess.run(
         [program, *map(str, numbers)], input=raw(scalars) + raw(tensor), capture_output=True, check=True
     )

@@ -7,7 +7,6 @@ Importing this needs neither a GPU nor `cuda.bindings`; launching without them i
 from __future__ import annotations
 
 import ctypes
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +42,8 @@ def split(
     h, w = spec.spectral_size(height, width)
     stored = dtype if encoding is None else encoding.torch_dtype
     spectrum_QNChw = images_NHWC.new_empty((spec.q, n, c, h, w), dtype=stored)
-    factors = split_factors(encoding, images_NHWC.device)
-    _queue(plan(images_NHWC, spectrum_QNChw, spec, factors, merge=False), images_NHWC, spectrum_QNChw, *factors)
+    factors = arguments.split_factors(encoding)
+    _queue(plan(images_NHWC, spectrum_QNChw, spec, factors, merge=False), images_NHWC, spectrum_QNChw)
     return spectrum_QNChw
 
 
@@ -55,15 +54,22 @@ def merge(
     _, n, c, h, w = spectrum_QNChw.shape
     spectrum_QNChw = spectrum_QNChw.contiguous()
     images_NHWC = spectrum_QNChw.new_empty((n, h * spec.q1, w * spec.q2, c), dtype=dtype)
-    factors = merge_factors(encoding, spectrum_QNChw.device)
-    _queue(plan(images_NHWC, spectrum_QNChw, spec, factors, merge=True), images_NHWC, spectrum_QNChw, *factors)
+    factors = arguments.merge_factors(encoding)
+    _queue(plan(images_NHWC, spectrum_QNChw, spec, factors, merge=True), images_NHWC, spectrum_QNChw)
     return images_NHWC
 
 
 def plan(
-    images_NHWC: Tensor, spectrum_QNChw: Tensor, spec: SpectralSpec, factors: tuple[Tensor, ...], *, merge: bool
+    images_NHWC: Tensor,
+    spectrum_QNChw: Tensor,
+    spec: SpectralSpec,
+    factors: tuple[tuple[float, ...], ...],
+    *,
+    merge: bool,
 ) -> Launch:
     """Return the launch that fills one of two tensors from the other; nothing runs, so they may be on any device.
+
+    The factors of int8, `split_factors` or `merge_factors` of `arguments.py`, go with the launch, by value.
 
     Raises
     ------
@@ -74,13 +80,18 @@ def plan(
     if (spectrum_QNChw.dtype == torch.int8) != bool(factors):
         raise InputError("int8 and an int8 encoding go together", got=spectrum_QNChw.dtype)
     tensors = (spectrum_QNChw, images_NHWC) if merge else (images_NHWC, spectrum_QNChw)
-    pointers = [tensor.data_ptr() for tensor in (*tensors, *factors)] + [0] * (2 - len(factors))
     sizes = (n, c, h, w, *images_NHWC.stride())
+    pairs = [number for pair in zip(*factors, strict=True) for number in pair]
+    by_value = [(ctypes.c_float * len(pairs))(*pairs)] if pairs else []
     return Launch(
         macros=macros(spec, images_NHWC.dtype, spectrum_QNChw.dtype, merge=merge),
         name="spectral_merge" if merge else "spectral_split",
         blocks=min(math.ceil(n * h * w / THREADS), MAX_BLOCKS) if c else 0,
-        parameters=(*map(ctypes.c_void_p, pointers), *map(ctypes.c_int64, sizes)),
+        parameters=(
+            *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
+            *map(ctypes.c_int64, sizes),
+            *by_value,
+        ),
     )
 
 
@@ -101,18 +112,6 @@ def macros(spec: SpectralSpec, pixel: torch.dtype, stored: torch.dtype, *, merge
         "STORED": arguments.number(stored, STORED, "spectrum"),
     }
     return (*(f"SPECTRAL_{name}={value}" for name, value in chosen.items()), *(["SPECTRAL_MERGE"] if merge else []))
-
-
-@functools.lru_cache(maxsize=64)
-def split_factors(encoding: Encoding | None, device: torch.device) -> tuple[Tensor, ...]:
-    """Return multiplier and shift of each spectral, float32 (Q,) on the device; nothing for a floating encoding."""
-    return tuple(torch.tensor(numbers, device=device) for numbers in arguments.split_factors(encoding))
-
-
-@functools.lru_cache(maxsize=64)
-def merge_factors(encoding: Encoding | None, device: torch.device) -> tuple[Tensor, ...]:
-    """Return scale and offset of each spectral, float32 (Q,) on the device; nothing for a floating encoding."""
-    return tuple(torch.tensor(numbers, device=device) for numbers in arguments.merge_factors(encoding))
 
 
 def _queue(launch: Launch, *tensors: Tensor) -> None:

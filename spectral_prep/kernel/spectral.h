@@ -13,12 +13,12 @@
 //     SPECTRAL_STORED            0 float32, 1 float16, 2 bfloat16 (sm_80 and later), 3 int8
 //     SPECTRAL_MERGE             defined: the entry is spectral_merge, otherwise spectral_split
 //   Compile with --fmad=false (NVRTC) or -ffp-contract=off (g++): all devices then agree bit for bit.
-//   extern "C" spectral_split(const Pixel* images, Stored* spectrum, const float* multiplier, const float* shift,
-//       long long n, c, h, w, stride_n, stride_h, stride_w, stride_c)
-//   extern "C" spectral_merge(const Stored* spectrum, Pixel* images, const float* scale, const float* offset,
-//       long long n, c, h, w, stride_n, stride_h, stride_w, stride_c)
+//   extern "C" spectral_split(const Pixel* images, Stored* spectrum,
+//       long long n, c, h, w, stride_n, stride_h, stride_w, stride_c [, struct { float multiplier, shift; }[Q]])
+//   extern "C" spectral_merge(const Stored* spectrum, Pixel* images,
+//       long long n, c, h, w, stride_n, stride_h, stride_w, stride_c [, struct { float scale, offset; }[Q]])
 //     images: strides of N, H, W, C in elements. spectrum: (Q, N, C, h, w), contiguous. h and w are the spectral size.
-//     multiplier, shift, scale, offset: float32 [Q], read for int8 only (null otherwise), where
+//     The structs, by value in one parameter, are there for int8 only, where
 //       stored = clamp(round_to_even(fmaf(coefficient, multiplier, shift)), ±127), coefficient = fmaf(stored, scale, offset)
 //       with multiplier = float32(1 / scale_factor), shift = float32(−add_offset / scale_factor) of `encoding.py`:
 //       one multiply-add where that file subtracts and divides, so a coefficient near a tie may differ by one step.
@@ -427,21 +427,39 @@ struct Shape {
     }
 };
 
+// The same number, anew for every channel: a compiler that knew it to be the same would compute what follows from it for
+// all Q before the loop over channels, and spill that.
+SPECTRAL_DEVICE Index anew(Index value) {
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+    asm volatile("" : "+l"(value));
+#endif
+    return value;
+}
+// Zero: to be added to the address of factors. Before sm_100 the compiler knows that a factor is best an operand.
+SPECTRAL_DEVICE Index zero_anew() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+    return anew(0);
+#else
+    return 0;
+#endif
+}
+
+struct Step { float factor, term; };  // of one spectral, stored as int8
+
 template <class Stored>
 struct Encoder {  // a sink: coefficient k of one channel of one site, encoded, to its place in the spectrum
     Stored* out;
     Index stride;
-    const float* multiplier;
-    const float* shift;
+    const Step* steps;
     SPECTRAL_DEVICE void operator()(int k, float value) const {
-        if constexpr (packed<Stored>) value = multiply_add(value, multiplier[k], shift[k]);
+        if constexpr (packed<Stored>) value = multiply_add(value, steps[k].factor, steps[k].term);
         store(out[k * stride], value);
     }
 };
 
 template <int Q1, int Q2, int layout, int transform, class Pixel, class Stored>
 SPECTRAL_DEVICE void split_site(Index site, const Pixel* __restrict__ images, Stored* __restrict__ spectrum,
-                                const float* __restrict__ multiplier, const float* __restrict__ shift, const Shape& s) {
+                                const Step* steps, const Shape& s) {
     constexpr int Q = Q1 * Q2;
     Index row, y, x, first, down, right;
     s.locate(site, row, y, x);
@@ -450,17 +468,18 @@ SPECTRAL_DEVICE void split_site(Index site, const Pixel* __restrict__ images, St
     SPECTRAL_UNROLL(1)
     for (Index channel = 0; channel < s.c; ++channel, out += s.h * s.w) {
         const Pixel* cell = images + first + channel * s.stride_c;
+        const Index below = anew(down), beside = anew(right), zero = zero_anew();
         float values[Q];
         SPECTRAL_UNROLL(Q <= UNROLLED ? Q : 1)
-        for (int k = 0; k < Q; ++k) values[k] = load(cell[k / Q2 * down + k % Q2 * right]);
-        Encoder<Stored> sink{out, s.n * s.c * s.h * s.w, multiplier, shift};
+        for (int k = 0; k < Q; ++k) values[k] = load(cell[k / Q2 * below + k % Q2 * beside]);
+        Encoder<Stored> sink{out, anew(s.n * s.c * s.h * s.w), steps + zero};
         forward<Q1, Q2, transform>(values, sink);
     }
 }
 
 template <int Q1, int Q2, int layout, int transform, class Pixel, class Stored>
 SPECTRAL_DEVICE void merge_site(Index site, const Stored* __restrict__ spectrum, Pixel* __restrict__ images,
-                                const float* __restrict__ scale, const float* __restrict__ offset, const Shape& s) {
+                                const Step* steps, const Shape& s) {
     constexpr int Q = Q1 * Q2;
     Index row, y, x, first, down, right;
     s.locate(site, row, y, x);
@@ -468,16 +487,17 @@ SPECTRAL_DEVICE void merge_site(Index site, const Stored* __restrict__ spectrum,
     const Stored* in = spectrum + row * s.c * s.h * s.w + y * s.w + x;
     SPECTRAL_UNROLL(1)
     for (Index channel = 0; channel < s.c; ++channel, in += s.h * s.w) {
-        Pixel* cell = images + first + channel * s.stride_c;
+        Pixel* cell = images + anew(first + channel * s.stride_c);
+        const Index below = anew(down), beside = anew(right), stride = anew(s.n * s.c * s.h * s.w), zero = zero_anew();
         float coefficients[Q], values[Q];
         SPECTRAL_UNROLL(Q <= UNROLLED ? Q : 1)
         for (int k = 0; k < Q; ++k) {
-            coefficients[k] = load(in[k * (s.n * s.c * s.h * s.w)]);
-            if constexpr (packed<Stored>) coefficients[k] = multiply_add(coefficients[k], scale[k], offset[k]);
+            coefficients[k] = load(in[k * stride]);
+            if constexpr (packed<Stored>) coefficients[k] = multiply_add(coefficients[k], steps[k + zero].factor, steps[k + zero].term);
         }
         inverse<Q1, Q2, transform>(coefficients, values);
         SPECTRAL_UNROLL(Q <= UNROLLED ? Q : 1)
-        for (int k = 0; k < Q; ++k) store(cell[k / Q2 * down + k % Q2 * right], values[k]);
+        for (int k = 0; k < Q; ++k) store(cell[k / Q2 * below + k % Q2 * beside], values[k]);
     }
 }
 
@@ -503,13 +523,24 @@ using SpectralStored = spectral::StoredType<SPECTRAL_STORED>::type;
 #define SPECTRAL_SITE spectral::split_site
 #endif
 
+// By value, so that every factor is an operand from the constant bank: loaded through a pointer, all of them would be
+// kept in registers from one channel to the next, and those of Q = 64 do not fit beside the values.
+struct SpectralSteps { spectral::Step of[SPECTRAL_Q1 * SPECTRAL_Q2]; };
+#if SPECTRAL_STORED == 3
+#define SPECTRAL_PARAMETER , const __grid_constant__ SpectralSteps steps
+#define SPECTRAL_STEPS steps.of
+#else
+#define SPECTRAL_PARAMETER
+#define SPECTRAL_STEPS nullptr
+#endif
+
 extern "C" __global__ void __launch_bounds__(256)
-SPECTRAL_ENTRY const float* factor, const float* term, long long n, long long c, long long h, long long w,
-               long long stride_n, long long stride_h, long long stride_w, long long stride_c) {
+SPECTRAL_ENTRY long long n, long long c, long long h, long long w, long long stride_n, long long stride_h,
+               long long stride_w, long long stride_c SPECTRAL_PARAMETER) {
     const spectral::Shape shape{n, c, h, w, stride_n, stride_h, stride_w, stride_c};
     const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
     for (long long site = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; site < n * h * w; site += step)
-        SPECTRAL_SITE<SPECTRAL_Q1, SPECTRAL_Q2, SPECTRAL_LAYOUT, SPECTRAL_TRANSFORM>(site, from, to, factor, term, shape);
+        SPECTRAL_SITE<SPECTRAL_Q1, SPECTRAL_Q2, SPECTRAL_LAYOUT, SPECTRAL_TRANSFORM>(site, from, to, SPECTRAL_STEPS, shape);
 }
 
 #endif
