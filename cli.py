@@ -27,6 +27,7 @@ from spectral_train.recipes import OPTIONS, RECIPES, Optimizer, named, parse_set
 if TYPE_CHECKING:
     from spectral_prep.block import OnError
     from spectral_prep.convert import Progress
+    from spectral_prep.kernel.stream import Device
     from spectral_prep.plan import Plan
     from spectral_prep.request import Request
     from spectral_prep.sources.base import Source
@@ -201,6 +202,13 @@ def plan_command(
     help="Bad images: list them all and do not complete, or keep their slots with label -1.",
 )
 @click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the transform is computed; auto: a GPU where there is one.",
+)
+@click.option(
     "--download", is_flag=True, help="First fetch the release into --source, hashes checked (mnist, cifar10)."
 )
 @click.option("--mirror", help="Download from this base URL instead of the official ones.")
@@ -212,6 +220,7 @@ def convert_command(
     max_memory: str | None,
     no_space_check: bool,
     on_error: OnError,
+    device: Device,
     download: bool,
     mirror: str | None,
     **options: Any,
@@ -239,6 +248,7 @@ def convert_command(
             workers=workers,
             max_memory=parse_bytes(max_memory) if max_memory else None,
             on_error=on_error,
+            device=device,
             space_check=not no_space_check,
             progress=progress,
         )

@@ -7,6 +7,7 @@ A block whose record and files are there is never done again; that is what makes
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 from spectral_prep.encoding import saturated
 from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptShardError, CorruptSourceError, InputError
-from spectral_prep.kernel import fused_split
+from spectral_prep.kernel.stream import Device, split_stream
 from spectral_prep.manifest import FileEntry, entries, read_record, write_record
 from spectral_prep.plan import Block, Plan
 from spectral_prep.sources.base import Source
@@ -83,6 +84,7 @@ class BlockTask:
     names: list[str]
     labels: npt.NDArray[np.int32]
     on_error: OnError
+    device: Device = "cpu"
 
     def __str__(self) -> str:
         return str(self.block)
@@ -165,18 +167,30 @@ def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
     plan, geometry = task.plan, task.plan.geometry
     most = min(plan.batch_rows, len(task.ids))
     images_NHWC = np.empty((most, geometry.height, geometry.width, geometry.channels), np.uint8)
-    for first in range(0, len(task.ids), most):
-        rows = range(first, min(first + most, len(task.ids)))
-        bad: list[BadRow] = []
-        empty = []
-        for place, row in enumerate(rows):
-            row_id, name = int(task.ids[row]), task.names[row]
-            try:
-                raw = task.source.read(task.block.split, row_id, name)
-                images_NHWC[place] = plan.image(raw, task.block.split, task.block.start + row, row_id)
-            except CorruptSourceError as error:
-                bad.append(BadRow(row_id, name, str(error)))
-                empty.append(place)
-        stored_QNChw = fused_split(torch.from_numpy(images_NHWC[: len(rows)]), plan.spec, encoding=plan.encoding)
+    found: deque[tuple[list[int], list[BadRow]]] = deque()  # of batches that are read and not yet split
+
+    def batches() -> Iterator[Tensor]:
+        for first in range(0, len(task.ids), most):
+            rows = range(first, min(first + most, len(task.ids)))
+            found.append(_read(task, rows, images_NHWC))
+            yield torch.from_numpy(images_NHWC[: len(rows)])
+
+    for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, task.device, task.block.number):
+        empty, bad = found.popleft()
         stored_QNChw[:, empty] = 0
         yield stored_QNChw, bad
+
+
+def _read(task: BlockTask, rows: range, images_NHWC: npt.NDArray[np.uint8]) -> tuple[list[int], list[BadRow]]:
+    """Read some rows of the block into the first images; return which are bad, by place and by record."""
+    bad: list[BadRow] = []
+    empty = []
+    for place, row in enumerate(rows):
+        row_id, name = int(task.ids[row]), task.names[row]
+        try:
+            raw = task.source.read(task.block.split, row_id, name)
+            images_NHWC[place] = task.plan.image(raw, task.block.split, task.block.start + row, row_id)
+        except CorruptSourceError as error:
+            bad.append(BadRow(row_id, name, str(error)))
+            empty.append(place)
+    return empty, bad

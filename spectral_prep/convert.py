@@ -23,6 +23,7 @@ from spectral_prep.errors import CorruptSourceError
 from spectral_prep.estimate import Estimate, Limits, estimate, refuse_without_room
 from spectral_prep.finalize import finalize, is_complete
 from spectral_prep.fixing import agreed_plan, fix
+from spectral_prep.kernel.stream import Device, chosen_device
 from spectral_prep.plan import Plan
 from spectral_prep.request import Request
 from spectral_prep.sources import open_source
@@ -58,6 +59,7 @@ def convert(
     workers: int | None = None,
     max_memory: int | None = None,
     on_error: OnError = "fail",
+    device: Device = "auto",
     space_check: bool = True,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> DatasetPaths:
@@ -75,6 +77,8 @@ def convert(
         Bytes that all processes together may take: it limits the workers. Default: the control group's limit.
     on_error
         `fail`: bad images are all listed at the end and the data set is not completed. `skip`: they keep their slot.
+    device
+        Where the transform is computed; `auto` is a GPU where there is one. With the kernels no byte depends on it.
     space_check
         Whether to refuse what will not fit on the disk.
 
@@ -89,6 +93,7 @@ def convert(
     CorruptSourceError
         If images or labels are damaged.
     """
+    chosen_device(device)
     paths = DatasetPaths(out)
     complete = is_complete(paths)  # then nothing is written there: it may be read-only
     with in_use(out), _staging(None if complete else out) as staging:
@@ -108,7 +113,7 @@ def convert(
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
             remove(paths.manifest)
         bad: list[tuple[str, BadRow]] = []
-        tasks = block_tasks(out, plan, opened, index, filter(task.has, pending), on_error)
+        tasks = block_tasks(out, plan, opened, index, filter(task.has, pending), on_error, device)
         for record in run_all(run_block, tasks, found.workers if found else 1):
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start

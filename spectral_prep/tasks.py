@@ -6,7 +6,7 @@ Goes in: a plan and the blocks that are pending. Come out: `BlockTask`s.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from spectral_prep.block import BlockTask, OnError
 from spectral_prep.errors import InputError
+from spectral_prep.kernel.stream import Device
 from spectral_prep.plan import Block, Plan
 from spectral_prep.sources.base import RowIndex, Source
 
@@ -64,11 +65,13 @@ def block_tasks(
     index: Mapping[str, RowIndex],
     blocks: Iterable[Block],
     on_error: OnError,
+    device: Device,
 ) -> Iterator[BlockTask]:
     """Yield what a worker needs for each block; only its own names are looked up."""
     order = {name: plan.ids(name) for name in plan.splits}
     for block in blocks:
-        yield block_task(root, plan, source, index, block, order[block.split][block.start : block.stop], on_error)
+        ids = order[block.split][block.start : block.stop]
+        yield replace(block_task(root, plan, source, index, block, ids, on_error), device=device)
 
 
 def block_task(

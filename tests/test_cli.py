@@ -29,7 +29,7 @@ REQUEST = (
 )
 OPTIONS = {
     "plan": REQUEST + "--tasks --workers --max-memory --json",
-    "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --download --mirror",
+    "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --device --download --mirror",
     "finalize": "",
     "info": "--json",
     "verify": "--source --deep --json",
@@ -163,6 +163,7 @@ class TestBadInput:
 
     def test_a_missing_folder(self) -> None:
         mistake("spectral-prep convert --dataset mnist --q 16", 2, "data/mnist", "--download")
+        mistake("spectral-prep convert --dataset digits --q 4 --device cuda", 2, "no GPU", "--device cpu")
         mistake("spectral-prep info nowhere", 2, "nowhere", "Expected:")
         mistake("spectral-prep verify nowhere", 2, "nowhere", "Expected:")
         mistake("spectral-train --shard 3", 2, "spectral", "spectral-prep convert")

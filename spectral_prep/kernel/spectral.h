@@ -468,11 +468,13 @@ SPECTRAL_DEVICE void split_site(Index site, const Pixel* __restrict__ images, St
     SPECTRAL_UNROLL(1)
     for (Index channel = 0; channel < s.c; ++channel, out += s.h * s.w) {
         const Pixel* cell = images + first + channel * s.stride_c;
-        const Index below = anew(down), beside = anew(right), zero = zero_anew();
+        constexpr bool many = Q > UNROLLED / 2;  // fewer are faster kept, and registers suffice
+        const Index below = many ? anew(down) : down, beside = many ? anew(right) : right, zero = zero_anew();
+        const Index spectral = s.n * s.c * s.h * s.w;
         float values[Q];
         SPECTRAL_UNROLL(Q <= UNROLLED ? Q : 1)
         for (int k = 0; k < Q; ++k) values[k] = load(cell[k / Q2 * below + k % Q2 * beside]);
-        Encoder<Stored> sink{out, anew(s.n * s.c * s.h * s.w), steps + zero};
+        Encoder<Stored> sink{out, many ? anew(spectral) : spectral, steps + zero};
         forward<Q1, Q2, transform>(values, sink);
     }
 }

@@ -69,7 +69,7 @@ class CudaQueues:
 
     def mark(self, step: Step) -> torch.cuda.Event:
         """Return an event that is over when all that is queued on a step's stream is."""
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(self._streams[step])
         return event
 
@@ -104,7 +104,7 @@ def split_stream(
     Parameters
     ----------
     batches_NHWC
-        uint8 (N, H, W, C) on the host; one is not changed after it is given.
+        uint8 (N, H, W, C) on the host; the memory of one may be used again for the next.
     device
         `auto` is a GPU where there is one.
     turn
