@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
-import scipy.special
 import torch
 
 from spectral_train.pool import BranchOutputs, ClassWise, Combiner, Tempered, WeightedSum, bounded
@@ -30,7 +29,7 @@ from spectral_train.pool import BranchOutputs, ClassWise, Combiner, Tempered, We
 STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001)
 FOLDS = 5
 MOST_STEPS = 200
-MOST_VALUES = 1 << 26
+MOST_VALUES = 1 << 24
 HOTTEST = 1e4
 
 Numbers = npt.NDArray[np.float64]
@@ -57,14 +56,17 @@ class Rows:
         branches, rows, classes = self.values.shape
         per_class = np.broadcast_to(weights[:branches], (branches, classes))
         scores = np.einsum("sk,snk->nk", per_class, self.values) + weights[branches:].sum(0)
-        log_probabilities = scores - scipy.special.logsumexp(scores, axis=1, keepdims=True)
+        scores -= scores.max(1, keepdims=True)
         here = (np.arange(rows), self.labels)
-        surplus = np.exp(log_probabilities)
+        right = scores[here]
+        surplus = np.exp(scores, out=scores)  # becomes probability − truth, a row's share of the gradient
+        totals = surplus.sum(1, keepdims=True)
+        surplus /= totals
         surplus[here] -= 1
         surplus /= rows
         slope = np.vstack([np.einsum("nk,snk->sk", surplus, self.values), surplus.sum(0)])
         reduced = slope[: len(weights)] if weights.shape[1] == classes else slope[: len(weights)].sum(1, keepdims=True)
-        return -log_probabilities[here].mean(), reduced
+        return float((np.log(totals[:, 0]) - right).mean()), reduced
 
 
 def learned(held_out: BranchOutputs) -> Combiner:
@@ -126,16 +128,20 @@ def _stacked_on(rows: Rows, centre: Numbers) -> Fit:
 
 
 def _strength(fit_on: Callable[[Rows], Fit], rows: Rows) -> float:
-    """Return the strength of least loss in cross-validation; of equal ones the largest, without rows to tell also."""
+    """Return the strength of least loss in cross-validation, going from the largest down as long as the loss falls."""
     folds = min(FOLDS, len(rows))
     if folds < 2:
         return STRENGTHS[0]
     order = np.random.RandomState(0).permutation(len(rows))
-    losses = np.zeros(len(STRENGTHS))
-    for part in np.array_split(order, folds):
-        test, fit = rows.at(part), fit_on(rows.at(np.setdiff1d(order, part)))
-        losses += [len(test) * test.loss(fit(strength))[0] for strength in STRENGTHS]
-    return STRENGTHS[int(losses.argmin())]
+    parts = np.array_split(order, folds)
+    trials = [(rows.at(part), fit_on(rows.at(np.setdiff1d(order, part)))) for part in parts]
+    chosen, least = STRENGTHS[0], np.inf
+    for strength in STRENGTHS:
+        loss = sum(len(test) * test.loss(fit(strength))[0] for test, fit in trials)
+        if loss >= least:
+            break
+        chosen, least = strength, loss
+    return chosen
 
 
 def _minimise(objective: Callable[[Numbers], tuple[float, Numbers]], start: Numbers, lowest: Numbers) -> Numbers:

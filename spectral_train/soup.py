@@ -34,6 +34,7 @@ from spectral_train.device import choose_device, deterministic
 from spectral_train.fit import Training
 from spectral_train.loader import batches
 from spectral_train.metrics import Report
+from spectral_train.models import branch_options
 from spectral_train.network import (
     Trained,
     TrainingRows,
@@ -218,7 +219,7 @@ def _same_for_all(plan: BranchPlan) -> dict[str, Any]:
     recipe = plan.recipe
     network = {
         "model": recipe.model,
-        "options": dict(recipe.model_options),
+        "options": branch_options(recipe.model, recipe.model_options),
         "holdout": recipe.holdout,
         "holdout_seed": recipe.holdout_seed,
     }

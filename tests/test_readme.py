@@ -39,6 +39,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.timeout(900)  # every command that there is, some of them training 16 branches
 def test_every_command_line_runs_in_its_order(newcomer, monkeypatch) -> None:
     monkeypatch.chdir(newcomer)
     ran = []
