@@ -9,6 +9,7 @@ Converting: the largest sum of the proportional set sizes (PSS) of the converter
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -38,15 +39,18 @@ def main() -> None:
 def convert(source: Path, workers: int) -> None:
     """Convert N and 4N images at 224 pixels, Q = 16."""
     with tempfile.TemporaryDirectory(dir=".") as scratch:
-        click.echo("images  peak of all, MiB PSS  largest process, MiB")
+        click.echo("images  bound, MiB  peak of all, MiB PSS  largest process, MiB")
         for copies in (1, COPIES):
             tree = link_copies(source, Path(scratch) / f"source{copies}", copies)
-            command = [sys.executable, "-c", "from cli import prep; prep()", "convert", "--dataset", "imagenet"]
+            command = [sys.executable, "-c", "from cli import prep; prep()"]
             out = Path(scratch) / f"out{copies}"
-            options = ["--q", "16", "--block-rows", "128", "--workers", str(workers), "--source", str(tree)]
-            together, largest = peaks([*command, *options, "--out", str(out)])
-            images = sum(path.is_file() for path in tree.rglob("*"))
-            click.echo(f"{images:6}  {together / MIB:20.0f}  {largest / MIB:20.0f}")
+            options = ["--dataset", "imagenet", "--q", "16", "--block-rows", "128", "--workers", str(workers)]
+            options += ["--source", str(tree), "--out", str(out)]
+            planned = subprocess.run([*command, "plan", *options, "--json"], check=True, stdout=subprocess.PIPE).stdout
+            together, largest = peaks([*command, "convert", *options])
+            found = json.loads(planned)
+            images, bound = sum(found["rows"].values()), found["peak_memory"]
+            click.echo(f"{images:6}  {bound / MIB:10.0f}  {together / MIB:20.0f}  {largest / MIB:20.0f}")
             shutil.rmtree(out)
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -113,3 +120,36 @@ def test_the_commands_show_the_same_plan(tmp_path, monkeypatch) -> None:
         assert found["plan_id"] in text
         assert "memory" in text
         assert "free" in text
+
+
+def test_peak_memory_stays_under_the_bound_that_convert_prints(tmp_path) -> None:
+    """Of all processes together, for N and 4N images with two workers."""
+    for count in (100, 400):
+        source = write_photos(tmp_path / f"photos{count}", count)
+        options = ["--dataset", "folder", "--q", "16", "--size", "112", "--resize", "128", "--block-rows", "25"]
+        options += ["--workers", "2", "--source", str(source), "--out", str(tmp_path / f"out{count}")]
+        # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
+        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+        program = [sys.executable, "-c", "from cli import prep; prep()", "convert", *options]
+        with open(tmp_path / "errors", "w") as errors:
+            process = subprocess.Popen(program, stderr=errors, stdout=subprocess.DEVNULL, env=environment)
+            peak, processes = watched(psutil.Process(process.pid))
+        printed = (tmp_path / "errors").read_text()
+        assert process.wait() == 0, printed
+        bound = re.search(r"at most ([\d.]+) (MB|GB) of memory with 2 workers", printed)
+        assert bound, printed
+        assert processes >= 4
+        assert 0.3 < peak / (float(bound[1]) * {"MB": 1e6, "GB": 1e9}[bound[2]]) < 1
+
+
+def watched(parent: psutil.Process) -> tuple[int, int]:
+    """Return the largest sum of the proportional set sizes of a process and all below it, and how many those are."""
+    peak = most = 0
+    while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+        sizes = []
+        for process in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                sizes.append(process.memory_full_info().pss)
+        peak, most = max(peak, sum(sizes)), max(most, len(sizes))
+        time.sleep(0.05)
+    return peak, most
