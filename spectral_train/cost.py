@@ -99,7 +99,8 @@ def flops(plan: BranchPlan) -> int:
 
 def widest_layer(plan: BranchPlan) -> int:
     """Return r of the long paper's Table 1: the largest number of neurons of a layer, the classes included."""
-    return max(parameter.shape[0] for parameter in _without_memory(plan).parameters() if parameter.ndim == 1)
+    biases = (each for name, each in _without_memory(plan).named_parameters() if name.endswith("bias"))
+    return max(bias.shape[-1] for bias in biases)
 
 
 def _without_memory(plan: BranchPlan) -> nn.Module:

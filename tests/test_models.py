@@ -60,6 +60,12 @@ def test_every_network_takes_every_shape_and_learns_in_all_its_parameters(
     assert model(torch.randn(1, *shape)).shape == (1, 10)
 
 
+@pytest.mark.parametrize("name", [*MODELS, "timm:test_resnet", "timm:test_vit"])
+def test_a_network_without_weights_can_be_asked_for_its_cost(name: str) -> None:
+    logits = without_weights(name, (3, 16, 16), 10)(torch.empty(2, 3, 16, 16, device="meta"))
+    assert logits.shape == (2, 10)
+
+
 @pytest.mark.parametrize("name", TABLE_3)
 def test_branches_and_full_networks_have_the_sizes_of_the_long_papers_table_3(name: str) -> None:
     full, branch, unit = TABLE_3[name]

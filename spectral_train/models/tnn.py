@@ -50,7 +50,7 @@ class TensorNetwork(nn.Module):
     def __init__(self, sizes: list[int], tube: int) -> None:
         super().__init__()
         matrix = scipy.fft.dct(np.eye(tube), axis=0, norm="ortho")
-        self.register_buffer("transform", torch.from_numpy(matrix).float(), persistent=False)
+        self.register_buffer("transform", torch.tensor(matrix, dtype=torch.float32), persistent=False)
         self.layers = nn.ModuleList(
             FaceLinear(inputs, outputs, tube, gain=1.0 if last else math.sqrt(2))
             for last, (inputs, outputs) in zip(
