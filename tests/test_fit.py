@@ -83,20 +83,20 @@ def test_stopped_at_any_step_and_resumed_the_weights_are_those_of_an_undisturbed
     for last in range(2 * STEPS):
         root = tmp_path / f"{last}"
         with monkeypatch.context() as patched:
-            patched.setattr(fit, "_train_step", stopping_after(last))
+            patched.setattr(fit, "move", stopping_after(last))
             with pytest.raises(KilledError):
                 train(data, root, recipe)
         assert BranchPaths(root).checkpoint.exists() == (last >= STEPS)
         assert equal_weights(train(data, root, recipe), expected), f"stopped after step {last}"
 
 
-def stopping_after(steps: int) -> Callable[..., torch.Tensor]:
-    step, left = fit._train_step, iter(range(steps))
+def stopping_after(steps: int) -> Callable[..., None]:
+    move, left = fit.move, iter(range(steps))
 
-    def stopping(*arguments: object) -> torch.Tensor:
+    def stopping(*arguments: object) -> None:
         if next(left, None) is None:
             raise KilledError
-        return step(*arguments)  # type: ignore[arg-type]
+        move(*arguments)  # type: ignore[arg-type]
 
     return stopping
 
@@ -145,7 +145,7 @@ def test_a_run_that_patience_ended_does_not_go_on_when_resumed(
     best = train(data, tmp_path / "best", replace(QUICK, epochs=1))
     monkeypatch.setattr(fit, "score", scripted([0.5, 0.7, 0.1]))
     with monkeypatch.context() as patched:
-        patched.setattr("spectral_train.network._finish", stopping_after(0))
+        patched.setattr("spectral_train.network.write_network", stopping_after(0))
         with pytest.raises(KilledError):
             train(data, tmp_path / "stopped", recipe)
     resumed = train(data, tmp_path / "stopped", recipe)
@@ -221,7 +221,7 @@ def test_a_checkpoint_without_its_average_is_damaged(
     tensors = State.tensors
     with monkeypatch.context() as patched:
         patched.setattr(State, "tensors", lambda state: {k: v for k, v in tensors(state).items() if k[:4] != "ema."})
-        patched.setattr(fit, "_train_step", stopping_after(10))
+        patched.setattr(fit, "move", stopping_after(10))
         with pytest.raises(KilledError):
             train(data, tmp_path, recipe)
     with pytest.raises(CorruptShardError, match=r"checkpoint\.safetensors"):
