@@ -6,9 +6,11 @@
 
 All write the same images at 224 pixels in two processes of one pool, which is warm: start-up is excluded. They take
 turns, and a ratio is the median of the ratios within the rounds. `--commands` times whole commands instead, from the
-start of Python to the last byte, with the calibration and the manifest. The peers decode with Pillow, resize the short
-side to 256 and crop, and write with their own writers: webdataset with `TarWriter`, a tar a process, images as JPEG
-(quality 100, its own) or as uint8; MosaicML streaming with `MDSWriter`, a folder a process, as JPEG or as uint8.
+start of Python to the last byte, with the calibration and the manifest. Beside the clock stands the processor time of
+all processes: it says the same on an idle machine, and on a busy one it is the better measure. The peers decode with
+Pillow, resize the short side to 256 and crop, and write with their own writers: webdataset with `TarWriter`, a tar a
+process, images as JPEG (quality 100, its own) or as uint8; MosaicML streaming with `MDSWriter`, a folder a process,
+as JPEG or as uint8.
 
 FFCV is left out: it is built from source against OpenCV and libjpeg-turbo with their headers, and has no wheels.
 """
@@ -17,7 +19,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import multiprocessing
+import os
 import shutil
 import statistics
 import subprocess
@@ -51,6 +55,7 @@ SIZE, RESIZE = 224, 256
 OURS = {"int8, zstd-1": "zstd", "int8, uncompressed": "none"}
 
 Work = Callable[[Any], Any]
+Seconds = dict[str, list[float]]
 
 
 def decode_only(paths: list[Path]) -> None:
@@ -139,9 +144,18 @@ def warm(_: int) -> None:
     time.sleep(1)
 
 
-def in_turns(names: list[str], tree: Path, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each contestant in each round, in a warm pool."""
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+def measured(job: tuple[Work, Any]) -> float:
+    """Do a task, and return the processor time that it took, in the kernel as well."""
+    work, task = job
+    start = time.process_time()
+    work(task)
+    return time.process_time() - start
+
+
+def in_turns(names: list[str], tree: Path, rounds: int) -> tuple[Seconds, Seconds]:
+    """Return the seconds of each contestant in each round, in a warm pool, and those of its processors."""
+    seconds: Seconds = {name: [] for name in names}
+    processor: Seconds = {name: [] for name in names}
     with multiprocessing.get_context("forkserver").Pool(WORKERS) as pool:
         pool.map(warm, range(WORKERS), chunksize=1)
         for _ in range(rounds):
@@ -149,14 +163,16 @@ def in_turns(names: list[str], tree: Path, rounds: int) -> dict[str, list[float]
                 with tempfile.TemporaryDirectory(dir=".") as scratch:
                     work, tasks = tasks_of(name, tree, Path(scratch) / "out")
                     start = time.perf_counter()
-                    pool.map(work, tasks, chunksize=1)
+                    spent = pool.map(measured, [(work, task) for task in tasks], chunksize=1)
                     seconds[name].append(time.perf_counter() - start)
-    return seconds
+                    processor[name].append(sum(spent))
+    return seconds, processor
 
 
-def as_commands(names: list[str], tree: Path, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each contestant in each round as a command."""
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+def as_commands(names: list[str], tree: Path, rounds: int) -> tuple[Seconds, Seconds]:
+    """Return the seconds of each contestant in each round as a command, and those of its processors."""
+    seconds: Seconds = {name: [] for name in names}
+    processor: Seconds = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
             with tempfile.TemporaryDirectory(dir=".") as scratch:
@@ -166,10 +182,17 @@ def as_commands(names: list[str], tree: Path, rounds: int) -> dict[str, list[flo
                     options = f"--dataset folder --size {SIZE} --resize {RESIZE} --q 16 --compression {OURS[name]}"
                     command = [sys.executable, "-c", "from cli import prep; prep()", "convert", *options.split()]
                     command += ["--workers", str(WORKERS), "--source", str(tree), "--out", str(out)]
-                start = time.perf_counter()
+                start, before = time.perf_counter(), of_children()
                 subprocess.run(command, check=True, capture_output=True)
                 seconds[name].append(time.perf_counter() - start)
-    return seconds
+                processor[name].append(of_children() - before)
+    return seconds, processor
+
+
+def of_children() -> float:
+    """Return the processor time of all processes that this one has waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def once(name: str, tree: Path, out: Path) -> None:
@@ -277,7 +300,7 @@ def main(
                     print(f"    {stage:20} {took:6.3f}   {took / stages['all']:5.1%}", flush=True)
             return
         names = ["decode only", *OURS, *PEERS]
-        table((as_commands if commands else in_turns)(names, tree, rounds), count)
+        table(*(as_commands if commands else in_turns)(names, tree, rounds), count)
 
 
 def repeated(source: Path, target: Path, count: int) -> Path:
@@ -291,16 +314,24 @@ def repeated(source: Path, target: Path, count: int) -> Path:
     return target
 
 
-def table(seconds: dict[str, list[float]], count: int) -> None:
-    """Print one line a contestant."""
-    floor = seconds["decode only"]
-    peers = [name for name in seconds if name in PEERS]
-    best = [min(times) for times in zip(*(seconds[name] for name in peers), strict=True)] if peers else []
-    print(f"{count} images, {WORKERS} processes       images/s   of the floor   × the best peer")
+def table(seconds: Seconds, processor: Seconds, count: int) -> None:
+    """Print one line a contestant: by the clock, and by processor time."""
+    print(f"{count} images, {WORKERS} processes       images/s   of the floor   × best peer   by processor time")
     for name, times in seconds.items():
-        share = statistics.median(a / b for a, b in zip(floor, times, strict=True))
-        beside = f"{statistics.median(b / t for b, t in zip(best, times, strict=True)):8.2f}" if best else "       –"
-        print(f"{name:30} {count / statistics.median(times):10.0f}   {share:12.2f}   {beside}", flush=True)
+        clock, cpu = beside(seconds, name), beside(processor, name)
+        rate = count / statistics.median(times)
+        print(
+            f"{name:30} {rate:10.0f}   {clock[0]:12.2f}   {clock[1]:11.2f}   {cpu[0]:.2f} and {cpu[1]:.2f}", flush=True
+        )
+
+
+def beside(seconds: Seconds, name: str) -> tuple[float, float]:
+    """Return a contestant's speed as a ratio to the floor's and to that of the best peer in the same round."""
+    peers = [seconds[peer] for peer in seconds if peer in PEERS]
+    best = [min(times) for times in zip(*peers, strict=True)] or [math.nan] * len(seconds[name])
+    floor = seconds["decode only"]
+    shares = [statistics.median(a / b for a, b in zip(other, seconds[name], strict=True)) for other in (floor, best)]
+    return shares[0], shares[1]
 
 
 if __name__ == "__main__":
