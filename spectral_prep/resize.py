@@ -2,7 +2,7 @@
 
 Goes in: uint8 pixels (H, W, C). Comes out: uint8 pixels (height, width, C), bit for bit what torch's antialiased
 bilinear resize of the whole image and then a crop of the centre give: at most 2 grey levels from Pillow's, and the same
-on every processor, as torch computes in integers.
+with and without AVX2 and AVX-512, as torch computes in integers.
 
 torch resizes along the width, rounds to uint8, then along the height. Each pass is done here only as far as the crop
 needs it: of the rows those above and below are left out, of the outputs those to the right of and below the crop. Those
