@@ -41,8 +41,9 @@ import torch
 from memory import link_copies
 from PIL import Image
 
-from spectral_prep import block, images
+from spectral_prep import block, images, tasks
 from spectral_prep.block import BlockTask, run_block
+from spectral_prep.kernel import stream
 from spectral_prep.plan import CHUNK_ROWS, make_plan
 from spectral_prep.request import Request
 from spectral_prep.sources import open_source
@@ -126,12 +127,7 @@ def block_tasks(tree: Path, out: Path, compression: Any) -> list[BlockTask]:
     rows = -(-len(index["train"].names) // WORKERS)
     request = Request("folder", "16", size=SIZE, resize=RESIZE, compression=compression, block_rows=rows)
     plan = make_plan(source, index, dict.fromkeys(index, ""), request)
-    tasks = []
-    for part in plan.blocks:
-        ids = plan.ids(part.split)[part.start : part.stop]
-        names = [index[part.split].names[i] for i in ids.tolist()]
-        tasks.append(BlockTask(out, plan, source, part, ids, names, index[part.split].labels[ids], "fail"))
-    return tasks
+    return list(tasks.block_tasks(out, plan, source, index, plan.blocks, "fail", "cpu"))
 
 
 def warm(_: int) -> None:
@@ -161,9 +157,9 @@ def in_turns(names: list[str], tree: Path, rounds: int) -> tuple[Seconds, Second
         for _ in range(rounds):
             for name in names:
                 with tempfile.TemporaryDirectory(dir=".") as scratch:
-                    work, tasks = tasks_of(name, tree, Path(scratch) / "out")
+                    work, parts = tasks_of(name, tree, Path(scratch) / "out")
                     start = time.perf_counter()
-                    spent = pool.map(measured, [(work, task) for task in tasks], chunksize=1)
+                    spent = pool.map(measured, [(work, task) for task in parts], chunksize=1)
                     seconds[name].append(time.perf_counter() - start)
                     processor[name].append(sum(spent))
     return seconds, processor
@@ -197,9 +193,9 @@ def of_children() -> float:
 
 def once(name: str, tree: Path, out: Path) -> None:
     """Be the command of a peer."""
-    work, tasks = tasks_of(name, tree, out)
+    work, parts = tasks_of(name, tree, out)
     with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
-        pool.map(work, tasks, chunksize=1)
+        pool.map(work, parts, chunksize=1)
 
 
 @contextmanager
@@ -224,7 +220,7 @@ def stopwatches(spent: dict[str, float]) -> Iterator[None]:
         patched.append((owner, name, function))
         setattr(owner, name, timed)
 
-    watch(block, "fused_split", "split")
+    watch(stream, "fused_split", "split")
     watch(block, "sums", "statistics")
     watch(block, "saturated", "statistics")
     watch(images.decode, "decode", "decode")
@@ -248,8 +244,8 @@ def profile(tree: Path, compression: str, rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         spent: dict[str, float] = defaultdict(float)
         with tempfile.TemporaryDirectory(dir=".") as scratch:
-            tasks = block_tasks(tree, Path(scratch) / "out", compression)
-            source = type(tasks[0].source)
+            blocks = block_tasks(tree, Path(scratch) / "out", compression)
+            source = type(blocks[0].source)
             read, total = source.read, 0.0
 
             def reading(*arguments: Any, read: Any = read, spent: Any = spent) -> Any:
@@ -262,14 +258,14 @@ def profile(tree: Path, compression: str, rounds: int) -> dict[str, float]:
             try:
                 with stopwatches(spent):
                     start = time.process_time()
-                    for task in tasks:
+                    for task in blocks:
                         run_block(task)
                     total = time.process_time() - start
             finally:
                 source.read = read
         spent["the rest"] = total - sum(spent.values())
         spent["all"] = total
-        count = sum(len(task.ids) for task in tasks)
+        count = sum(len(task.ids) for task in blocks)
         found.append({stage: took / count * 1e3 for stage, took in spent.items()})
     return min(found, key=lambda stages: stages["all"])
 
