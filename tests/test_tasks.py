@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from spectral_prep.request import Request
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.tasks import Task
 from tests.commands import run
+from tests.test_convert import many_blocks, started, wait_for_blocks
 from tests.trees import tree
 
 DIGITS = Request("digits", "1x2", block_rows=250)
@@ -48,6 +52,18 @@ def test_finalize_names_the_missing_blocks_and_the_task_that_makes_them(tmp_path
     assert caught.value.exit_code == 2
     convert(DIGITS, Path(), tmp_path / "out")
     assert tree(tmp_path / "out") == alone
+
+
+def test_a_task_that_is_killed_is_run_again(tmp_path) -> None:
+    arguments, out = many_blocks(tmp_path), tmp_path / "out"
+    process = started(*arguments, "--workers", "2", "--out", str(out), "--task", "1/2")
+    wait_for_blocks(process, out, 3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    again = shlex.join(["spectral-prep", *arguments, "--workers", "1"])
+    for rest in (f"--out {out} --task 0/2", f"--out {out} --task 1/2", f"--out {tmp_path / 'whole'}"):
+        assert run(f"{again} {rest}").code == 0
+    assert tree(finalize(out).root) == tree(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("text", ["3/3", "-1/3", "1", "1/", "a/b", "0/0"])
