@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import click
 from tqdm import tqdm
@@ -402,6 +402,13 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
     help="For the rows of all that train at the same time, such as 2G; what does not fit is streamed.  "
     "[default: half of what is available]",
 )
+@click.option(
+    "--joint",
+    is_flag=False,
+    flag_value="auto",
+    type=click.Choice(["auto", "always"]),
+    help="Train the branches of --shard all as one stacked model a device; with auto, on a CPU only if it is faster.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
 def train_command(
@@ -410,16 +417,20 @@ def train_command(
     recipe: str,
     settings: tuple[str, ...],
     memory: str | None,
+    joint: Literal["auto", "always"] | None,
     **options: Any,
 ) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
     from spectral_train.baseline import train_baseline
     from spectral_train.branch import train_branches
     from spectral_train.placement import parse_memory
+    from spectral_train.together import train_jointly
 
     chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS}, **parse_settings(settings))
     if baseline == (shard is not None):
         raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
+    if joint and (shard != "all" or options["compiled"]):
+        raise click.UsageError("--joint is for --shard all, without --compile")
     if baseline and memory:
         raise click.UsageError("--memory is for shards: the conventional network has all images in memory")
     try:
@@ -428,7 +439,11 @@ def train_command(
             records: tuple[BranchRecord, ...] = (train_baseline(options.pop("data"), chosen, report=_say, **options),)
         else:
             options["memory"] = parse_memory(memory) if memory else None
-            records = train_branches(options.pop("data"), _shard_number(shard), chosen, report=_say, **options)
+            if joint:
+                del options["compiled"]
+                records = train_jointly(options.pop("data"), chosen, joint=joint, report=_say, **options)
+            else:
+                records = train_branches(options.pop("data"), _shard_number(shard), chosen, report=_say, **options)
     except KeyboardInterrupt:
         _say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
         raise

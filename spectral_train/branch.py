@@ -61,7 +61,7 @@ def train_branches(
     paths = run_of(first, recipe, run)
     rest = [] if shard is not None else range(1, first.shards)
     opened = [first, *(open_shard(root, number, shards, grouping, common) for number in rest)]
-    most = _processes(first, recipe, device)
+    most = processes_for(first, recipe, device)
     processes = min(workers or most, most, len(opened))
     share = (available_memory() // 2 if memory is None else memory) // processes
     tasks = [BranchTask(each, recipe, paths.branch(each.index), device, compiled, share) for each in opened]
@@ -102,7 +102,8 @@ def run_task(task: BranchTask, report: Report = silent) -> BranchRecord:
     return train_branch(task.shard, task.recipe, task.paths, task.device, report, task.compiled, task.memory)
 
 
-def _processes(shard: Shard, recipe: Recipe, device: str) -> int:
+def processes_for(shard: Shard, recipe: Recipe, device: str) -> int:
+    """Return in how many processes branches train at the same time, at most."""
     if choose_device(device).type != "cpu":
         return 1
     return usable_cpus() // threads_for(plan_of(shard, resolve(recipe, shard.input_shape)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 import torch
@@ -14,10 +15,11 @@ import torch
 from spectral_prep.errors import InputError
 
 DEVICES = ("auto", "cpu", "cuda")
+ONE_GPU = re.compile(r"cuda:\d+")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; `auto` is the GPU where there is one.
+    """Return the device of that name; `auto` is the GPU where there is one, `cuda:1` one of several.
 
     Raises
     ------
@@ -27,11 +29,24 @@ def choose_device(name: str = "auto") -> torch.device:
     >>> choose_device("cpu")
     device(type='cpu')
     """
-    if name not in DEVICES:
+    if name not in DEVICES and not ONE_GPU.fullmatch(name):
         raise InputError("unknown device", expected=f"one of {', '.join(DEVICES)}", got=name)
-    if name == "cuda" and not torch.cuda.is_available():
+    if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("no CUDA device here", run="the same command with --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def every_device(name: str = "auto") -> tuple[str, ...]:
+    """Return the names of all devices that are meant: each GPU, or the CPU; raises what `choose_device` raises.
+
+    >>> every_device("cpu")
+    ('cpu',)
+    """
+    if choose_device(name).type == "cpu" or ONE_GPU.fullmatch(name):
+        return (name if name != "auto" else "cpu",)
+    return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ class Training:
     Raises
     ------
     InputError
-        If the device cannot train in the recipe's precision.
+        If the device cannot train in the recipe's precision, or its augmentation would not be exact.
     """
 
     plan: BranchPlan
@@ -67,6 +67,7 @@ class Training:
     compiled: bool = False
 
     def __post_init__(self) -> None:
+        self.augmenter  # noqa: B018 refuses what would not be exact
         if self.recipe.precision == "float16" and self.device.type != "cuda":
             raise InputError(
                 "float16 trains on CUDA only",
@@ -133,8 +134,8 @@ class Fitting:
         history, recipe = self.state.history, self.training.recipe
         return len(history) < recipe.epochs and not exhausted(history, recipe.patience)
 
-    def record(self, train_loss: float, started: float) -> EpochMetrics:
-        """Score the epoch that began at this `perf_counter`, write the checkpoint and then the metrics.
+    def record(self, train_loss: float, train_seconds: float) -> EpochMetrics:
+        """Score the epoch that was trained, write the checkpoint and then the metrics.
 
         Raises
         ------
@@ -142,10 +143,11 @@ class Fitting:
             If a loss is not finite; the message says what to try.
         """
         state, training, epoch = self.state, self.training, len(self.state.history)
+        started = time.perf_counter()
         loss, accuracy = score(state.scored, self.loader.rows, self.held_out, training)
         _require_finite(train_loss, loss, epoch, training)
         lr = state.optimizer.param_groups[0]["lr"]
-        metrics = EpochMetrics(epoch + 1, train_loss, loss, accuracy, lr, time.perf_counter() - started)
+        metrics = EpochMetrics(epoch + 1, train_loss, loss, accuracy, lr, train_seconds + time.perf_counter() - started)
         state.remember(metrics, training.recipe.patience)
         checkpoint.save(training.paths, state.tensors(), {"plan": training.plan.to_dict(), **state.content()})
         write_lines(training.paths.metrics, state.history)
@@ -178,7 +180,8 @@ def fit(model: nn.Module, examples: RowSource, partition: Partition, training: T
     with deterministic(), scalars(training.paths.tensorboard, fitting.state.history) as write_scalars:
         while fitting.unfinished:
             started = time.perf_counter()
-            write_scalars(fitting.record(_train_epoch(fitting), started))
+            train_loss = train_epoch(fitting)
+            write_scalars(fitting.record(train_loss, time.perf_counter() - started))
     return fitting.finish()
 
 
@@ -208,12 +211,12 @@ def _logits(
     model.eval()
     with torch.inference_mode():
         for x, y in batches(examples, positions, training.recipe.batch_size, training.device):
-            with _autocast(training):
+            with autocast(training):
                 logits = model(_laid_out(x, training.recipe))
             yield logits.float(), y
 
 
-def _train_epoch(fitting: Fitting) -> float:
+def train_epoch(fitting: Fitting) -> float:
     """Return the mean loss of the epoch's rows, each as it was when its batch came."""
     state, training, epoch = fitting.state, fitting.training, len(fitting.state.history)
     fitting.loader.set_epoch(epoch)
@@ -221,7 +224,7 @@ def _train_epoch(fitting: Fitting) -> float:
     total, rows = torch.zeros((), dtype=torch.float64, device=training.device), 0
     with seeded(derive_seed(training.seed, "layers", epoch)):  # dropout
         for step, (x, y) in enumerate(fitting.loader, epoch * len(fitting.loader)):
-            with _autocast(training):
+            with autocast(training):
                 logits = state.model(_laid_out(x, training.recipe))
                 loss = functional.cross_entropy(logits, y, label_smoothing=training.recipe.label_smoothing)
             state.optimizer.zero_grad()
@@ -254,7 +257,8 @@ def _laid_out(x: Tensor, recipe: Recipe) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if recipe.channels_last else x
 
 
-def _autocast(training: Training) -> torch.autocast:
+def autocast(training: Training) -> torch.autocast:
+    """Return the context in which a network computes in the recipe's precision."""
     precision = training.recipe.precision
     dtype = torch.float16 if precision == "float16" else torch.bfloat16
     return torch.autocast(training.device.type, dtype, enabled=precision != "float32")

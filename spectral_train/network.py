@@ -11,7 +11,7 @@ At no time are the training and the test rows in memory together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ from spectral_train.device import seeded
 from spectral_train.fit import Partition, Training, fit, log_probabilities
 from spectral_train.holdout import held_out
 from spectral_train.loader import usable
+from spectral_train.metrics import EpochMetrics
 from spectral_train.models import branch_options, build, parameter_count, size_in_bytes
 from spectral_train.order import Positions, by_view
 from spectral_train.outputs import Outputs, to_bytes
@@ -71,13 +72,17 @@ def train_network(training: Training, rows: RowReader) -> BranchRecord:
     CorruptShardError
         As the reader does.
     """
-    training.augmenter  # noqa: B018 refuses what would not be exact
-    _remove_leftovers(training.paths)
     with torch_threads(threads_for(training.plan)):
-        with seeded(derive_seed(training.seed, "weights")):
-            model = build_network(training.plan).to(training.device)
+        model = new_network(training)
         trained, held_out_outputs = _train(model, rows, training)
         return write_network(model, trained, held_out_outputs, outputs_on_test(model, rows, training), training)
+
+
+def new_network(training: Training) -> nn.Module:
+    """Return the network with the weights of its seed, on its device; what killed writes left in its folder goes."""
+    _remove_leftovers(training.paths)
+    with seeded(derive_seed(training.seed, "weights")):
+        return build_network(training.plan).to(training.device)
 
 
 def threads_for(plan: BranchPlan) -> int:
@@ -139,6 +144,13 @@ class Trained:
     held_out_accuracy: float
     ingredients: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, history: Sequence[EpochMetrics], partition: Partition, recipe: Recipe) -> Trained:
+        """Return what the epochs of a training came to."""
+        kept = kept_epoch(history, recipe.patience)
+        seconds = sum(epoch.seconds for epoch in history)
+        return cls(partition.training[0].size, seconds, kept.held_out_loss, kept.held_out_accuracy)
+
 
 def outputs_on_test(model: nn.Module, rows: RowReader, training: Training) -> Outputs:
     """Return what a network says of the test rows."""
@@ -176,10 +188,7 @@ def write_network(
 def _train(model: nn.Module, rows: RowReader, training: Training) -> tuple[Trained, Outputs]:
     read = TrainingRows.read(rows, training.recipe)
     history = fit(model, read.examples, read.partition, training)
-    kept = kept_epoch(history, training.recipe.patience)
-    seconds = sum(epoch.seconds for epoch in history)
-    trained = Trained(read.partition.training[0].size, seconds, kept.held_out_loss, kept.held_out_accuracy)
-    return trained, read.held_out_outputs(model, training)
+    return Trained.of(history, read.partition, training.recipe), read.held_out_outputs(model, training)
 
 
 def _outputs(

@@ -35,7 +35,7 @@ OPTIONS = {
     "verify": "--source --deep --json",
     "show": "--row --split --source --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
-    "--augment --set --memory --shards --grouping --common --device --workers --compile --version",
+    "--augment --set --memory --shards --grouping --common --device --joint --workers --compile --version",
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json",
     "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
     "report": "--out --space --allow-missing",
