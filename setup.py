@@ -1,14 +1,15 @@
 """The CPU kernel, built where a C++ compiler is there: one library an instruction set, chosen when it is loaded.
 
 Everything else about the project stands in pyproject.toml. The libraries are optional: without them the package
-computes with torch operations, and says so once.
+computes with torch operations, and says so once. $SPECTRAL_BUILDS names those to build, by default all.
 """
 
+import os
 import platform
 
 from setuptools import Extension, setup
 
-BUILDS = {"baseline": []}
+BUILDS: dict[str, list[str]] = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
     BUILDS |= {"avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
 
@@ -26,5 +27,6 @@ setup(
             optional=True,
         )
         for name, flags in BUILDS.items()
+        if name in os.environ.get("SPECTRAL_BUILDS", name).split()
     ]
 )

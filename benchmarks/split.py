@@ -7,7 +7,8 @@
 
 Every method takes uint8 images (N, H, W, C) and gives the stored spectrum (Q, N, C, h, w), float16 or int8. They take
 turns: a round times each method once, a number is the median over rounds, and a ratio the median of the ratios within
-the rounds, so that a machine that drifts does not change it. `copy` moves as many bytes as reading the input and
+the rounds, so that a machine that drifts does not change it. One thread is timed in CPU seconds, which other processes
+do not stretch. `copy` moves as many bytes as reading the input and
 writing the output does. `fused` writes into one tensor again and again, as `copy` does; `fused, into a block` into the
 next rows of a larger one, as a converter does; `fused, new memory` and the others have the system hand them fresh pages
 each time.
@@ -122,13 +123,14 @@ def measure(table: dict[str, Method], images_NHWC: Tensor, rounds: int) -> dict[
     """
     seconds: dict[str, list[float]] = {name: [] for name in table}
     calls = max(1, TIMED_ELEMENTS // images_NHWC.numel())
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for _ in range(rounds + 1):
         for name, method in table.items():
             method(images_NHWC)
-            start = time.perf_counter()
+            start = clock()
             for _ in range(calls):
                 method(images_NHWC)
-            seconds[name].append((time.perf_counter() - start) / calls)
+            seconds[name].append((clock() - start) / calls)
     return {name: times[1:] for name, times in seconds.items()}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectral_prep.errors import KernelError
+from spectral_prep.errors import InputError, KernelError
 from spectral_prep.kernel import launch, nvrtc
 from spectral_prep.spectrum import SpectralSpec
 
@@ -92,6 +92,21 @@ def nothing() -> Any:
     return list(launch.split(on_device(0, torch.zeros(0, 8, 8, 1, dtype=torch.uint8)), SPEC).shape)
 
 
+def capture() -> Any:
+    """What a first call says while a CUDA graph is captured, then the addresses of one before and of one within it."""
+    current.capturing = True
+    try:
+        split_on(2, 5)
+    except InputError as error:
+        message = str(error)
+    current.capturing = False
+    before = split_on(2, 5)
+    current.capturing = True
+    within = split_on(2, 6)
+    current.capturing = False
+    return [message, before, within]
+
+
 def errors() -> Any:
     """The message for each call that fails, then whether everything works once none does."""
     messages = {}
@@ -108,6 +123,7 @@ def errors() -> Any:
 
 def main(names: list[str]) -> None:
     torch.cuda.current_stream = Stream  # type: ignore[assignment, misc]
+    torch.cuda.is_current_stream_capturing = lambda: getattr(current, "capturing", False)
     compile_header = nvrtc.compile_header
 
     def counted(macros: tuple[str, ...], arch: str) -> nvrtc.Compilation:

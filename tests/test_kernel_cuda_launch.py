@@ -60,7 +60,7 @@ def first(stub: Path, cache: Path) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def second(stub: Path, cache: Path, first: object) -> dict[str, dict[str, Any]]:
     """What the next process did."""
-    return play(stub, cache, "errors")
+    return play(stub, cache, "errors", "capture")
 
 
 def calls(log: list[str], name: str) -> list[dict[str, str]]:
@@ -116,6 +116,19 @@ def test_the_grid_covers_every_site_of_more_than_2_31_elements(first) -> None:
     assert int(queued["blocks"]) * int(queued["threads"]) >= 2**19 * 16 * 24
     assert (int(queued["blocks"]) - 1) * int(queued["threads"]) < 2**19 * 16 * 24
     assert numbers(queued)[2:] == [2**19, 3, 16, 24, 0, 48 * 3, 3, 1]
+
+
+def test_a_graph_is_captured_with_kernels_that_are_loaded_and_refused_with_others(second) -> None:
+    """The refused call loads nothing, the last one only launches: a capture forbids more."""
+    message, _, within = second["capture"]["result"]
+    assert "CUDA graph" in message
+    assert "once before the capture" in message
+    log = second["capture"]["log"]
+    names = [line.split()[0] for line in log]
+    assert names.count("cuLibraryLoadData") == 1
+    assert [queued["stream"] for queued in calls(log, "cuLaunchKernel")] == ["5", "6"]
+    assert names[-3:] == ["cuCtxPushCurrent", "cuLaunchKernel", "cuCtxPopCurrent"]
+    assert numbers(calls(log, "cuLaunchKernel")[1])[:2] == within
 
 
 def test_no_rows_are_no_launch(first) -> None:

@@ -57,6 +57,8 @@ def merge_cuda(
 
 
 def _require_trust(device: torch.device) -> None:
+    if torch.cuda.is_current_stream_capturing():
+        return  # no check can run now; the launch refuses what was not loaded, and so checked, before
     objection = _objection(device)
     if objection is not None:
         raise KernelError(objection, where=device, run="python -m spectral_prep.kernel --self-check")

@@ -17,9 +17,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from spectral_prep.errors import KernelError
+from spectral_prep.errors import InputError, KernelError
 
 _one_at_a_time = threading.Lock()
+_loaded: dict[tuple[bytes, str, int], Any] = {}
 
 
 @functools.cache
@@ -45,7 +46,15 @@ def architecture(device: int) -> str:
 
 
 def launch(
-    cubin: bytes, name: str, device: int, stream: int, blocks: int, threads: int, parameters: Sequence[Any]
+    cubin: bytes,
+    name: str,
+    device: int,
+    stream: int,
+    blocks: int,
+    threads: int,
+    parameters: Sequence[Any],
+    *,
+    capturing: bool = False,
 ) -> None:
     """Queue one kernel on a stream of a device.
 
@@ -57,16 +66,20 @@ def launch(
         Blocks of the grid and threads of a block, both along x.
     parameters
         ctypes values in the kernel's order.
+    capturing
+        Whether a CUDA graph is being captured: code cannot be loaded then, only used.
 
     Raises
     ------
+    InputError
+        If the kernel would have to be loaded while a graph is captured.
     KernelError
         If the driver refuses any step; the message names the call.
     """
     driver = _driver()
     addresses = (ctypes.c_void_p * len(parameters))(*(ctypes.addressof(value) for value in parameters))
     with _current_context(device):
-        kernel = driver.CUfunction(int(_kernel(cubin, name)))
+        kernel = driver.CUfunction(int(_kernel(cubin, name, device, capturing)))
         status = driver.cuLaunchKernel(kernel, blocks, 1, 1, threads, 1, 1, 0, stream, ctypes.addressof(addresses), 0)
         _checked("cuLaunchKernel", status, device)
 
@@ -81,16 +94,21 @@ def _current_context(device: int) -> Iterator[None]:
         _checked("cuCtxPopCurrent", driver.cuCtxPopCurrent(), device)
 
 
-def _kernel(cubin: bytes, name: str) -> Any:
+def _kernel(cubin: bytes, name: str, device: int, capturing: bool) -> Any:
     with _one_at_a_time:
-        return _kernel_once(cubin, name)
-
-
-@functools.cache
-def _kernel_once(cubin: bytes, name: str) -> Any:
-    driver = _driver()
-    library = _checked("cuLibraryLoadData", driver.cuLibraryLoadData(cubin, [], [], 0, [], [], 0))
-    return _checked("cuLibraryGetKernel", driver.cuLibraryGetKernel(library, name.encode()))
+        if (cubin, name, device) not in _loaded:
+            if capturing:
+                raise InputError(
+                    "a CUDA graph is being captured, and the kernel of this call is not loaded yet",
+                    where=f"cuda:{device}",
+                    run="the same call once before the capture",
+                )
+            driver = _driver()
+            library = _checked("cuLibraryLoadData", driver.cuLibraryLoadData(cubin, [], [], 0, [], [], 0))
+            _loaded[cubin, name, device] = _checked(
+                "cuLibraryGetKernel", driver.cuLibraryGetKernel(library, name.encode())
+            )
+        return _loaded[cubin, name, device]
 
 
 def _primary_context(device: int) -> Any:

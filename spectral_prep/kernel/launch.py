@@ -121,6 +121,8 @@ def _queue(launch: Launch, *tensors: Tensor) -> None:
         return
     cubin = nvrtc.cubin_for(launch.macros, driver.architecture(device.index))
     stream = torch.cuda.current_stream(device)
-    driver.launch(cubin, launch.name, device.index, stream.cuda_stream, launch.blocks, THREADS, launch.parameters)
+    capturing = torch.cuda.is_current_stream_capturing()
+    where = (device.index, stream.cuda_stream)
+    driver.launch(cubin, launch.name, *where, launch.blocks, THREADS, launch.parameters, capturing=capturing)
     for tensor in tensors:
         tensor.record_stream(stream)
