@@ -42,7 +42,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def installed(source: Path, target: Path, path: str) -> str:
-    """Build a wheel (baseline only: the fastest) with what is on `path`, install it into an empty folder, split there; return what was printed."""
+    """Build with what is on `path` (baseline only: the fastest), install, and split in there; return what was said."""
     environment = os.environ | {
         "PATH": path,
         "SPECTRAL_BUILDS": "baseline",
