@@ -97,10 +97,10 @@ def default_run(
 ) -> RunPaths:
     """Return where a run goes unless the user says: its name tells the data set and whatever is not the default.
 
-    `timm:NAME` becomes `timm-NAME`.
-
     >>> default_run("mnist", SpectralSpec(4, 4), "fc").root.as_posix()
     'runs/mnist-q16-fc'
+    >>> default_run("mnist", SpectralSpec(4, 4), "timm:resnet18").root.as_posix()
+    'runs/mnist-q16-timm-resnet18'
     >>> default_run("cifar10", SpectralSpec(4, 4, transform="dct2"), "conv", 4, "balanced", [0]).root.name
     'cifar10-q16-dct2-s4-balanced-common0-conv'
     """

@@ -14,8 +14,9 @@ from torch import nn
 
 from spectral_prep.errors import CorruptShardError, InputError
 from spectral_train import fit
-from spectral_train.branch import train_branch
+from spectral_train.branch import plan_of, train_branch
 from spectral_train.fit import Training
+from spectral_train.network import threads_for
 from spectral_train.outputs import HELD_OUT, read_outputs
 from spectral_train.recipes import Recipe
 from spectral_train.record import BranchRecord, read_branch
@@ -193,6 +194,24 @@ def test_the_norm_of_the_gradient_is_limited(data: Path, tmp_path: Path) -> None
         moved[clip] = sum((weights_of(end)[name] - tensor).square().sum() for name, tensor in weights_of(start).items())
     assert moved[1e-3] ** 0.5 == pytest.approx(1e-3, rel=0.01)
     assert moved[0.0] > moved[1e-3]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "threads"),
+    [
+        ("fc", {}, 1),
+        ("fc", {"width": 256}, 5),
+        ("tnn", {"width": 28}, 1),
+        ("conv", {"width": 4}, 5),
+        ("resnet34", {"width": 0.1}, 5),
+        ("timm:resnet18", {}, 5),
+    ],
+)
+def test_narrow_linear_layers_train_on_one_thread(
+    data: Path, monkeypatch: pytest.MonkeyPatch, model: str, options: dict[str, float], threads: int
+) -> None:
+    monkeypatch.setattr("spectral_train.network.usable_cpus", lambda: 5)
+    assert threads_for(plan_of(open_shard(data, 0), Recipe(model=model, model_options=options))) == threads
 
 
 def test_float16_is_refused_without_cuda(data: Path, tmp_path: Path) -> None:
