@@ -21,7 +21,7 @@ setup(
         Extension(
             f"spectral_prep.kernel._cpu_{name}",
             ["spectral_prep/kernel/cpu.cpp"],
-            depends=[f"spectral_prep/kernel/{header}.h" for header in ("spectral", "lanes", "strip")],
+            depends=[f"spectral_prep/kernel/{header}.h" for header in ("spectral", "transform", "lanes", "strip")],
             extra_compile_args=[*COMMON, *flags],
             language="c++",
             optional=True,

@@ -26,6 +26,7 @@ from spectral_prep.errors import KernelError, SpectralError
 from spectral_prep.store.files import atomic_write
 
 HEADER = Path(__file__).with_name("spectral.h")
+INCLUDED = HEADER.with_name("transform.h")
 OPTIONS = ("--std=c++17", "--fmad=false", "--ptxas-options=-v")  # -v: registers, stack and spills go to the log
 CACHE_VARIABLE = "SPECTRAL_CACHE"
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -67,7 +68,8 @@ def compile_header(macros: tuple[str, ...], arch: str) -> Compilation:
     options = [
         option.encode() for option in (f"--gpu-architecture={arch}", *OPTIONS, *(f"-D{macro}" for macro in macros))
     ]
-    program = _checked("nvrtcCreateProgram", nvrtc.nvrtcCreateProgram(HEADER.read_bytes(), b"spectral.h", 0, [], []))
+    sources = (HEADER.read_bytes(), b"spectral.h", 1, [INCLUDED.read_bytes()], [b"transform.h"])
+    program = _checked("nvrtcCreateProgram", nvrtc.nvrtcCreateProgram(*sources))
     try:
         status = nvrtc.nvrtcCompileProgram(program, len(options), options)
         log = (
@@ -94,7 +96,7 @@ def cache_folder() -> Path:
 def cache_path(macros: tuple[str, ...], arch: str, folder: Path) -> Path:
     """Return the file that keeps one cubin: everything that decides its content is in its name."""
     version = _checked("nvrtcVersion", _bindings().nvrtcVersion())
-    deciding = repr((HEADER.read_bytes(), OPTIONS, version, macros, arch)).encode()
+    deciding = repr((HEADER.read_bytes(), INCLUDED.read_bytes(), OPTIONS, version, macros, arch)).encode()
     return folder / f"{arch}-{hashlib.sha256(deciding).hexdigest()[:40]}.kernel"
 
 
