@@ -15,8 +15,9 @@ from pathlib import Path
 import click
 import pytest
 
-import cli
+from spectral_prep.commands import prep_group
 from spectral_train import fit
+from spectral_train.commands import ensemble_group, train_command
 from spectral_train.models import MODELS
 from spectral_train.recipes import RECIPES
 from tests.commands import run
@@ -50,7 +51,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def commands() -> dict[str, click.Command]:
-    return {**cli.prep_group.commands, "spectral-train": cli.train_command, **cli.ensemble_group.commands}
+    return {**prep_group.commands, "spectral-train": train_command, **ensemble_group.commands}
 
 
 def test_the_option_surface_is_pinned() -> None:

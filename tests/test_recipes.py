@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cli
 from spectral_prep.errors import InputError
+from spectral_train.commands import train_command
 from spectral_train.models import MODELS
 from spectral_train.optimizers import OPTIMIZERS
 from spectral_train.recipes import (
@@ -95,7 +95,7 @@ def test_the_options_of_a_recipe_give_it_again(name: str, changes: dict[str, obj
     def command(context: click.Context, recipe: str, settings: tuple[str, ...], **options: object) -> None:
         again["recipe"] = named(recipe, **{key: options[key] for key in OPTIONS}, **parse_settings(settings))
 
-    command.params = cli.train_command.params
+    command.params = train_command.params
     CliRunner().invoke(command, command_options(recipe).split(), catch_exceptions=False, standalone_mode=False)
     assert again["recipe"] == recipe
 

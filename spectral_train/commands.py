@@ -1,0 +1,260 @@
+"""`spectral-train` and the commands of `spectral-ensemble`: options, and a call of the Python function of that name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import click
+
+from spectral_prep.terminal import FOLDER, as_json, say
+from spectral_train.models import AUTO, MODELS, TIMM
+from spectral_train.recipes import OPTIONS, RECIPES, Optimizer, named, parse_settings
+
+if TYPE_CHECKING:
+    from spectral_train.record import BranchRecord
+
+
+@click.command("spectral-train", context_settings={"max_content_width": 120})
+@click.version_option(package_name="spectral-shards")
+@click.option("--shard", help="Which branch to train: 0 to S-1, or all, one after the other.")
+@click.option("--baseline", is_flag=True, help="Train the conventional network on the whole images instead.")
+@click.option(
+    "--data",
+    type=FOLDER,
+    help="The data set, or the one spectral folder that this node has.  [default: the only one in ./spectral]",
+)
+@click.option("--run", type=FOLDER, help="Where the branches go.  [default: ./runs/DATASET-qQ-MODEL]")
+@click.option("--recipe", default="default", show_default=True, help=f"{', '.join(RECIPES)}.")
+@click.option("--model", help=f"Instead of the recipe's: {', '.join((AUTO, *MODELS))}, or {TIMM}NAME for any of timm.")
+@click.option("--optimizer", type=click.Choice(get_args(Optimizer)), help="Instead of the recipe's.")
+@click.option("--lr", type=float, help="Learning rate, instead of the recipe's.")
+@click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option(
+    "--augment",
+    help="Of flip, vflip, shift=1, mixup=0.2, cutmix=1.0, separated by commas. What would not be exact is refused.",
+)
+@click.option("--seed", type=int, help="Of weights, order and noise.  [default: 0]")
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Anything else of the recipe, or an option of the model: schedule=one-cycle, ema=0.999, precision=bfloat16, "
+    "width=0.25. May be repeated; a wrong NAME lists them all.",
+)
+@click.option("--shards", type=click.IntRange(1), help="S, the number of branches; divides Q.  [default: Q]")
+@click.option(
+    "--grouping",
+    type=click.Choice(["contiguous", "interleaved", "balanced"]),
+    default="contiguous",
+    show_default=True,
+    help="Which Q/S spectrals make a shard; balanced: equal energy.",
+)
+@click.option(
+    "--common",
+    type=int,
+    multiple=True,
+    help="A spectral that every branch loads beside its own; 0 is DC. May be repeated.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--memory",
+    help="For the rows of all that train at the same time, such as 2G; what does not fit is streamed.  "
+    "[default: half of what is available]",
+)
+@click.option(
+    "--joint",
+    is_flag=False,
+    flag_value="auto",
+    type=click.Choice(["auto", "always"]),
+    help="Train the branches of --shard all as one stacked model a device; with auto, on a CPU only if it is faster.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
+@click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
+def train_command(
+    shard: str | None,
+    baseline: bool,
+    recipe: str,
+    settings: tuple[str, ...],
+    memory: str | None,
+    joint: Literal["auto", "always"] | None,
+    **options: Any,
+) -> None:
+    """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
+    from spectral_train.baseline import train_baseline
+    from spectral_train.branch import train_branches
+    from spectral_train.placement import parse_memory
+    from spectral_train.together import train_jointly
+
+    chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS}, **parse_settings(settings))
+    if baseline == (shard is not None):
+        raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
+    if joint and (shard != "all" or options["compiled"]):
+        raise click.UsageError("--joint is for --shard all, without --compile")
+    if baseline and memory:
+        raise click.UsageError("--memory is for shards: the conventional network has all images in memory")
+    try:
+        if baseline:
+            del options["workers"]
+            records: tuple[BranchRecord, ...] = (train_baseline(options.pop("data"), chosen, report=say, **options),)
+        else:
+            options["memory"] = parse_memory(memory) if memory else None
+            if joint:
+                del options["compiled"]
+                records = train_jointly(options.pop("data"), chosen, joint=joint, report=say, **options)
+            else:
+                records = train_branches(options.pop("data"), _shard_number(shard), chosen, report=say, **options)
+    except KeyboardInterrupt:
+        say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
+        raise
+    for record in records:
+        click.echo(
+            f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "
+            f"{100 * record.held_out_accuracy:.2f} %, {record.seconds:.0f} s"
+        )
+
+
+@click.group("spectral-ensemble", context_settings={"max_content_width": 120})
+@click.version_option(package_name="spectral-shards")
+def ensemble_group() -> None:
+    """Combine the trained branches of a run into one network."""
+
+
+space = click.option(
+    "--space",
+    type=click.Choice(["probabilities", "log-probabilities"]),
+    default="log-probabilities",
+    show_default=True,
+    help="In which the branches' outputs are summed.",
+)
+geometric_p = click.option("--p", type=float, help="Of the geometric weights p^rank.  [default: best on held-out rows]")
+top_k = click.option("--k", type=click.IntRange(1), help="Of top-k.  [default: best on held-out rows]")
+SCHEME_NAMES = "average, loss, geometric, best, top-k, learned or stacked"
+one_scheme = click.option(
+    "--scheme", default="geometric", show_default=True, help=f"{SCHEME_NAMES}; weights come from held-out rows."
+)
+without = click.option("--without", type=int, multiple=True, help="Leave out this branch. May be repeated.")
+allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the branches that are there.")
+calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperature that fits held-out rows best.")
+
+
+@ensemble_group.command("evaluate")
+@click.argument("run", type=FOLDER)
+@click.option("--scheme", "schemes", multiple=True, help=f"{SCHEME_NAMES}; may be repeated.  [default: all]")
+@space
+@geometric_p
+@top_k
+@without
+@allow_missing
+@click.option("--ablate", is_flag=True, help="Also with the 1 to S best branches, and with each single branch lost.")
+@as_json
+def evaluate_command(run: Path, as_json: bool, **options: Any) -> None:
+    """Accuracy of each branch, of the ensemble by every weighting scheme, and of the baseline if it was trained."""
+    from spectral_train.evaluate import evaluate, table
+
+    evaluation = evaluate(run, **options)
+    click.echo(json.dumps(evaluation.to_dict()) if as_json else table(evaluation))
+
+
+@ensemble_group.command("predict")
+@click.argument("run", type=FOLDER)
+@click.argument("images", type=FOLDER, nargs=-1, required=True)
+@one_scheme
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
+@space
+@geometric_p
+@top_k
+@calibrate
+@without
+@allow_missing
+@as_json
+def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Run the whole network on image files; it needs nothing but RUN."""
+    from spectral_train.predict import predict
+
+    predictions = predict(run, images, **options)
+    for prediction in predictions:
+        if prediction.reason is not None:
+            say(f"Error: {prediction.path}: {prediction.reason}")
+            continue
+        named = {name: round(probability, 6) for name, probability in prediction.classes}
+        if as_json:
+            click.echo(json.dumps({"path": str(prediction.path), "classes": named}))
+        else:
+            click.echo(
+                f"{prediction.path}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in named.items())
+            )
+    if any(prediction.reason is not None for prediction in predictions):
+        sys.exit(1)
+
+
+@ensemble_group.command("soup")
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="The run to write.")
+@click.option("--data", type=FOLDER, help="The data set of the runs.  [default: the only one in ./spectral]")
+@click.option(
+    "--method",
+    type=click.Choice(["greedy", "uniform"]),
+    default="greedy",
+    show_default=True,
+    help="greedy: only runs that do not harm a branch on held-out rows; uniform: all.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def soup_command(runs: tuple[Path, ...], out: Path, **options: Any) -> None:
+    """Average the weights of several runs of the same networks, branch by branch, into one run of the same size."""
+    from spectral_train.soup import soup
+
+    soup(runs, out, report=say, **options)
+    click.echo(f"The run is {out}. Run next: spectral-ensemble evaluate {out}")
+
+
+@ensemble_group.command("report")
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, help="The folder to write.  [default: RUN/report, or ./report for several runs]")
+@space
+@allow_missing
+def report_command(runs: tuple[Path, ...], **options: Any) -> None:
+    """Write tables, figures and one self-contained HTML page about one or more runs, beside the papers' figures."""
+    from spectral_train.report import report
+
+    for path in report(runs, **options).files:
+        click.echo(path)
+
+
+@ensemble_group.command("export")
+@click.argument("run", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="The file to write: NAME.pt2 (torch.export) or NAME.onnx.")
+@one_scheme
+@space
+@geometric_p
+@top_k
+@calibrate
+@without
+@allow_missing
+@as_json
+def export_command(run: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""
+    from spectral_prep.describe import size
+    from spectral_train.export import export
+
+    metadata = export(run, out, **options)
+    if as_json:
+        click.echo(json.dumps(metadata))
+    else:
+        click.echo(
+            f"{out}: {size(out.stat().st_size)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
+            f"to probabilities of {len(metadata['classes'])} classes"
+        )
+
+
+def _shard_number(text: str | None) -> int | None:
+    """Return the number of a shard, None for all."""
+    if text is None or text == "all":
+        return None
+    if not text.isdecimal():
+        raise click.UsageError(f"--shard takes a number or all, not {text!r}")
+    return int(text)
