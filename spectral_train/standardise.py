@@ -48,4 +48,4 @@ class Standardisation:
             torch.tensor(numbers, dtype=torch.float32, device=device).view(1, -1, 1, 1)
             for numbers in (self.scale, self.shift)
         )
-        return stored_NChw.to(torch.float32).mul_(scale).add_(shift)
+        return torch.mul(stored_NChw, scale).add_(shift)  # one pass converts and multiplies

@@ -1,0 +1,175 @@
+"""Samples a second of a shard's rows, by this package's loader and by its peers, in one interleaved run.
+
+    pip install litdata webdataset                             # left out of the table where they are missing
+    python benchmarks/loader.py spectral/imagenet-q16 --shard 0
+    python benchmarks/loader.py spectral/imagenet-q16 --shard 0 --rounds 5 --batch-size 256
+    python benchmarks/loader.py spectral/imagenet-q16 --train fc       # training, resident beside streamed
+
+Every loader is asked for the same rows, shuffled, as standardised float32 batches and labels. The peers get them in
+their own format, uncompressed int8 arrays of the shard's rows, and are used as their documentation says, in this
+process; their batches go through the same standardisation. All files are in the page cache. `copy` is `index_select` of ready
+float32 rows, the bytes that every batch has in the end; `copy of int8`, of the rows as they are stored, a quarter of
+them. A round times each loader for one epoch; a number is the median over rounds, a ratio the median of the ratios
+within the rounds. One process, one thread (and the one that reads ahead).
+
+`--train` trains that network for three epochs a round instead, with its rows resident and streamed within a quarter of
+their bytes, and gives the seconds that its record has: held-out rows are scored and checkpoints written, too.
+
+FFCV is not in the table: it does not build here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectral_train.branch import train_branches
+from spectral_train.dataset import ShardDataset
+from spectral_train.loader import ShardLoader
+from spectral_train.order import shuffled
+from spectral_train.placement import split_bytes
+from spectral_train.recipes import named
+from spectral_train.shard import Shard, ShardRows, open_shard, read_split
+
+EPOCHS = 3
+Batch = tuple[Tensor, Tensor]
+Loader = Callable[[], Iterable[Batch]]
+
+
+def own(shard: Shard, batch_size: int) -> Iterator[tuple[str, Loader]]:
+    """Yield this package's loaders: resident, streamed within a quarter of the rows' bytes, and row by row."""
+    resident = ShardLoader(shard, batch_size)
+    yield "resident", lambda: resident
+    streamed = ShardLoader(shard, batch_size, memory=split_bytes(shard, "train") // 4)
+    yield "streamed", lambda: streamed
+    dataset = ShardDataset(shard, memory=1 << 40)
+    yield (
+        "ShardDataset, all kept",
+        lambda: torch.utils.data.DataLoader(dataset, batch_size, shuffle=True),
+    )
+
+
+def copies(shard: Shard, rows: ShardRows, batch_size: int) -> Iterator[tuple[str, Loader]]:
+    """Yield what a loader could reach if a batch were nothing but a copy."""
+    ready = shard.standardise(rows.x)
+
+    def copy(x: Tensor) -> Iterator[Batch]:
+        order = torch.from_numpy(shuffled(np.arange(len(x), dtype=np.int32), 0))
+        for index in order.split(batch_size):
+            yield x.index_select(0, index), rows.y.index_select(0, index)
+
+    yield "copy", lambda: copy(ready)
+    yield "copy of int8", lambda: copy(rows.x)
+
+
+def webdataset_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path) -> Loader:
+    """Write a tar of samples and return its reader: a shuffle buffer, decoded arrays, batches."""
+    import webdataset
+
+    with webdataset.TarWriter(str(folder / "rows-000000.tar"), mtime=0) as writer:
+        for i, (x, y) in enumerate(zip(rows.x.numpy(), rows.y.tolist(), strict=True)):
+            writer.write({"__key__": f"{i:08d}", "x.npy": x, "cls": y})
+
+    def read() -> Iterator[Batch]:
+        pipe = webdataset.WebDataset(str(folder / "rows-000000.tar"), shardshuffle=False).shuffle(1000).decode()
+        for x, y in pipe.to_tuple("x.npy", "cls").batched(batch_size):
+            yield shard.standardise(torch.from_numpy(np.stack(x) if isinstance(x, list) else x)), torch.as_tensor(y)
+
+    return read
+
+
+def litdata_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path) -> Loader:
+    """Write a streaming data set and return its loader."""
+    import litdata
+    from litdata.streaming.writer import BinaryWriter
+
+    writer = BinaryWriter(str(folder), chunk_bytes="64MB")
+    for i, (x, y) in enumerate(zip(rows.x.numpy(), rows.y.tolist(), strict=True)):
+        writer.add_item(i, {"x": x, "y": int(y)})
+    writer.done()
+    writer.merge()
+
+    def read() -> Iterator[Batch]:
+        dataset = litdata.StreamingDataset(str(folder), shuffle=True)
+        for batch in litdata.StreamingDataLoader(dataset, batch_size=batch_size, num_workers=0):
+            yield shard.standardise(batch["x"]), batch["y"]
+
+    return read
+
+
+PEERS: dict[str, Callable[[Shard, ShardRows, int, Path], Loader]] = {
+    "webdataset": webdataset_loader,
+    "litdata": litdata_loader,
+}
+
+
+def epoch_rate(loader: Loader) -> float:
+    """Return samples a second of one epoch."""
+    started, rows = time.perf_counter(), 0
+    for _, y in loader():
+        rows += len(y)
+    return rows / (time.perf_counter() - started)
+
+
+def train(data: Path, shard: int, batch_size: int, rounds: int, model: str) -> None:
+    """Print the seconds of an epoch, resident and streamed, and the median ratio within the rounds."""
+    size = split_bytes(open_shard(data, shard), "train")
+    recipe = named("default", model=model, epochs=EPOCHS, batch_size=batch_size)
+    seconds: dict[str, list[float]] = {"resident": [], "streamed": []}
+    for _ in range(rounds):
+        for name, memory in (("resident", size + 1), ("streamed", size // 4)):
+            with tempfile.TemporaryDirectory() as run:
+                (record,) = train_branches(data, shard, recipe, Path(run), device="cpu", memory=memory)
+                seconds[name].append(record.seconds / EPOCHS)
+    speed = statistics.median(a / b for a, b in zip(seconds["resident"], seconds["streamed"], strict=True))
+    for name, measured in seconds.items():
+        click.echo(f"{model}, {name:9} {statistics.median(measured):8.2f} s an epoch")
+    click.echo(f"streamed is {speed:.2f} of the resident speed")
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--shard", type=int, default=0, show_default=True)
+@click.option("--batch-size", type=int, default=128, show_default=True)
+@click.option("--rounds", type=int, default=3, show_default=True)
+@click.option("--train", "model", help="Time training this network instead.")
+def main(data: Path, shard: int, batch_size: int, rounds: int, model: str | None) -> None:
+    """Print a table of samples a second and of ratios to the resident loader."""
+    if model:
+        train(data, shard, batch_size, rounds, model)
+        return
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    opened = open_shard(data, shard)
+    rows = read_split(opened, "train")
+    with tempfile.TemporaryDirectory() as scratch:
+        loaders = {**dict(own(opened, batch_size)), **dict(copies(opened, rows, batch_size))}
+        for name, make in PEERS.items():
+            if importlib.util.find_spec(name):
+                folder = Path(scratch) / name
+                folder.mkdir()
+                loaders[name] = make(opened, rows, batch_size, folder)
+        rates: dict[str, list[float]] = {name: [] for name in loaders}
+        for number in range(rounds + 1):
+            for name, loader in loaders.items():
+                rate = epoch_rate(loader)
+                if number:  # the first round fills caches
+                    rates[name].append(rate)
+    click.echo(f"{len(rows.y)} rows of {opened.input_shape}, {opened.encoding.dtype}, batches of {batch_size}")
+    for name, measured in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(rates["resident"], measured, strict=True))
+        click.echo(f"{name:24} {statistics.median(measured):12,.0f} samples/s   resident is {ratio:7.2f} x")
+
+
+if __name__ == "__main__":
+    main()
