@@ -8,7 +8,7 @@
 Every loader is asked for the same rows, shuffled, as standardised float32 batches and labels. The peers get them in
 their own format, uncompressed int8 arrays of the shard's rows, and are used as their documentation says, in this
 process; their batches go through the same standardisation. All files are in the page cache. `copy` is `index_select` of
-ready float32 rows, the bytes that every batch has in the end; `copy of int8`, of the rows as they are stored, a quarter of
+ready float32 rows, the bytes that every batch has in the end; `copy of int8`, of the rows as stored, a quarter of
 them. A round times each loader for one epoch; a number is the median over rounds, a ratio the median of the ratios
 within the rounds. One process, one thread (and the one that reads ahead).
 
