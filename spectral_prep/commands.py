@@ -68,7 +68,8 @@ REQUEST_OPTIONS = (
     click.option(
         "--resize",
         type=click.IntRange(1),
-        help="Short side before the crop, pixels.  [default: 256/224 of --size for imagenet, else --size]",
+        help="Short side before the crop, pixels.  [default: 256/224 of --size for imagenet and imagenet21k, else "
+        "--size]",
     ),
     click.option(
         "--format",

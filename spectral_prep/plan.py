@@ -197,7 +197,7 @@ def choose_geometry(source: Source, index: Mapping[str, RowIndex], request: Requ
     """Decide the size of the images that are converted.
 
     Without `request.size`: what all images of the source share; for ImageNet 224 after a resize of the short side to
-    256; for class folders the size of a seeded sample of 64 images if they all agree.
+    256; for other encoded images the size of a seeded sample of 64 if they all agree.
 
     Raises
     ------

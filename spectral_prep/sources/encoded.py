@@ -108,7 +108,7 @@ def assemble(
     Raises
     ------
     CorruptSourceError
-        If a split holds two rows of one name.
+        If a split that is sorted holds two rows of one name.
     StorageError
         If the scratch files do not fit on the disk.
     """

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -18,21 +18,13 @@ import numpy.typing as npt
 class Names(Sequence[str]):
     """Read-only names: name i is `text[ends[i - 1]:ends[i]]`, as UTF-8.
 
-    >>> names = Names.of(["n01/n01_1.JPEG", "n01/é.png"])
+    >>> names = Names(np.frombuffer("1.JPEGé.png".encode(), np.uint8), np.array([6, 12]))
     >>> len(names), names[1], list(names[:1])
-    (2, 'n01/é.png', ['n01/n01_1.JPEG'])
+    (2, 'é.png', ['1.JPEG'])
     """
 
     text: npt.NDArray[np.uint8]
     ends: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> Names:
-        """Return the same names, packed."""
-        encoded = [encode(name) for name in names]
-        return cls(
-            np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        )
 
     def __len__(self) -> int:
         return len(self.ends)
