@@ -13,7 +13,7 @@ import contextlib
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from spectral_prep.estimate import Estimate, Limits, estimate, refuse_without_ro
 from spectral_prep.finalize import finalize, is_complete
 from spectral_prep.fixing import agreed_plan, fix
 from spectral_prep.kernel.stream import Device, chosen_device
-from spectral_prep.plan import Plan
+from spectral_prep.plan import Block, Plan
 from spectral_prep.request import Request
 from spectral_prep.sources import open_source
 from spectral_prep.store.files import in_use, remove
@@ -37,17 +37,21 @@ SAMPLED_SHARE = 1 / 16
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a conversion is: what callbacks get, first when it starts and then after each block."""
+    """How far a conversion is: what callbacks get, first when it starts and then after each block.
+
+    Of each split `done` are the rows that are converted, `wanted` those that will be when this task has ended.
+    """
 
     plan: Plan
     done: Mapping[str, int]
+    wanted: Mapping[str, int]
     block: BlockRecord | None
     estimate: Estimate | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether every row of every split is done."""
-        return all(self.done[name] == part.rows for name, part in self.plan.splits.items())
+        """Whether every wanted row is done."""
+        return self.done == self.wanted
 
 
 def convert(
@@ -101,11 +105,13 @@ def convert(
         index = opened.index()
         plan = agreed_plan(paths, opened, index, request)
         records = {record.number: record for record in finished_blocks(paths, plan, on_error)}
-        done = {name: sum(r.stop - r.start for r in records.values() if r.split == name) for name in plan.splits}
         pending = [block for block in plan.blocks if block.number not in records]
+        own = [block for block in pending if task.has(block)]
+        done = _rows(plan, records.values())
+        wanted = _rows(plan, [*records.values(), *own])
         limits = Limits(task.count, workers, max_memory)
         found = estimate(plan, opened, index, pending, out, limits, SAMPLED_SHARE) if pending else None
-        progress(Progress(plan, done, None, found))
+        progress(Progress(plan, done, wanted, None, found))
         if found and space_check:
             refuse_without_room(found, out)
         if pending or not complete:
@@ -113,16 +119,24 @@ def convert(
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
             remove(paths.manifest)
         bad: list[tuple[str, BadRow]] = []
-        tasks = block_tasks(out, plan, opened, index, filter(task.has, pending), on_error, device)
+        tasks = block_tasks(out, plan, opened, index, own, on_error, device)
         for record in run_all(run_block, tasks, found.workers if found else 1):
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
-            progress(Progress(plan, done, record))
+            progress(Progress(plan, done, wanted, record))
     if bad and on_error == "fail":
         raise _bad_images(bad, paths)
     if task == ALONE and (pending or not complete):
         finalize(out)
     return paths
+
+
+def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:
+    """Return how many rows of each split these blocks have."""
+    rows = dict.fromkeys(plan.splits, 0)
+    for block in blocks:
+        rows[block.split] += block.stop - block.start
+    return rows
 
 
 @contextlib.contextmanager

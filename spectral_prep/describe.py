@@ -50,8 +50,8 @@ def _estimate_lines(found: Estimate, out: Path) -> Iterator[str]:
         f"each {plan.spectral_shape}"
     )
     yield (
-        f"stored     {size(found.bytes)} ± {size(found.standard_error)} as {plan.encoding.dtype}, "
-        f"{size(found.bytes / q)} ± {size(found.standard_error / q)} a shard (from {found.sample.rows} rows)"
+        f"stored     {_estimated(found.bytes, found.standard_error)} as {plan.encoding.dtype}, "
+        f"{_estimated(found.bytes / q, found.standard_error / q)} a shard (from {found.sample.rows} rows)"
     )
     most = max(block.stop - block.start for block in plan.blocks)
     blocks = f"{len(plan.blocks)} blocks of at most {most:,} rows"
@@ -65,6 +65,10 @@ def _estimate_lines(found: Estimate, out: Path) -> Iterator[str]:
     )
     if found.tasks > 1:
         yield f"tasks      about {duration(found.seconds / found.tasks)} on each of {found.tasks} such machines"
+
+
+def _estimated(count: float, error: float) -> str:
+    return f"{size(count)} ± {size(error)}" if error else size(count)  # no error where every row was looked at
 
 
 def workers_text(count: int) -> str:
@@ -87,10 +91,9 @@ def duration(seconds: float) -> str:
 
 def progress_text(progress: Progress, at_start: int, seconds: float) -> str:
     """Say how far a conversion is that began with `at_start` rows done, so many seconds ago."""
-    rows = {name: part.rows for name, part in progress.plan.splits.items()}
-    done, total = sum(progress.done.values()), sum(rows.values())
+    done, total = sum(progress.done.values()), sum(progress.wanted.values())
     rate = max(1e-9, (done - at_start) / max(1e-9, seconds))
-    parts = ", ".join(f"{name} {progress.done[name]:,}/{count:,}" for name, count in rows.items())
+    parts = ", ".join(f"{name} {progress.done[name]:,}/{count:,}" for name, count in progress.wanted.items())
     return f"{parts}: {100 * done / total:.0f} %, {rate:,.0f} images/s, {(total - done) / rate:.0f} s left"
 
 

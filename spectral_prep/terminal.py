@@ -62,8 +62,8 @@ class ConversionProgress:
             say(outlook_text(progress.estimate))
         if self._terminal:
             self._bars = {
-                name: tqdm(total=part.rows, initial=progress.done[name], desc=name, unit="img", unit_scale=True)
-                for name, part in plan.splits.items()
+                name: tqdm(total=rows, initial=progress.done[name], desc=name, unit="img", unit_scale=True)
+                for name, rows in progress.wanted.items()
             }
 
     def _log(self, progress: Progress) -> None:

@@ -75,7 +75,9 @@ def test_a_task_that_does_not_exist_is_refused(text) -> None:
 def test_the_commands_say_what_comes_next(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     line = "spectral-prep convert --dataset digits --q 1x2 --block-rows 250 --task"
-    assert "spectral-prep finalize spectral/digits-q1x2" in run(f"{line} 0/2").out
+    first = run(f"{line} 0/2")
+    assert "spectral-prep finalize spectral/digits-q1x2" in first.out
+    assert "train 750/750, test 250/250: 100 %" in first.err  # of its own blocks: what is left is not of all
     missing = run("spectral-prep finalize spectral/digits-q1x2")
     assert missing.code == 2
     assert "--task 1/2: it converts only those; then spectral-prep finalize" in missing.err
