@@ -21,7 +21,7 @@ from torch import Tensor
 from spectral_prep.encoding import saturated
 from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptShardError, CorruptSourceError, InputError
-from spectral_prep.kernel.stream import Device, split_stream
+from spectral_prep.kernel.stream import Device, chosen_device, split_stream
 from spectral_prep.manifest import FileEntry, entries, read_record, write_record
 from spectral_prep.plan import Block, Plan
 from spectral_prep.sources.base import Source
@@ -34,6 +34,8 @@ from spectral_prep.store.parts import BlockWriter
 OnError = Literal["fail", "skip"]
 
 BAD_LABEL = -1
+GPU_BATCHES = 16
+"""How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def run_block(task: BlockTask) -> BlockRecord:
     with torch_threads(1), _writer(task) as writer:  # processes are the parallelism; no byte depends on a thread count
         for stored_QNChw, bad_in_batch in stored_batches(task):
             bad += bad_in_batch
-            sums_2QC += sums(stored_QNChw)
+            for piece_QnChw in torch.split(stored_QNChw, plan.batch_rows, dim=1):
+                sums_2QC += sums(piece_QnChw)
             beyond_Q += saturated(stored_QNChw, plan.encoding)
             rows = slice(done, done := done + stored_QNChw.shape[1])
             if not bad or task.on_error == "skip":
@@ -162,10 +165,11 @@ def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip")
 def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
     """Yield the stored spectrum (Q, n, C, h, w) of a few rows after the other, and the bad ones among them.
 
-    There are so few that they are split and summed while they are in the cache.
+    For a CPU there are so few that they are split and summed while they are in its cache.
     """
     plan, geometry = task.plan, task.plan.geometry
-    most = min(plan.batch_rows, len(task.ids))
+    at_once = plan.batch_rows * (1 if chosen_device(task.device).type == "cpu" else GPU_BATCHES)
+    most = min(at_once, len(task.ids))
     images_NHWC = np.empty((most, geometry.height, geometry.width, geometry.channels), np.uint8)
     found: deque[tuple[list[int], list[BadRow]]] = deque()  # of batches that are read and not yet split
 

@@ -109,7 +109,7 @@ class Plan:
 
     @property
     def batch_rows(self) -> int:
-        """Images transformed at once: a function of the plan alone, so that no byte depends on the machine."""
+        """Images transformed and summed at once by a CPU; no byte depends on it."""
         return max(1, BATCH_VALUES // int(np.prod([self.geometry.height, self.geometry.width, self.geometry.channels])))
 
     @property
