@@ -27,7 +27,7 @@ from spectral_prep.kernel.stream import Device, chosen_device
 from spectral_prep.plan import Block, Plan
 from spectral_prep.request import Request
 from spectral_prep.sources import open_source
-from spectral_prep.store.files import in_use, remove
+from spectral_prep.store.files import alone_in, in_use, remove, remove_empty
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
 from spectral_prep.tasks import ALONE, Task, block_tasks
 
@@ -125,6 +125,7 @@ def convert(
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
     if bad and on_error == "fail":
+        alone_in(out, remove_empty)  # the folders of parts that were begun
         raise _bad_images(bad, paths)
     if task == ALONE and (pending or not complete):
         finalize(out)

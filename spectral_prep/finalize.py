@@ -24,7 +24,7 @@ from spectral_prep.manifest import FileEntry, SpectralRecord, SplitInfo, digest,
 from spectral_prep.plan import Block, Plan
 from spectral_prep.rows import read_labels
 from spectral_prep.store import STORES
-from spectral_prep.store.files import alone_in, atomic_write, has_size, is_temporary, sha256_of
+from spectral_prep.store.files import alone_in, atomic_write, has_size, in_use, is_temporary, sha256_of
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
 
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
@@ -46,6 +46,13 @@ def finalize(out: Path) -> DatasetPaths:
     if missing:
         raise _incomplete(out, plan, missing)
     alone_in(out, _remove_leftovers)
+    with in_use(out):  # another that completes it must not take this one's temporary files for leftovers
+        _complete(paths, plan, records)
+    return paths
+
+
+def _complete(paths: DatasetPaths, plan: Plan, records: list[BlockRecord]) -> None:
+    """Write all but the parts and their records; the manifest last."""
     files = [entry for record in records for entry in record.files]
     ids = {name: plan.ids(name) for name in plan.splits}
     labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
@@ -56,15 +63,14 @@ def finalize(out: Path) -> DatasetPaths:
         spectrals.append(spectral)
         files += written
     atomic_write(paths.card, card(plan, dataset_id, spectrals).encode())
-    files += [FileEntry.of(out, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
-    files += [FileEntry.of(out, paths.block(record.number)) for record in records]
+    files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
+    files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
     content = {
         "dataset_id": dataset_id,
         "bad_rows": [asdict(row) for record in records for row in record.bad],
         "files": [asdict(entry) for entry in sorted(files, key=lambda entry: entry.path)],
     }
     write_record(paths.manifest, "manifest", content)
-    return paths
 
 
 def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:

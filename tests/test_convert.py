@@ -371,6 +371,7 @@ class TestBadImages:
         assert "--on-error skip" in str(caught.value)
         assert caught.value.exit_code == 1
         assert not info(tmp_path / "out").complete
+        assert all(any(folder.iterdir()) for folder in (tmp_path / "out").rglob("*") if folder.is_dir())
         with pytest.raises(InputError, match="blocks are not converted yet"):
             finalize(tmp_path / "out")
 

@@ -131,7 +131,7 @@ def has_size(path: Path, size: int) -> bool:
 def in_use(folder: Path) -> Iterator[None]:
     """Let `alone_in` know that a process works in this folder, which is created; the mark ends with the process.
 
-    Several may: what they write is equal and atomic.
+    Several may: what they write is equal and atomic. Who begins while another is `alone_in` it waits.
     """
     try:
         make_folder(folder)
@@ -140,7 +140,7 @@ def in_use(folder: Path) -> Iterator[None]:
         raise explain(error, folder) from error
     try:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)
@@ -159,6 +159,14 @@ def alone_in(folder: Path, work: Callable[[Path], None]) -> None:
         work(folder)
     finally:
         os.close(descriptor)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove every folder below this one that holds nothing but such folders."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes first
+        if path.is_dir():
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def is_temporary(path: Path) -> bool:
