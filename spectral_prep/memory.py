@@ -71,6 +71,6 @@ def parse_bytes(text: str) -> int:
     (4294967296, 1610612736, 1000000)
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    if found is None:
+    if found is None or not float(found[1]):
         raise InputError("not an amount of memory", expected="a number of bytes such as 4G or 512M", got=repr(text))
     return int(float(found[1]) * _UNITS[found[2].upper()])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from spectral_prep.engines import run_all
 from spectral_prep.resources import usable_cpus
@@ -18,9 +19,10 @@ from spectral_train.device import choose_device
 from spectral_train.fit import Training
 from spectral_train.metrics import Report
 from spectral_train.network import RowReader, finished, threads_for, train_network
-from spectral_train.placement import available_memory, open_rows, placement, prove
+from spectral_train.placement import Placement, available_memory, open_rows, placement, prove
 from spectral_train.recipes import Recipe, resolve
 from spectral_train.record import BranchPlan, BranchRecord
+from spectral_train.resident import RowSource
 from spectral_train.runs import BranchPaths, RunPaths, default_run
 from spectral_train.shard import Shard, find_data, open_shard, read_labels
 
@@ -157,15 +159,20 @@ def train_branch(
     chosen = placement(shard, "train", memory, training.device)
     report(f"{plan.name}: {chosen.text}")
     prove(shard, chosen)
-    return train_network(training, row_reader(shard, training.device, memory))
+    return train_network(training, row_reader(shard, training.device, chosen))
 
 
-def row_reader(shard: Shard, device: torch.device, memory: int | None = None) -> RowReader:
-    """Return where the rows of a shard come from: RAM, the device or, within `memory`, the disk."""
-    return RowReader(
-        functools.partial(read_labels, shard.folders),
-        lambda split, y: open_rows(shard, split, y, placement(shard, split, memory, device), device),
-    )
+def row_reader(shard: Shard, device: torch.device, chosen: Placement) -> RowReader:
+    """Return where the rows of a shard come from: training rows from where they were placed, others within its budget.
+
+    Memory is looked at once: what was proved and said of the training rows is then what happens.
+    """
+
+    def examples(split: str, y: Tensor) -> RowSource:
+        here = chosen if split == "train" else placement(shard, split, chosen.budget, device)
+        return open_rows(shard, split, y, here, device)
+
+    return RowReader(functools.partial(read_labels, shard.folders), examples)
 
 
 def run_of(shard: Shard, recipe: Recipe, run: Path | None) -> RunPaths:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("spectral-train", context_settings={"max_content_width": 120})
 @click.version_option(package_name="spectral-shards")
-@click.option("--shard", help="Which branch to train: 0 to S-1, or all, one after the other.")
+@click.option("--shard", help="Which branch to train: 0 to S-1, or all of them.")
 @click.option("--baseline", is_flag=True, help="Train the conventional network on the whole images instead.")
 @click.option(
     "--data",
@@ -85,9 +85,9 @@ def train_command(
     **options: Any,
 ) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
+    from spectral_prep.memory import parse_bytes
     from spectral_train.baseline import train_baseline
     from spectral_train.branch import train_branches
-    from spectral_train.placement import parse_memory
     from spectral_train.together import train_jointly
 
     chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS}, **parse_settings(settings))
@@ -102,7 +102,7 @@ def train_command(
             del options["workers"]
             records: tuple[BranchRecord, ...] = (train_baseline(options.pop("data"), chosen, report=say, **options),)
         else:
-            options["memory"] = parse_memory(memory) if memory else None
+            options["memory"] = parse_bytes(memory) if memory else None
             if joint:
                 del options["compiled"]
                 records = train_jointly(options.pop("data"), chosen, joint=joint, report=say, **options)

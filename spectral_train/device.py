@@ -14,6 +14,7 @@ import torch
 
 from spectral_prep.errors import InputError
 
+CPU = torch.device("cpu")
 DEVICES = ("auto", "cpu", "cuda")
 ONE_GPU = re.compile(r"cuda:\d+")
 
@@ -65,8 +66,12 @@ def deterministic() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run the body with torch's global generators at this seed; their former state comes back afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Run the body with torch's generators of the CPU and of this GPU at a seed; their former state comes back."""
+    gpus = [device] if device.type == "cuda" else []  # a context on every other GPU would cost it memory
+    with torch.random.fork_rng(gpus):
+        torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield

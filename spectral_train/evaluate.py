@@ -236,7 +236,7 @@ def settings_text(settings: Mapping[str, float]) -> str:
 def percent(fraction: float) -> str:
     """Return a fraction as the papers print it.
 
-    >>> percent(0.98365)
+    >>> percent(0.98364)
     '98.36 %'
     """
     return f"{100 * fraction:.2f} %"

@@ -222,7 +222,7 @@ def train_epoch(fitting: Fitting) -> float:
     fitting.loader.set_epoch(epoch)
     state.model.train()
     total, rows = torch.zeros((), dtype=torch.float64, device=training.device), 0
-    with seeded(derive_seed(training.seed, "layers", epoch)):  # dropout
+    with seeded(derive_seed(training.seed, "layers", epoch), training.device):  # dropout
         for step, (x, y) in enumerate(fitting.loader, epoch * len(fitting.loader)):
             with autocast(training):
                 logits = state.model(_laid_out(x, training.recipe))

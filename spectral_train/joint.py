@@ -111,7 +111,7 @@ def epoch_together(fittings: Sequence[Fitting]) -> list[float]:
         fitting.state.model.train()
     stack = Stack([fitting.state.model for fitting in fittings])
     total_S, rows = torch.zeros(len(fittings), dtype=torch.float64, device=first.device), 0
-    with seeded(derive_seed(first.seed, "layers", epoch)):  # dropout
+    with seeded(derive_seed(first.seed, "layers", epoch), first.device):  # dropout
         for step, batches in enumerate(zip(*(each.loader for each in fittings), strict=True), epoch * steps):
             x_SNChw, y_SN = (torch.stack(tensors) for tensors in zip(*batches, strict=True))
             with autocast(first):
@@ -176,7 +176,7 @@ def _try_out(models: Sequence[nn.Module], training: Training) -> None:
     """Refuse a network that `vmap` cannot take before the first step; the networks themselves are left alone."""
     x_SNChw = torch.zeros(2, 2, *training.plan.input_shape, device=training.device)
     try:
-        with seeded(0):
+        with seeded(0, training.device):
             stack = Stack([copy.deepcopy(model).train() for model in (models[0], models[-1])])
             stack.backward(stack(x_SNChw).sum())
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:

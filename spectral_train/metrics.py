@@ -54,7 +54,9 @@ def read_lines(path: Path) -> tuple[EpochMetrics, ...]:
     try:
         return tuple(EpochMetrics(**json.loads(line)) for line in path.read_text().splitlines())
     except (ValueError, TypeError) as error:
-        raise CorruptShardError("the metrics of a network are damaged", where=path, got=error) from error
+        raise CorruptShardError(
+            "the metrics of a network are damaged", where=path, got=error, run=f"delete {path}: curves alone need it"
+        ) from error
 
 
 @contextlib.contextmanager

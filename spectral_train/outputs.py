@@ -58,5 +58,10 @@ def read_outputs(path: Path, rows: str) -> Outputs:
         with safetensors.safe_open(path, "pt") as file:
             values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
     except (safetensors.SafetensorError, OSError) as error:
-        raise CorruptShardError("the outputs of a branch cannot be read", where=path, got=error) from error
+        raise CorruptShardError(
+            "the outputs of a branch cannot be read",
+            where=path,
+            got=error,
+            run=f"delete {path.parent} and train it again",
+        ) from error
     return Outputs(values, ids.numpy(), labels)

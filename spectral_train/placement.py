@@ -14,14 +14,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from spectral_prep.errors import InputError
 from spectral_prep.resources import memory_limit, resident_memory
 from spectral_train.resident import Examples, RowSource
 from spectral_train.shard import NO_ROWS, Shard, check_files, read_values
 from spectral_train.stream import StreamedRows
 
 UNKNOWN = 2**32  # where /proc is not there
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True)
@@ -120,20 +118,3 @@ def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
     machine = 1024 * int(found[1]) if found else UNKNOWN
     limit = memory_limit()
     return machine if limit is None else max(0, min(machine, limit - resident_memory()))
-
-
-def parse_memory(text: str) -> int:
-    """Return the bytes that a user wrote.
-
-    Raises
-    ------
-    InputError
-        If it is no size.
-
-    >>> parse_memory("2G"), parse_memory("500M"), parse_memory("0.5g")
-    (2147483648, 524288000, 536870912)
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found is None or not float(found[1]):
-        raise InputError("not an amount of memory", expected="for example 2G or 500M", got=repr(text))
-    return int(float(found[1]) * UNITS[found[2].upper()])

@@ -112,8 +112,9 @@ class Tempered:
 
     @property
     def settings(self) -> Mapping[str, float]:
-        """Those of the combiner, and the temperature."""
-        return {**self.combiner.settings, "temperature": self.temperature}
+        """Those of the combiner, and the temperature: of two, one within the other, the product."""
+        inner = self.combiner.settings
+        return {**inner, "temperature": inner.get("temperature", 1.0) * self.temperature}
 
     def __call__(self, log_probabilities_SNK: Tensor) -> Tensor:
         """Return the probabilities."""

@@ -5,7 +5,7 @@
 2. `check_files` proves the folders whole: every file exists with its size, and its sha256 agrees, except that the
    parts of the training rows, nearly all of the bytes, are left to the crc32c that zarr checks as it reads them (a tar
    has none: it is read twice).
-3. `read_split` reads piece by piece into one tensor in the storage dtype. It needs that tensor and a piece of memory.
+3. `read_values` reads piece by piece into one tensor in the storage dtype. It needs that tensor and a piece of memory.
 
 A part that is missing would read as zeros without a word: that is why step 2 comes first.
 """
@@ -54,7 +54,9 @@ class SpectralFolder:
         try:
             return cls(paths, SpectralRecord.from_dict(content))
         except (KeyError, TypeError) as error:
-            raise CorruptShardError("incomplete spectral record", where=paths.record, got=error) from error
+            raise CorruptShardError(
+                "incomplete spectral record", where=paths.record, got=error, run=COPY_AGAIN
+            ) from error
 
 
 @dataclass(frozen=True)

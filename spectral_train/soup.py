@@ -146,8 +146,9 @@ def _soup_of(ingredients: Sequence[Ingredient], root: Path, method: str, trainin
         raise PlanMismatchError(
             "the runs were trained on another data set", where=root, expected=plan.dataset_id, got=shard.dataset_id
         )
-    prove(shard, placement(shard, "train", device=training.device))
-    reader = row_reader(shard, training.device)
+    chosen = placement(shard, "train", device=training.device)
+    prove(shard, chosen)
+    reader = row_reader(shard, training.device, chosen)
     rows = TrainingRows.read(reader, plan.recipe)
     pot = Pot(rows, training)
     by_loss = sorted(ingredients, key=lambda each: each.record.held_out_loss)

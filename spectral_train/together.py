@@ -25,7 +25,7 @@ from spectral_train.joint import NOT_STACKED, epoch_together, train_together
 from spectral_train.loader import ShardLoader
 from spectral_train.metrics import Report
 from spectral_train.network import finished, new_network, threads_for
-from spectral_train.placement import available_memory, place, prove, split_bytes
+from spectral_train.placement import Placement, available_memory, place, prove, split_bytes
 from spectral_train.recipes import Recipe, resolve
 from spectral_train.record import BranchRecord
 from spectral_train.resident import Examples
@@ -142,8 +142,8 @@ def train_share(share: Share, report: Report = silent) -> tuple[BranchRecord, ..
             records.append(record)
         else:
             members.append((shard, training))
-    _require_room(share, [shard for shard, _ in members])
-    readers = [(training, row_reader(shard, training.device, share.memory)) for shard, training in members]
+    chosen = _placed(share, [shard for shard, _ in members])
+    readers = [(training, row_reader(shard, training.device, chosen)) for shard, training in members]
     return (*records, *train_together(readers))
 
 
@@ -183,7 +183,8 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _require_room(share: Share, shards: Sequence[Shard]) -> None:
+def _placed(share: Share, shards: Sequence[Shard]) -> Placement:
+    """Decide where the rows of all these shards go, together, and prove their files whole."""
     size = sum(split_bytes(shard, "train") for shard in shards)
     device = choose_device(share.device)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
@@ -197,3 +198,4 @@ def _require_room(share: Share, shards: Sequence[Shard]) -> None:
         )
     for shard in shards:
         prove(shard, chosen)
+    return chosen

@@ -12,12 +12,15 @@ import pytest
 import torch
 
 from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError
-from spectral_train.branch import train_branch, train_branches
+from spectral_train.branch import row_reader, train_branch, train_branches
 from spectral_train.outputs import HELD_OUT, TEST, read_outputs
+from spectral_train.placement import Placement
 from spectral_train.recipes import Recipe
 from spectral_train.record import read_branch
+from spectral_train.resident import Examples
 from spectral_train.runs import BranchPaths, RunPaths
 from spectral_train.shard import open_shard, read_split
+from spectral_train.stream import StreamedRows
 from tests.make_run import QUICK, equal_weights, weights_of
 from tests.make_shards import CLASSES, draw, make_shards
 
@@ -318,6 +321,12 @@ def test_all_shards_are_trained_one_after_the_other(data: Path, tmp_path: Path, 
     records = train_branches(data, None, QUICK, tmp_path, device="cpu")
     assert [record.plan.shard for record in records] == [0, 1, 2, 3]
     assert equal_weights(RunPaths(tmp_path).branch(1), undisturbed)
+
+
+def test_training_rows_stay_where_they_were_placed_though_memory_is_looked_at_later(data: Path) -> None:
+    rows = row_reader(open_shard(data, 0), torch.device("cpu"), Placement("disk", size=0, budget=1 << 30))
+    assert isinstance(rows.examples("train", rows.labels("train").y), StreamedRows)
+    assert isinstance(rows.examples("test", rows.labels("test").y), Examples)
 
 
 def test_a_run_goes_to_its_default_place(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

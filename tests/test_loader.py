@@ -16,7 +16,7 @@ from spectral_train.augment import Augmenter, Geometry
 from spectral_train.augmentation import Augmentation
 from spectral_train.loader import ShardLoader, batches
 from spectral_train.order import group_plans
-from spectral_train.placement import open_rows, parse_memory, placement, prove
+from spectral_train.placement import open_rows, placement, prove
 from spectral_train.resident import Examples
 from spectral_train.shard import Shard, open_shard, read_labels, read_split
 from spectral_train.standardise import Standardisation
@@ -223,12 +223,6 @@ def test_the_thread_that_reads_ahead_ends_with_the_iteration(shard: Shard) -> No
 def test_memory_that_holds_not_even_two_pieces_is_refused(shard: Shard) -> None:
     with pytest.raises(InputError, match="too little memory to stream"):
         ShardLoader(shard, 16, memory=100)
-
-
-@pytest.mark.parametrize("wrong", ["", "2X", "G", "0", "-1G"])
-def test_what_is_no_amount_of_memory_is_refused(wrong: str) -> None:
-    with pytest.raises(InputError, match="amount of memory"):
-        parse_memory(wrong)
 
 
 def test_a_split_that_is_not_there_is_no_batches(shard: Shard) -> None:
