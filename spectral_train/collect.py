@@ -1,6 +1,6 @@
 """The branches of a run, proved to belong together, with their rows matched by id.
 
-Goes in: the folder of a run. Comes out: one record a branch and the stacked outputs of all of them. It needs nothing
+Goes in: the folder of a run. Comes out: one record a branch and the outputs of all of them. It needs nothing
 but the run: no shard, no data set. Branches may be missing where the caller says so: a lost node.
 """
 
@@ -79,7 +79,7 @@ def read_baseline(run: RunPaths, branch: BranchRecord) -> BranchRecord | None:
     return record
 
 
-def stack(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> BranchOutputs:
+def outputs_of(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> BranchOutputs:
     """Return the outputs of these branches on `held_out` or `test` rows, each row the same image in every branch.
 
     Raises
@@ -98,7 +98,7 @@ def stack(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> BranchOu
                 expected="the same ids and labels",
                 run=f"delete {names[number].root} and train it again on the same data set",
             )
-    return BranchOutputs(torch.stack([each.log_probabilities for each in outputs]), outputs[0].labels)
+    return BranchOutputs([each.log_probabilities for each in outputs], outputs[0].labels)
 
 
 def shard_of(record: BranchRecord) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from spectral_prep.errors import InputError
 from spectral_train.calibration import Quality, calibrated
-from spectral_train.collect import read_baseline, read_branches, shard_of, stack
+from spectral_train.collect import outputs_of, read_baseline, read_branches, shard_of
 from spectral_train.ensemble import DEFAULT_SCHEME, schemes_in, weigh
 from spectral_train.outputs import HELD_OUT, TEST, read_outputs
 from spectral_train.pool import DEFAULT_SPACE, BranchOutputs, accuracy
@@ -33,7 +33,10 @@ class BranchResult:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a temperature fitted to held-out rows does on test rows: before, after, and the temperature."""
+    """What a temperature fitted to held-out rows does on test rows: before, after, and the temperature.
+
+    `learned` and `stacked` were fitted to the same rows before, so that theirs is about 1.
+    """
 
     temperature: float
     before: Quality
@@ -121,6 +124,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the ensemble of a run; it needs nothing but the run.
 
+    The branches' outputs are maps of their files; memory is taken for a few (n, classes) float64 tensors, whatever S.
+
     Parameters
     ----------
     run
@@ -151,10 +156,10 @@ def evaluate(
             where=run,
             run="spectral-prep convert into another --out, with test/ or val/ beside train/ in the source",
         )
-    held_out = stack(paths, records, HELD_OUT)
+    held_out = outputs_of(paths, records, HELD_OUT)
     combiners = {scheme: weigh(scheme, held_out, space, p=p, k=k) for scheme in names}
     tempered = {scheme: calibrated(combiner, held_out) for scheme, combiner in combiners.items()}
-    test = stack(paths, records, TEST)
+    test = outputs_of(paths, records, TEST)
     calibration = {
         scheme: Calibration(
             tempered[scheme].temperature,

@@ -56,7 +56,7 @@ class ImagesToProbabilities(nn.Module):
             functional.log_softmax(branch(branch_input(stored_QNChw, plan)), 1)
             for branch, plan in zip(self.branches, self.plans, strict=True)
         ]
-        return self.combiner(torch.stack(outputs))
+        return self.combiner(outputs)
 
     def _stored(self, images_NHWC: Tensor) -> Tensor:
         """Return the spectrum as it would be stored, (Q, N, C, h, w): int8 values as float32, floats in their dtype."""

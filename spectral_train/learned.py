@@ -171,8 +171,6 @@ def _as_pool(weights: Numbers, strength: float) -> Combiner:
 
 def _rows(held_out: BranchOutputs) -> Rows:
     values, labels = held_out.log_probabilities, held_out.labels
-    most = max(1, MOST_VALUES // (values.shape[0] * values.shape[2]))
-    if len(labels) > most:
-        some = torch.from_numpy(np.linspace(0, len(labels) - 1, most).astype(np.int64))
-        values, labels = values[:, some], labels[some]
-    return Rows(bounded(values).numpy(), labels.numpy().astype(np.int64))
+    count = min(len(labels), max(1, MOST_VALUES // (len(values) * values[0].shape[1])))
+    some = torch.from_numpy(np.linspace(0, len(labels) - 1, count).astype(np.int64))
+    return Rows(np.stack([bounded(each[some]).numpy() for each in values]), labels[some].numpy().astype(np.int64))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptShardError
+from spectral_train.pool import accuracy, cross_entropy
 
 HELD_OUT = "held_out"
 TEST = "test"
@@ -33,13 +34,12 @@ class Outputs:
     @property
     def accuracy(self) -> float:
         """Fraction of rows whose most likely class is the label."""
-        return (self.log_probabilities.argmax(1) == self.labels).double().mean().item()
+        return accuracy(self.log_probabilities, self.labels)
 
     @property
     def loss(self) -> float:
         """Mean cross-entropy in nats: L_q of the long paper, eq. (1)."""
-        picked = self.log_probabilities.double().gather(1, self.labels.to(torch.int64)[:, None])
-        return -picked.mean().item()
+        return cross_entropy(self.log_probabilities, self.labels)
 
 
 def to_bytes(held_out: Outputs, test: Outputs) -> bytes:
@@ -53,7 +53,10 @@ def to_bytes(held_out: Outputs, test: Outputs) -> bytes:
 
 
 def read_outputs(path: Path, rows: str) -> Outputs:
-    """Return the outputs on `held_out` or `test` rows; raise `CorruptShardError` if it cannot be read."""
+    """Return the outputs on `held_out` or `test` rows; raise `CorruptShardError` if it cannot be read.
+
+    The tensors are maps of the file: what is read of them can leave memory again.
+    """
     try:
         with safetensors.safe_open(path, "pt") as file:
             values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))

@@ -1,12 +1,12 @@
 """How the outputs of S branches become those of one network: values that can be applied, calibrated and exported.
 
-Goes in: log-probabilities (S, n, classes). Comes out: probabilities (n, classes) float64. Every scheme of `ensemble`
-ends in one of these; none of them looks at a label.
+Goes in: log-probabilities, S tensors (n, classes). Comes out: probabilities (n, classes) float64. Every scheme of
+`ensemble` ends in one of these; none of them looks at a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -28,12 +28,12 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BranchOutputs:
-    """Outputs of S branches on the same rows: `log_probabilities` (S, n, classes), `labels` (n,).
+    """Outputs of S branches on the same rows: `log_probabilities`, S tensors (n, classes), and `labels` (n,).
 
     Weights may depend on those of held-out rows, never on those of test rows.
     """
 
-    log_probabilities: Tensor
+    log_probabilities: Sequence[Tensor]
     labels: Tensor
 
     @property
@@ -41,9 +41,9 @@ class BranchOutputs:
         """(S,) mean cross-entropy L_q of each branch in nats, eq. (1)."""
         return np.array([cross_entropy(values, self.labels) for values in self.log_probabilities])
 
-    def of_branches(self, positions: npt.ArrayLike) -> BranchOutputs:
-        """Return those of some branches, by their places in the stack."""
-        return BranchOutputs(self.log_probabilities[torch.as_tensor(np.asarray(positions))], self.labels)
+    def of_branches(self, places: Sequence[int]) -> BranchOutputs:
+        """Return those of some branches, without a copy."""
+        return BranchOutputs([self.log_probabilities[place] for place in places], self.labels)
 
 
 class Combiner(Protocol):
@@ -59,7 +59,7 @@ class Combiner(Protocol):
         """What was chosen on held-out rows, for example {"p": 0.6}."""
         ...
 
-    def __call__(self, log_probabilities_SNK: Tensor) -> Tensor:
+    def __call__(self, log_probabilities: Sequence[Tensor]) -> Tensor:
         """Return the probabilities of the whole network, (n, classes) float64."""
         ...
 
@@ -72,9 +72,9 @@ class WeightedSum:
     space: Space
     settings: Mapping[str, float]
 
-    def __call__(self, log_probabilities_SNK: Tensor) -> Tensor:
+    def __call__(self, log_probabilities: Sequence[Tensor]) -> Tensor:
         """Return the probabilities."""
-        return combine(log_probabilities_SNK, self.weights, self.space)
+        return combine(log_probabilities, self.weights, self.space)
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class ClassWise:
         """(S,) each branch's share of all weights."""
         return normalised(self.class_weights.sum(1))
 
-    def __call__(self, log_probabilities_SNK: Tensor) -> Tensor:
+    def __call__(self, log_probabilities: Sequence[Tensor]) -> Tensor:
         """Return the probabilities."""
         total = torch.from_numpy(self.bias)
-        for values, row in zip(log_probabilities_SNK, torch.from_numpy(self.class_weights), strict=True):
+        for values, row in zip(log_probabilities, torch.from_numpy(self.class_weights), strict=True):
             total = total + row * bounded(values)
         return total.softmax(1)
 
@@ -116,12 +116,12 @@ class Tempered:
         inner = self.combiner.settings
         return {**inner, "temperature": inner.get("temperature", 1.0) * self.temperature}
 
-    def __call__(self, log_probabilities_SNK: Tensor) -> Tensor:
+    def __call__(self, log_probabilities: Sequence[Tensor]) -> Tensor:
         """Return the probabilities."""
-        return (self.combiner(log_probabilities_SNK).log() / self.temperature).softmax(1)
+        return (self.combiner(log_probabilities).log() / self.temperature).softmax(1)
 
 
-def combine(log_probabilities_SNK: Tensor, weights: npt.ArrayLike, space: Space = DEFAULT_SPACE) -> Tensor:
+def combine(log_probabilities: Sequence[Tensor], weights: npt.ArrayLike, space: Space = DEFAULT_SPACE) -> Tensor:
     """Return the probabilities of the whole network, (n, classes) float64: long paper, eq. (2).
 
     >>> two = torch.tensor([[[0.9, 0.1]], [[0.4, 0.6]]]).log()
@@ -130,10 +130,10 @@ def combine(log_probabilities_SNK: Tensor, weights: npt.ArrayLike, space: Space 
     >>> combine(two, [0.5, 0.5], "log-probabilities").round(decimals=2).tolist()
     [[0.71, 0.29]]
     """
-    total = torch.zeros((), dtype=torch.float64)
-    for values, weight in zip(log_probabilities_SNK, np.asarray(weights, np.float64), strict=True):
+    total = torch.zeros_like(log_probabilities[0], dtype=torch.float64)
+    for values, weight in zip(log_probabilities, np.asarray(weights, np.float64), strict=True):
         if weight:  # 0 · log 0 is not a number
-            total = total + float(weight) * (values.double().exp() if space == "probabilities" else values.double())
+            total.add_(values.double().exp() if space == "probabilities" else values, alpha=float(weight))
     return total if space == "probabilities" else total.softmax(1)
 
 
@@ -157,8 +157,8 @@ def accuracy(scores_NK: Tensor, labels: Tensor) -> float:
 
 
 def cross_entropy(log_probabilities_NK: Tensor, labels: Tensor) -> float:
-    """Return the mean over rows of −log P(label), in nats."""
-    return -log_probabilities_NK.double().gather(1, labels.to(torch.int64)[:, None]).mean().item()
+    """Return the mean over rows of −log P(label), in nats; a row counts at most 100, as in torch's `BCELoss`."""
+    return -bounded(log_probabilities_NK.gather(1, labels.to(torch.int64)[:, None])).mean().item()
 
 
 def normalised(weights: npt.NDArray[np.float64]) -> Weights:

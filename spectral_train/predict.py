@@ -125,4 +125,4 @@ def _probabilities(images_NHWC: Tensor, network: WholeNetwork) -> Tensor:
     inputs = branch_inputs(images_NHWC, network.plans)
     with torch.inference_mode():
         outputs = [functional.log_softmax(m(x), 1) for m, x in zip(network.models, inputs, strict=True)]
-    return network.combiner(torch.stack(outputs))
+    return network.combiner(outputs)

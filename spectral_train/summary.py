@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spectral_train.collect import read_baseline, read_branches, shard_of, stack
+from spectral_train.collect import outputs_of, read_baseline, read_branches, shard_of
 from spectral_train.cost import Costs
 from spectral_train.ensemble import weigh
 from spectral_train.evaluate import Evaluation, evaluate
@@ -69,9 +69,9 @@ def summarise(run: Path, space: str = DEFAULT_SPACE, allow_missing: bool = False
     evaluation = evaluate(run, space=space, allow_missing=allow_missing, ablate=True)
     records = read_branches(paths, allow_missing=allow_missing)
     baseline = read_baseline(paths, records[0])
-    combiner = weigh(evaluation.main, stack(paths, records, HELD_OUT), space)
-    test = stack(paths, records, TEST)
-    guesses = [*test.log_probabilities.argmax(2), combiner(test.log_probabilities).argmax(1)]
+    combiner = weigh(evaluation.main, outputs_of(paths, records, HELD_OUT), space)
+    test = outputs_of(paths, records, TEST)
+    guesses = [*(values.argmax(1) for values in test.log_probabilities), combiner(test.log_probabilities).argmax(1)]
     counts = [confusion(guess, test.labels, len(records[0].plan.classes)) for guess in guesses]
     networks = [(shard_of(record), paths.branch(shard_of(record))) for record in records]
     curves = [Curve(shard, read_lines(folder.metrics)) for shard, folder in networks]

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from spectral_train.calibration import calibrated
-from spectral_train.collect import read_branches, shard_of, stack
+from spectral_train.collect import outputs_of, read_branches, shard_of
 from spectral_train.ensemble import DEFAULT_SCHEME, weigh
 from spectral_train.network import load_model
 from spectral_train.outputs import HELD_OUT
@@ -61,7 +61,7 @@ def open_network(
     """
     paths = RunPaths(run)
     records = read_branches(paths, without, allow_missing)
-    held_out = stack(paths, records, HELD_OUT)
+    held_out = outputs_of(paths, records, HELD_OUT)
     combiner = weigh(scheme, held_out, space, p=p, k=k)
     return WholeNetwork(
         plans=tuple(record.plan for record in records),

@@ -13,7 +13,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.request import Request
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.branch import train_branches
-from spectral_train.collect import read_branches, stack
+from spectral_train.collect import outputs_of, read_branches
 from spectral_train.export import METADATA, export
 from spectral_train.outputs import TEST
 from spectral_train.recipes import Recipe
@@ -73,7 +73,7 @@ def test_a_file_gives_what_evaluate_found(of, suffix, options, request, tmp_path
     images = digit_images() if of == "digits_run" else torch.from_numpy(IMAGES.pixels)
     metadata = export(run, tmp_path / f"model{suffix}", **options)
     records = read_branches(RunPaths(run), options.get("without", ()))
-    expected = open_network(run, **options).combiner(stack(RunPaths(run), records, TEST).log_probabilities)
+    expected = open_network(run, **options).combiner(outputs_of(RunPaths(run), records, TEST).log_probabilities)
     found, stored = (run_pt2 if suffix == ".pt2" else run_onnx)(tmp_path / f"model{suffix}", images)
     assert torch.equal(found.argmax(1), expected.argmax(1))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

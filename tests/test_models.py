@@ -234,6 +234,7 @@ def test_a_map_of_one_pixel_is_refused(name: str) -> None:
         ("resnet", {}, "one of resnet34"),
         ("fc", {"dropout": 1}, "no such option"),
         ("fc", {"width": 0.5}, "a whole number"),
+        ("fc", {"width": float("inf")}, "a whole number"),
         ("fc", {"width": 0}, "width ≥ 1"),
         ("tnn", {"depth": 0}, "depth ≥ 1"),
         ("conv", {"depth": 2}, "depth ≥ 3"),

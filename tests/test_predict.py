@@ -8,7 +8,7 @@ from PIL import Image
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.branch import train_branches
-from spectral_train.collect import read_branches, stack
+from spectral_train.collect import outputs_of, read_branches
 from spectral_train.evaluate import evaluate
 from spectral_train.outputs import TEST
 from spectral_train.pool import combine
@@ -47,7 +47,7 @@ def files(tmp_path: Path) -> list[Path]:
 @pytest.mark.parametrize("scheme", ["geometric", "best"])
 def test_a_test_image_gets_the_probabilities_that_were_evaluated(run: Path, files: list[Path], scheme: str) -> None:
     paths = RunPaths(run)
-    test = stack(paths, read_branches(paths), TEST)
+    test = outputs_of(paths, read_branches(paths), TEST)
     expected = combine(test.log_probabilities, evaluate(run).weights[scheme])
     predictions = predict(run, files, scheme)
     assert [prediction.path for prediction in predictions] == files

@@ -105,7 +105,7 @@ def branch_options(name: str, options: Options) -> dict[str, float]:
             f"model {name} has no such option", expected=", ".join(known) or "none", got=", ".join(unknown)
         )
     for option, value in options.items():
-        if isinstance(known[option], int) and value != int(value):
+        if isinstance(known[option], int) and not float(value).is_integer():
             raise InputError(f"unusable {option} of model {name}", expected="a whole number", got=value)
     return {**known, **{option: type(known[option])(value) for option, value in options.items()}}
 
