@@ -142,8 +142,12 @@ def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:
 
 @contextlib.contextmanager
 def _staging(out: Path | None) -> Iterator[Path]:
-    """Yield a folder, not made yet, where a source may unpack what has no random access: on the disk of the output."""
-    folder = (out or Path(tempfile.gettempdir())) / f"{STAGING_PREFIX}{uuid.uuid4().hex[:12]}"
+    """Yield a folder, perhaps not made yet, for a source's scratch files: on the disk of the output, if it is given."""
+    if out is None:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            yield Path(elsewhere)
+        return
+    folder = out / f"{STAGING_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
         yield folder
     finally:

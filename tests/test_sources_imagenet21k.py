@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 import random
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from spectral_prep.convert import convert
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.finalize import finalize
 from spectral_prep.request import Request
 from spectral_prep.sources import imagenet21k, open_source, zipped
 from spectral_prep.sources.base import Source
+from spectral_prep.tasks import Task
 from tests.make import class_tars, imagenet_files, tar_bytes, write_files
 from tests.trees import tree
 
@@ -87,6 +90,22 @@ def test_a_compressed_release_is_converted_in_its_order_by_any_number_of_workers
     request = Request("imagenet21k", "4", size=16, block_rows=4, shuffle="none")
     outs = [convert(request, path, tmp_path / f"out{workers}", workers=workers).root for workers in (1, 2)]
     assert tree(outs[0]) == tree(outs[1])
+
+
+def test_the_passes_over_a_compressed_release_are_made_once_for_all_tasks(tmp_path: Path, monkeypatch) -> None:
+    path, out = zipped_release(tmp_path / "data"), tmp_path / "out"
+    request = Request("imagenet21k", "4", size=16, block_rows=4, shuffle="none")
+    whole = tree(convert(request, path, tmp_path / "whole").root)
+    convert(request, path, out, task=Task(0, 2))
+    (points,) = out.glob(".staging-*/*.seekpoints")
+    made = points.stat().st_ino
+    monkeypatch.setattr(zipped, "zipped_members", lambda *_: pytest.fail("read again"))
+    convert(request, path, out, task=Task(1, 2))
+    assert points.stat().st_ino == made
+    os.utime(path, (0, 0))  # as if it were another
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        convert(request, path, out)
+    assert tree(finalize(out).root) == whole
 
 
 @pytest.mark.parametrize(("keep", "message"), [(2000, "truncated"), (-5, "truncated gzip")])

@@ -9,6 +9,7 @@ Classes without an image stay classes, so that labels are those of the whole rel
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from spectral_prep.sources.imagenet import WNID, class_tars, tars_in
 from spectral_prep.sources.reading import listed, missing
 from spectral_prep.sources.table import ClassNumbers
 from spectral_prep.sources.tars import Archive
-from spectral_prep.sources.zipped import GzipReader, is_gzip, zipped_members
+from spectral_prep.sources.zipped import GzipReader, is_gzip, kept_members
+from spectral_prep.store.layout import kept_beside
 
 CLASSES: Mapping[str, int] = {"winter21": 19167, "fall11": 21841}
 ARCHIVES = tuple(f"{release}_whole{suffix}" for release in CLASSES for suffix in (".tar", ".tar.gz", ".tgz"))
@@ -36,16 +38,16 @@ def open_imagenet21k(dataset: str, path: Path, staging: Path) -> EncodedSource:
         If an archive is truncated or damaged.
     """
     numbers = ClassNumbers()
-    place, found = _find(dataset, path, numbers)
+    place, found = _find(dataset, path, numbers, kept_beside(staging))
     classes = len(numbers.sorted()[0])
     named = [release for release in CLASSES if release in f"{path.name}/{place.name}"]
     counted = [release for release, count in CLASSES.items() if count == classes]
     return assemble(staging, numbers, found, release=next(iter(counted + named), None))
 
 
-def _find(dataset: str, path: Path, numbers: ClassNumbers) -> tuple[Path, dict[str, Found]]:
+def _find(dataset: str, path: Path, numbers: ClassNumbers, kept: Path) -> tuple[Path, dict[str, Found]]:
     if path.is_file():
-        return path, {"train": _archive(path, numbers)}
+        return path, {"train": _archive(path, numbers, kept)}
     for folder in (path, *(path / f"{release}_whole" for release in CLASSES)):
         if not folder.is_dir():
             continue
@@ -58,7 +60,7 @@ def _find(dataset: str, path: Path, numbers: ClassNumbers) -> tuple[Path, dict[s
             return folder, {"train": _classes(folder, numbers)}
     for name in ARCHIVES:
         if (path / name).is_file():
-            return path / name, {"train": _archive(path / name, numbers)}
+            return path / name, {"train": _archive(path / name, numbers, kept)}
     got = listed(sorted(entry.name for entry in path.iterdir())) if path.is_dir() else "no folder"
     raise missing(dataset, path, EXPECTED, got=got or "an empty folder")
 
@@ -68,9 +70,9 @@ def _classes(folder: Path, numbers: ClassNumbers) -> Found:
     return class_tars(tars, numbers, empty=True) if tars else class_folders(folder, numbers, empty=True)
 
 
-def _archive(path: Path, numbers: ClassNumbers) -> Found:
+def _archive(path: Path, numbers: ClassNumbers, kept: Path) -> Found:
     if not is_gzip(path):
         return class_tars([path], numbers, empty=True)
     archive = Archive.of(path)
-    found = class_tars([path], numbers, empty=True, members_of=zipped_members)
-    return Found(found.rows, lambda staged: GzipReader.over(staged, archive), sort=False)
+    found = class_tars([path], numbers, empty=True, members_of=functools.partial(kept_members, kept=kept))
+    return Found(found.rows, lambda staged: GzipReader.over(staged, archive, kept), sort=False)

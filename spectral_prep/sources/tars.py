@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tarfile
@@ -54,6 +55,12 @@ class Archive:
         with explained(path):
             stat = path.stat()
         return cls(str(path), stat.st_size, stat.st_mtime_ns)
+
+    @property
+    def key(self) -> str:
+        """A name for this archive in this state: 16 hexadecimal digits."""
+        name = os.path.basename(self.path)
+        return hashlib.sha256(json.dumps([name, self.size, self.mtime_ns]).encode()).hexdigest()[:16]
 
     def read(self, offset: int, size: int) -> bytes:
         """Return some bytes of it.

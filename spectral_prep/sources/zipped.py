@@ -7,12 +7,14 @@ Gzip can only be decompressed forwards. So that blocks can be begun anywhere, by
 3. A reader decompresses from the last seek point before a row and keeps as much as lies between two of them; the rows
    that follow are then there. Each byte is decompressed about twice.
 
+What the two passes find is kept as long as the conversion is unfinished: the next run, or the next task, needs neither.
 For a terabyte seek points are 128 MiB apart; making them takes about 0.8 GB of memory, and a worker about 0.4 GB.
 """
 
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -26,9 +28,9 @@ from spectral_prep.errors import CorruptSourceError, StorageError
 from spectral_prep.sources.reading import GZIP_MAGIC, explained, optional
 from spectral_prep.sources.table import StagedRows
 from spectral_prep.sources.tars import Archive, Member, walk
-from spectral_prep.store.files import explain
+from spectral_prep.store.files import AtomicFile, explain
 
-SEEK_POINTS = ".seekpoints"
+MEMBERS, SEEK_POINTS = ".members", ".seekpoints"
 MOST_SEEK_POINTS = 8192
 CLOSEST_SEEK_POINTS = 4 << 20
 READ_BYTES = 1 << 20
@@ -54,6 +56,24 @@ def zipped_members(path: Path, tar: str = "") -> Iterator[Member]:
         yield from walk(cast(BinaryIO, stream), str(path), sys.maxsize, tar)
         while unzipped.read(READ_BYTES):  # to the end, where the checksum is
             pass
+
+
+def kept_members(path: Path, tar: str, kept: Path) -> Iterator[Member]:
+    """Yield what `zipped_members` does, from a list in the folder `kept` where an earlier pass left one."""
+    found = kept / f"{Archive.of(path).key}{MEMBERS}"
+    if found.exists():
+        with explained(found), open(found, "rb") as lines:
+            for line in lines:
+                yield Member(*json.loads(line))
+        return
+    file = AtomicFile(found)
+    try:
+        for member in zipped_members(path, tar):
+            file.append(json.dumps(member).encode() + b"\n")
+            yield member
+        file.finish()
+    finally:
+        file.abandon()
 
 
 class ForwardFile:
@@ -101,10 +121,11 @@ class GzipReader:
 
     rows: StagedRows
     archive: Archive
+    seek_points: Path
 
     @classmethod
-    def over(cls, rows: StagedRows, archive: Archive) -> GzipReader:
-        """Return a reader, after putting the seek points of the archive beside the rows.
+    def over(cls, rows: StagedRows, archive: Archive, kept: Path) -> GzipReader:
+        """Return a reader, after putting the seek points of the archive into the folder `kept`, unless they are there.
 
         Raises
         ------
@@ -113,14 +134,20 @@ class GzipReader:
         StorageError
             If the seek points do not fit on the disk.
         """
-        reader = cls(rows, archive)
+        reader = cls(rows, archive, kept / f"{archive.key}{SEEK_POINTS}")
+        if reader.seek_points.exists():
+            return reader
         with explained(archive.path):
             points = _indexed_gzip().IndexedGzipFile(archive.path, spacing=reader.spacing, skip_crc_check=True)
             points.build_full_index()
+        growing = rows.path(SEEK_POINTS)
         try:
-            points.export_index(str(rows.path(SEEK_POINTS)))
+            points.export_index(str(growing))
+            with open(growing, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(growing, reader.seek_points)
         except OSError as error:
-            raise explain(error, rows.path(SEEK_POINTS)) from error
+            raise explain(error, growing) from error
         return reader
 
     @property
@@ -146,10 +173,10 @@ class GzipReader:
 
     @cached_property
     def _window(self) -> _Window:
-        return _Window(self.archive, self.rows.path(SEEK_POINTS), self.spacing)
+        return _Window(self.archive, self.seek_points, self.spacing)
 
     def __reduce__(self) -> tuple[object, ...]:  # without the window: a worker opens its own
-        return type(self), (self.rows, self.archive)
+        return type(self), (self.rows, self.archive, self.seek_points)
 
 
 class _Window:

@@ -12,7 +12,12 @@ Format = Literal["zarr", "webdataset"]
 PARTS: Mapping[Format, str] = {"zarr": "{split}/x/c/{index}/0/0/0", "webdataset": "{split}-{index:05d}.tar"}
 
 STAGING_PREFIX = ".staging-"
-"""Of folders, in an unfinished data set, where a source without random access is unpacked."""
+"""Of folders, in an unfinished data set, where a source puts scratch files."""
+
+
+def kept_beside(staging: Path) -> Path:
+    """Return where a source puts scratch files that further runs and tasks can use until the data set is complete."""
+    return staging.with_name(f"{STAGING_PREFIX}kept") if staging.name.startswith(STAGING_PREFIX) else staging
 
 
 def spectral_name(k: int) -> str:
