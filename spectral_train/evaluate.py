@@ -124,7 +124,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the ensemble of a run; it needs nothing but the run.
 
-    The branches' outputs are maps of their files; memory is taken for a few (n, classes) float64 tensors, whatever S.
+    The branches' outputs are maps of their files; whatever S, memory is taken for three or four (n, classes) float64
+    tensors and what `learned` fits (0.8 GiB at most).
 
     Parameters
     ----------

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral_prep.errors import InputError
+from spectral_train import ensemble
 from spectral_train.ensemble import (
     P_GRID,
     average_weights,
@@ -16,7 +19,7 @@ from spectral_train.ensemble import (
     top_k_weights,
     weigh,
 )
-from spectral_train.pool import BranchOutputs, accuracy, combine
+from spectral_train.pool import BranchOutputs, Space, accuracy, combine, cross_entropy
 
 LOSSES = [0.5, 0.25, 1.0]
 
@@ -93,19 +96,24 @@ def test_the_ensemble_gives_probabilities(space: str) -> None:
         torch.testing.assert_close(combined.sum(1), torch.ones(60, dtype=torch.float64))
 
 
-def test_p_and_k_are_the_best_on_the_held_out_rows() -> None:
+@pytest.mark.parametrize("space", get_args(Space))
+@pytest.mark.parametrize("rows_at_once", [7, 1000])
+def test_p_and_k_are_the_best_on_the_held_out_rows(
+    monkeypatch: pytest.MonkeyPatch, space: Space, rows_at_once: int
+) -> None:
+    """Of the highest accuracy the lowest loss; one branch is certain of all it says."""
+    monkeypatch.setattr(ensemble, "NUMBERS_AT_ONCE", 3 * rows_at_once)
     held_out = random_outputs()
+    certain = torch.nn.functional.one_hot(held_out.log_probabilities[2].argmax(1), 3).float().log()
+    held_out = BranchOutputs([*held_out.log_probabilities[:2], certain, held_out.log_probabilities[3]], held_out.labels)
 
-    def held_out_accuracy(weights: np.ndarray) -> float:
-        return accuracy(combine(held_out.log_probabilities, weights), held_out.labels)
+    def merit(weights: np.ndarray) -> tuple[float, float]:
+        combined = combine(held_out.log_probabilities, weights, space)
+        return accuracy(combined, held_out.labels), -cross_entropy(combined.log(), held_out.labels)
 
-    geometric, top = weigh("geometric", held_out), weigh("top-k", held_out)
-    assert held_out_accuracy(geometric.weights) == max(
-        held_out_accuracy(geometric_weights(held_out.losses, p)) for p in P_GRID
-    )
-    assert held_out_accuracy(top.weights) == max(
-        held_out_accuracy(top_k_weights(held_out.losses, k)) for k in range(1, 5)
-    )
+    geometric, top = weigh("geometric", held_out, space), weigh("top-k", held_out, space)
+    assert merit(geometric.weights) == max(merit(geometric_weights(held_out.losses, p)) for p in P_GRID)
+    assert merit(top.weights) == max(merit(top_k_weights(held_out.losses, k)) for k in range(1, 5))
     assert geometric.weights.tolist() == geometric_weights(held_out.losses, geometric.settings["p"]).tolist()
     assert top.weights.tolist() == top_k_weights(held_out.losses, int(top.settings["k"])).tolist()
 
