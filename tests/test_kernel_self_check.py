@@ -26,6 +26,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         return merge(spectrum.to(torch.float32), spec, dtype)
 
     monkeypatch.setattr(cpu, "available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     for module, suffix in ((cpu, "_cpu"), (launch, "")):
         monkeypatch.setattr(module, f"split{suffix}", split_torch)
         monkeypatch.setattr(module, f"merge{suffix}", merge_torch)
