@@ -123,7 +123,8 @@ def train_branch(
     """Train the branch of a shard to the end of its recipe; a finished one is returned, a begun one resumed.
 
     The same seed on the same machine gives the same weights bit for bit, if the rows are streamed with the same memory.
-    Memory peaks at the training rows as stored, or at `memory`, and little else.
+    Memory peaks at the training rows as stored, or at `memory`, and little else: the network's outputs are 4 bytes a
+    held-out or test row and class.
 
     Parameters
     ----------

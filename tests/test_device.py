@@ -1,0 +1,37 @@
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from spectral_train.device import seeded
+
+
+def test_the_callers_random_stream_goes_on_as_if_nothing_had_been_drawn() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2).tolist()
+    torch.manual_seed(3)
+    with seeded(5):
+        drawn = torch.rand(2).tolist()
+    with seeded(5):
+        assert torch.rand(2).tolist() == drawn
+    assert torch.rand(2).tolist() == expected != drawn
+
+
+def test_of_many_gpus_one_alone_is_seeded_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at another one would cost it the memory of a context."""
+    gpu, calls = torch.device("cuda:2"), []
+
+    @contextlib.contextmanager
+    def chosen(device: torch.device) -> Iterator[None]:
+        calls.append(("choose", device))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "device", chosen)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: calls.append(("read", device)) or "state")
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: calls.append(("seed", seed)))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: calls.append((state, device)))
+    with seeded(5, gpu):
+        assert calls == [("read", gpu), ("choose", gpu), ("seed", 5)]
+    assert calls[3:] == [("state", gpu)]
