@@ -1,13 +1,18 @@
-"""The three commands, run in this process as a shell would run them."""
+"""The three commands, run as a shell would run them: in this process, or in one of their own that can be killed."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import shlex
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import cli
+from tests.make import write_mnist
 
 COMMANDS = {"spectral-prep": cli.prep, "spectral-train": cli.train, "spectral-ensemble": cli.ensemble}
 
@@ -31,3 +36,29 @@ def run(line: str) -> Finished:
         except SystemExit as ended:
             code = ended.code
     return Finished(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run spectral-prep in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from cli import prep; prep()", *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+def many_blocks(tmp_path: Path) -> list[str]:
+    """Write a small MNIST and return the command that converts it in many blocks, without `--out`."""
+    write_mnist(tmp_path / "mnist", rows=1500, test_rows=10)
+    return ["convert", "--dataset", "mnist", "--q", "16", "--block-rows", "20", "--source", str(tmp_path / "mnist")]
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """Start spectral-prep in a process group of its own."""
+    program = [sys.executable, "-c", "from cli import prep; prep()", *arguments]
+    return subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_blocks(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    """Wait until so many blocks are finished."""
+    while process.poll() is None and len(list(out.glob("blocks/*.json"))) < count:
+        time.sleep(0.05)
+    assert process.poll() is None, "it ended before it could be disturbed"

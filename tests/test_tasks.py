@@ -16,8 +16,7 @@ from spectral_prep.finalize import finalize
 from spectral_prep.request import Request
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.tasks import Task
-from tests.commands import run
-from tests.test_convert import many_blocks, started, wait_for_blocks
+from tests.commands import many_blocks, run, started, wait_for_blocks
 from tests.trees import tree
 
 DIGITS = Request("digits", "1x2", block_rows=250)
