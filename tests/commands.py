@@ -38,16 +38,9 @@ def run(line: str) -> Finished:
     return Finished(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run spectral-prep in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", "from cli import prep; prep()", *arguments], capture_output=True, text=True, timeout=120
-    )
-
-
 def many_blocks(tmp_path: Path) -> list[str]:
     """Write a small MNIST and return the command that converts it in many blocks, without `--out`."""
-    write_mnist(tmp_path / "mnist", rows=1500, test_rows=10)
+    write_mnist(tmp_path / "mnist", rows=1000, test_rows=10)
     return ["convert", "--dataset", "mnist", "--q", "16", "--block-rows", "20", "--source", str(tmp_path / "mnist")]
 
 
@@ -60,5 +53,5 @@ def started(*arguments: str) -> subprocess.Popen[str]:
 def wait_for_blocks(process: subprocess.Popen[str], out: Path, count: int) -> None:
     """Wait until so many blocks are finished."""
     while process.poll() is None and len(list(out.glob("blocks/*.json"))) < count:
-        time.sleep(0.05)
+        time.sleep(0.01)
     assert process.poll() is None, "it ended before it could be disturbed"

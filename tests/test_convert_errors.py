@@ -21,7 +21,7 @@ from spectral_prep.request import Request
 from spectral_prep.sources import open_source
 from spectral_prep.spectrum import merge
 from spectral_prep.verify import verify
-from tests.commands import command
+from tests.commands import run
 from tests.make import write_folder, write_mnist
 from tests.trees import stored, tree
 
@@ -140,27 +140,17 @@ def test_a_small_file_system_that_fills_is_one_clear_paragraph(tmp_path) -> None
         pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
     try:
         write_mnist(tmp_path / "mnist", rows=600, test_rows=10)
-        arguments = [
-            "convert",
-            "--dataset",
-            "mnist",
-            "--source",
-            str(tmp_path / "mnist"),
-            "--q",
-            "16",
-            "--out",
-            str(disk / "o"),
-        ]
-        refused = command(*arguments)
-        assert refused.returncode == 1
-        assert re.search(r"Error: not enough room.*Expected: [\d,]+ bytes free.*--no-space-check", refused.stderr)
+        line = f"spectral-prep convert --dataset mnist --source {tmp_path / 'mnist'} --q 16 --out {disk / 'o'}"
+        refused = run(line)
+        assert refused.code == 1
+        assert re.search(r"Error: not enough room.*Expected: [\d,]+ bytes free.*--no-space-check", refused.err)
         assert not (disk / "o").exists()
-        done = command(*arguments, "--no-space-check")
-        assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].startswith("Error: the disk is full. Where: ")
-        assert "Traceback" not in done.stderr
+        done = run(f"{line} --no-space-check")
+        assert done.code == 1
+        assert done.err.splitlines()[-1].startswith("Error: the disk is full. Where: ")
+        assert "Traceback" not in done.err
         subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
-        assert command(*arguments).returncode == 0
+        assert run(line).code == 0
         assert not verify(disk / "o").faults
     finally:
         subprocess.run(["umount", str(disk)], check=True)
