@@ -10,13 +10,15 @@ start of Python to the last byte, with the calibration and the manifest. Beside 
 all processes: it says the same on an idle machine, and on a busy one it is the better measure. The peers decode with
 Pillow, resize the short side to 256 and crop, and write with their own writers: webdataset with `TarWriter`, a tar a
 process, images as JPEG (quality 100, its own) or as uint8; MosaicML streaming with `MDSWriter`, a folder a process,
-as JPEG or as uint8.
+as JPEG or as uint8; FFCV with `DatasetWriter` and two processes of its own, forked each time, as uint8.
 
-FFCV is left out: it is built from source against OpenCV and libjpeg-turbo with their headers, and has no wheels.
+A peer that is not installed is left out. FFCV has no wheels: it is built from source, with the headers of OpenCV and
+libjpeg-turbo (apt: libopencv-dev libturbojpeg0-dev).
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import math
@@ -31,6 +33,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +103,43 @@ def mosaicml(task: tuple[list[Path], Path, str]) -> None:
             writer.write({"image": image if form == "JPEG" else np.asarray(image), "class": 1})
 
 
+@dataclass(frozen=True)
+class Cropped:
+    """What FFCV reads images from."""
+
+    paths: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> tuple[Image.Image, int]:
+        return by_pillow(self.paths[row]), 1
+
+
+def ffcv(task: tuple[list[Path], Path, str]) -> None:
+    """Write one .beton of arrays."""
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.writer import DatasetWriter
+
+    paths, out, _ = task
+    out.parent.mkdir(parents=True)
+    others = set(multiprocessing.active_children())
+    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        writer = DatasetWriter(str(out), fields, num_workers=WORKERS)
+        writer.from_indexed_dataset(Cropped(paths), chunksize=len(paths) // WORKERS // 4)
+    for child in set(multiprocessing.active_children()) - others:  # it does not wait for them
+        child.join()
+
+
 PEERS = {
     f"{name}, {form}": (work, form)
-    for name, work in (("webdataset", webdataset), ("streaming", mosaicml))
-    for form in ("JPEG", "uint8")
+    for name, work, forms in (
+        ("webdataset", webdataset, ("JPEG", "uint8")),
+        ("streaming", mosaicml, ("JPEG", "uint8")),
+        ("ffcv", ffcv, ("uint8",)),
+    )
+    for form in forms
     if importlib.util.find_spec(name)
 }
 
@@ -117,6 +153,8 @@ def tasks_of(name: str, tree: Path, out: Path) -> tuple[Work, list[Any]]:
     if name == "decode only":
         return decode_only, halves
     work, form = PEERS[name]
+    if work is ffcv:  # which divides the work itself
+        return work, [(paths, out / "images.beton", form)]
     return work, [(half, out / f"{number}", form) for number, half in enumerate(halves)]
 
 
@@ -130,12 +168,16 @@ def block_tasks(tree: Path, out: Path, compression: Any) -> list[BlockTask]:
     return list(tasks.block_tasks(out, plan, source, index, plan.blocks, "fail", "cpu"))
 
 
+def import_peers(*names: str) -> None:
+    """Import those that are installed."""
+    for name in filter(importlib.util.find_spec, names):
+        importlib.import_module(name)
+
+
 def warm(_: int) -> None:
     """Import what any contestant needs, and let the other process do the same."""
     torch.set_num_threads(1)
-    for name in ("webdataset", "streaming"):
-        if importlib.util.find_spec(name):
-            importlib.import_module(name)
+    import_peers("webdataset", "streaming")
     images.resize_and_crop(np.zeros((300, 400, 3), np.uint8), RESIZE, SIZE, SIZE)
     time.sleep(1)
 
@@ -154,12 +196,18 @@ def in_turns(names: list[str], tree: Path, rounds: int) -> tuple[Seconds, Second
     processor: Seconds = {name: [] for name in names}
     with multiprocessing.get_context("forkserver").Pool(WORKERS) as pool:
         pool.map(warm, range(WORKERS), chunksize=1)
+        if "ffcv, uint8" in names:
+            import_peers("ffcv.fields", "ffcv.writer")
         for _ in range(rounds):
             for name in names:
                 with tempfile.TemporaryDirectory(dir=".") as scratch:
                     work, parts = tasks_of(name, tree, Path(scratch) / "out")
-                    start = time.perf_counter()
-                    spent = pool.map(measured, [(work, task) for task in parts], chunksize=1)
+                    start, before = time.perf_counter(), of_children()
+                    if work is ffcv:  # a pool's processes may start none
+                        work(parts[0])
+                        spent = [of_children() - before]
+                    else:
+                        spent = pool.map(measured, [(work, task) for task in parts], chunksize=1)
                     seconds[name].append(time.perf_counter() - start)
                     processor[name].append(sum(spent))
     return seconds, processor
@@ -194,6 +242,9 @@ def of_children() -> float:
 def once(name: str, tree: Path, out: Path) -> None:
     """Be the command of a peer."""
     work, parts = tasks_of(name, tree, out)
+    if work is ffcv:
+        work(parts[0])
+        return
     with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
         pool.map(work, parts, chunksize=1)
 
