@@ -46,17 +46,21 @@ def write_photos(root: Path, count: int) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"), 700)
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"dtype": "float16"}, {"compression": "none"}, {"format": "webdataset"}, {"views": 2}, {"shuffle": "none"}],
     ids=str,
 )
-def test_files_and_bytes_are_those_of_the_plan(tmp_path, options) -> None:
+def test_files_and_bytes_are_those_of_the_plan(tmp_path, photos, options) -> None:
     request = Request("folder", "16", size=112, resize=128, block_rows=128, **options)
-    source = write_photos(tmp_path / "photos", 700)
-    expected = plan(request, source, tmp_path / "out")
+    expected = plan(request, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    files = tree(convert(request, source, tmp_path / "out").root)
+    files = tree(convert(request, photos, tmp_path / "out").root)
     assert len(files) == expected.files
     shard = {name: content for name, content in files.items() if name.startswith("spectral-05/")}
     assert len(shard) == expected.files_a_shard
