@@ -141,6 +141,9 @@ def test_a_scratch_file_that_is_gone_or_cut(tmp_path: Path) -> None:
     scratch.unlink()
     with pytest.raises(StorageError, match=r"cannot read row one#0 back.*No such file"):
         source.read("train", 0, "one#0")
+    next(tmp_path.glob("one-*.labels")).write_bytes(b"")
+    with pytest.raises(StorageError, match=r"cannot read the labels back.*Got: 0"):
+        source.index()
 
 
 def test_staging_holds_one_batch_at_a_time(tmp_path: Path) -> None:

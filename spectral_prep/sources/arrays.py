@@ -209,9 +209,9 @@ def _read_labels(path: Path, rows: int) -> npt.NDArray[np.int32]:
     try:
         labels = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise CorruptSourceError("cannot read the staged labels", where=path, got=error) from error
+        raise StorageError("cannot read the labels back", where=path, got=error) from error
     if len(labels) != rows:
-        raise CorruptSourceError("cannot read the staged labels", where=path, expected=rows, got=len(labels))
+        raise StorageError("cannot read the labels back", where=path, expected=f"{rows} bytes", got=len(labels))
     return labels.astype(np.int32)
 
 
