@@ -15,7 +15,7 @@ within the rounds. One process, one thread (and the one that reads ahead).
 `--train` trains that network for three epochs a round instead, with its rows resident and streamed within a quarter of
 their bytes, and gives the seconds that its record has: held-out rows are scored and checkpoints written, too.
 
-FFCV is not in the table: it does not build here.
+FFCV is not in the table.
 """
 
 from __future__ import annotations
