@@ -45,8 +45,9 @@ def many_blocks(tmp_path: Path) -> list[str]:
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
-    """Start spectral-prep in a process group of its own."""
-    program = [sys.executable, "-c", "from cli import prep; prep()", *arguments]
+    """Start spectral-prep in a process group of its own, heeding Ctrl-C even if a shell runs these tests with `&`."""
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = [sys.executable, "-c", f"{heeding}; from cli import prep; prep()", *arguments]
     return subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
