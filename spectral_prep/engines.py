@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -73,6 +74,7 @@ class _Worker:
 def _hired(context: multiprocessing.context.BaseContext, work: Callable[[Any], Any]) -> _Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)  # type: ignore[attr-defined]
+    resource_tracker.ensure_running()  # starting it lets Ctrl-C through again, even where it is held
     with _interrupts_held():
         process.start()
     theirs.close()  # so that the pipe ends with the worker
@@ -114,6 +116,7 @@ def _death(worker: _Worker, workers: int) -> WorkerError:
 
 def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
     """Do the tasks that come through a pipe until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):  # nobody waits for more
         while True:
