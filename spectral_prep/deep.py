@@ -70,9 +70,9 @@ def folders(paths: DatasetPaths, plan: Plan) -> Iterator[tuple[SpectralPaths, Sp
 def dataset_faults(paths: DatasetPaths, plan: Plan) -> Iterator[str]:
     """Yield a line for every part whose values are not those of its block's record, and every record that is wrong."""
     blocks = [BlockRecord.from_dict(read_record(paths.block(block.number), "block")) for block in plan.blocks]
+    expected = spectral_statistics(plan, blocks)
     for spectral, record in folders(paths, plan):
-        expected = spectral_statistics(plan, record.k, blocks)
-        if any(getattr(record, name) != value for name, value in expected.items()):
+        if any(getattr(record, name) != value for name, value in expected[record.k].items()):
             yield f"{spectral.record}: its statistics are not those of the block records"
         for split in plan.splits:
             yield from _split_faults(spectral, record, split, [block for block in blocks if block.split == split])

@@ -58,8 +58,8 @@ def _complete(paths: DatasetPaths, plan: Plan, records: list[BlockRecord]) -> No
     labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
     dataset_id = _dataset_id(plan, records)
     spectrals = []
-    for k in range(plan.spec.q):
-        spectral, written = _finish_spectral(paths, plan, k, records, labels, ids, dataset_id)
+    for k, statistics in enumerate(spectral_statistics(plan, records)):
+        spectral, written = _finish_spectral(paths, plan, k, records, labels, ids, dataset_id, statistics)
         spectrals.append(spectral)
         files += written
     atomic_write(paths.card, card(plan, dataset_id, spectrals).encode())
@@ -131,6 +131,7 @@ def _finish_spectral(
     labels: Mapping[str, IntArray],
     ids: Mapping[str, IntArray],
     dataset_id: str,
+    statistics: Mapping[str, Any],
 ) -> tuple[SpectralRecord, list[FileEntry]]:
     """Write all of one spectral folder but its parts; return its record, and entries for what was written."""
     root = paths.spectral(k).root
@@ -148,7 +149,7 @@ def _finish_spectral(
         if entry.path.startswith(prefix)
     ]
     record = _spectral_record(
-        plan, k, records, dataset_id, tuple(sorted(parts + written, key=lambda entry: entry.path))
+        plan, k, records, dataset_id, statistics, tuple(sorted(parts + written, key=lambda entry: entry.path))
     )
     content = write_record(paths.spectral(k).record, "spectral", record.to_dict())
     written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
@@ -156,7 +157,12 @@ def _finish_spectral(
 
 
 def _spectral_record(
-    plan: Plan, k: int, records: list[BlockRecord], dataset_id: str, files: tuple[FileEntry, ...]
+    plan: Plan,
+    k: int,
+    records: list[BlockRecord],
+    dataset_id: str,
+    statistics: Mapping[str, Any],
+    files: tuple[FileEntry, ...],
 ) -> SpectralRecord:
     bad_rows = Counter(record.split for record in records for _ in record.bad)
     return SpectralRecord(
@@ -175,20 +181,24 @@ def _spectral_record(
             name: SplitInfo(part.rows, part.block_rows, bad_rows[name], part.views)
             for name, part in plan.splits.items()
         },
-        **spectral_statistics(plan, k, records),
+        **statistics,
         files=files,
     )
 
 
-def spectral_statistics(plan: Plan, k: int, records: list[BlockRecord]) -> dict[str, Any]:
-    """Return what the record of spectral k says of its values: `mean`, `std` (C,), `energy` (Q,) and `saturated`."""
+def spectral_statistics(plan: Plan, records: list[BlockRecord]) -> list[dict[str, Any]]:
+    """Return what the record of each spectral says of its values: `mean`, `std` (C,), `energy` (Q,) and `saturated`."""
     mean_QC, std_QC = _statistics(plan, [record for record in records if record.split == "train"])
-    return {
-        "mean": tuple(mean_QC[k].tolist()),
-        "std": tuple(std_QC[k].tolist()),
-        "energy": tuple((std_QC**2).mean(axis=1).tolist()),
-        "saturated": sum(record.saturated[k] for record in records),
-    }
+    energy = tuple((std_QC**2).mean(axis=1).tolist())
+    return [
+        {
+            "mean": tuple(mean_QC[k].tolist()),
+            "std": tuple(std_QC[k].tolist()),
+            "energy": energy,
+            "saturated": sum(record.saturated[k] for record in records),
+        }
+        for k in range(plan.spec.q)
+    ]
 
 
 def _statistics(plan: Plan, records: list[BlockRecord]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
