@@ -4,9 +4,9 @@ Goes in: uint8 pixels (H, W, C). Comes out: uint8 pixels (height, width, C), bit
 bilinear resize of the whole image and then a crop of the centre give: at most 2 grey levels from Pillow's, and the same
 with and without AVX2 and AVX-512, as torch computes in integers.
 
-torch resizes along the width, rounds to uint8, then along the height. Each pass is done here only as far as the crop
-needs it: of the rows those above and below are left out, of the outputs those to the right of and below the crop. Those
-to its left and above it are computed and dropped: torch has no fractional offset.
+torch resizes along the width, rounds to uint8, then along the height. It is asked only for what lies above and to the
+left of the crop's far corner, and given only the rows that this is made from. What lies before the crop is computed and
+dropped: torch has no fractional offset.
 """
 
 from __future__ import annotations
@@ -37,32 +37,35 @@ def resize_and_crop(pixels_HWC: npt.NDArray[np.uint8], short: int, height: int, 
     top, left = (round((whole - part) / 2) for whole, part in zip(resized, (height, width), strict=True))
     if top > _FARTHEST * height or left > _FARTHEST * width:
         return _by_pillow(pixels_HWC, resized, (top, left), (height, width))
-    first, last = _rows_needed(rows / resized[0], top, top + height, rows)
-    pixels_CHW = torch.from_numpy(np.require(pixels_HWC, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
-    wide = _along(3, pixels_CHW[:, :, first:last], columns / resized[1], left + width)[..., left:]
-    # The rows above `first` keep what was in memory: no pixel of the crop is made from them.
-    tall = torch.empty((1, pixels_HWC.shape[2], last, width), dtype=torch.uint8, memory_format=torch.channels_last)
-    tall[:, :, first:] = wide
-    return _along(2, tall, rows / resized[0], top + height)[0, :, top:].permute(1, 2, 0).numpy()
+    needed_HWC = np.require(pixels_HWC, requirements=["C", "W"])[: _rows_needed(rows / resized[0], top + height, rows)]
+    far = _far_corner(needed_HWC, (resized[0] / rows, resized[1] / columns), (top + height, left + width))
+    return far[top:, left:]
 
 
-def _along(dimension: int, pixels_1CHW: Tensor, scale: float, count: int) -> Tensor:
-    """Return the first `count` outputs, or one more, of a resize along one dimension; `scale` is inputs an output."""
-    if scale == 1:
-        return pixels_1CHW.narrow(dimension, 0, count)
-    size, factors = list(pixels_1CHW.shape[2:]), [1.0, 1.0]
+def _far_corner(
+    pixels_HWC: npt.NDArray[np.uint8], scales: tuple[float, float], size: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    """Return the first rows and columns (`size`) of a resized image; `scales` are outputs an input."""
+    height, width = size
+    if scales[0] == 1:
+        pixels_HWC = pixels_HWC[:height]
+    if scales[1] == 1:
+        pixels_HWC = np.ascontiguousarray(pixels_HWC[:, :width])
     # torch takes equal sizes for nothing to do, whatever the scale.
-    size[dimension - 2] = count + (count == size[dimension - 2])
-    factors[dimension - 2] = 1 / scale
+    asked = [
+        count + (scale != 1 and count == side)
+        for count, scale, side in zip(size, scales, pixels_HWC.shape[:2], strict=True)
+    ]
+    pixels_1CHW = torch.from_numpy(pixels_HWC.reshape(1, *pixels_HWC.shape).transpose(0, 3, 1, 2))
     # What `interpolate(antialias=True)` calls, which takes either a size or a scale.
-    resized: Tensor = torch.ops.aten._upsample_bilinear2d_aa(pixels_1CHW, size, False, *factors)
-    return resized.narrow(dimension, 0, count)
+    resized_1CHW: Tensor = torch.ops.aten._upsample_bilinear2d_aa.default(pixels_1CHW, asked, False, *scales)
+    resized_HWC: npt.NDArray[np.uint8] = resized_1CHW.numpy()[0].transpose(1, 2, 0)
+    return resized_HWC[:height, :width]
 
 
-def _rows_needed(scale: float, first: int, last: int, rows: int) -> tuple[int, int]:
-    """Return the range of rows that outputs first ≤ i < last are made from, with one to spare on either side."""
-    reach = max(scale, 1.0) + 1
-    return max(0, math.floor(first * scale - reach)), min(rows, math.ceil(last * scale + reach))
+def _rows_needed(scale: float, last: int, rows: int) -> int:
+    """Return how many rows outputs i < last are made from, with one to spare; `scale` is inputs an output."""
+    return min(rows, math.ceil(last * scale + max(scale, 1.0) + 1))
 
 
 def _by_pillow(
