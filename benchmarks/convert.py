@@ -272,8 +272,7 @@ def stopwatches(spent: dict[str, float]) -> Iterator[None]:
         setattr(owner, name, timed)
 
     watch(stream, "fused_split", "split")
-    watch(block, "sums", "statistics")
-    watch(block, "saturated", "statistics")
+    watch(block, "totals", "statistics")
     watch(images.decode, "decode", "decode")
     watch(images, "resize_and_crop", "resize")
     watch(zarr_store.Zstd, "encode", "zstd-1")

@@ -18,14 +18,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spectral_prep.encoding import saturated
 from spectral_prep.engines import torch_threads
 from spectral_prep.errors import CorruptShardError, CorruptSourceError, InputError
 from spectral_prep.kernel.stream import Device, chosen_device, split_stream
 from spectral_prep.manifest import FileEntry, entries, read_record, write_record
 from spectral_prep.plan import Block, Plan
 from spectral_prep.sources.base import Source
-from spectral_prep.statistics import sums
+from spectral_prep.statistics import totals
 from spectral_prep.store import STORES
 from spectral_prep.store.files import has_size
 from spectral_prep.store.layout import DatasetPaths
@@ -95,8 +94,7 @@ class BlockTask:
 def run_block(task: BlockTask) -> BlockRecord:
     """Convert one block: Q part files, then its record; under `on_error="fail"` one with bad rows writes nothing."""
     plan, block = task.plan, task.block
-    sums_2QC = torch.zeros(2, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
-    beyond_Q = torch.zeros(plan.spec.q, dtype=torch.int64)
+    totals_3QC = torch.zeros(3, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
     bad: list[BadRow] = []
     done = 0
     files: tuple[FileEntry, ...] = ()
@@ -104,8 +102,7 @@ def run_block(task: BlockTask) -> BlockRecord:
         for stored_QNChw, bad_in_batch in stored_batches(task):
             bad += bad_in_batch
             for piece_QnChw in torch.split(stored_QNChw, plan.batch_rows, dim=1):
-                sums_2QC += sums(piece_QnChw)
-            beyond_Q += saturated(stored_QNChw, plan.encoding)
+                totals_3QC += totals(piece_QnChw)
             rows = slice(done, done := done + stored_QNChw.shape[1])
             if not bad or task.on_error == "skip":
                 writer.append(stored_QNChw.numpy(), _labels(task, rows, bad_in_batch))
@@ -116,9 +113,9 @@ def run_block(task: BlockTask) -> BlockRecord:
         files=files,
         bad=tuple(bad),
         count=(block.stop - block.start - len(bad)) * math.prod(plan.spectral_shape[1:]),
-        sum=sums_2QC[0].tolist(),
-        sum_of_squares=sums_2QC[1].tolist(),
-        saturated=beyond_Q.tolist(),
+        sum=totals_3QC[0].tolist(),
+        sum_of_squares=totals_3QC[1].tolist(),
+        saturated=totals_3QC[2].sum(-1).long().tolist(),
     )
     if files:
         write_record(DatasetPaths(task.root).block(block.number), "block", asdict(record))
@@ -181,7 +178,8 @@ def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
 
     for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, task.device, task.block.number):
         empty, bad = found.popleft()
-        stored_QNChw[:, empty] = 0
+        if empty:
+            stored_QNChw[:, empty] = 0
         yield stored_QNChw, bad
 
 

@@ -17,11 +17,10 @@ import numpy.typing as npt
 import torch
 
 from spectral_prep.block import BlockRecord
-from spectral_prep.encoding import Encoding, saturated
 from spectral_prep.finalize import spectral_statistics
 from spectral_prep.manifest import SpectralRecord, read_record
 from spectral_prep.plan import Plan
-from spectral_prep.statistics import sums
+from spectral_prep.statistics import totals
 from spectral_prep.store.base import UNREADABLE, Rows
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.reading import pieces, stored_labels, stored_rows
@@ -131,7 +130,7 @@ def _sums(rows: Rows, labels: npt.NDArray[Any], record: SpectralRecord, part: sl
     total = _no_sums(record)
     for place, values_NChw in pieces(rows, part):
         _require_labels(rows, place, labels[place])
-        total += _sums_of(values_NChw, int((labels[place] >= 0).sum()), record.encoding)
+        total += _sums_of(values_NChw, int((labels[place] >= 0).sum()))
     return total
 
 
@@ -139,10 +138,9 @@ def _no_sums(record: SpectralRecord) -> Sums:
     return Sums(np.zeros(record.channels), np.zeros(record.channels), 0, 0)
 
 
-def _sums_of(values_NChw: npt.NDArray[Any], good: int, encoding: Encoding) -> Sums:
-    stored_QNChw = torch.from_numpy(values_NChw)[None]
-    total, squares = sums(stored_QNChw)[:, 0].numpy()
-    return Sums(total, squares, int(saturated(stored_QNChw, encoding)), good * values_NChw[0, 0].size)
+def _sums_of(values_NChw: npt.NDArray[Any], good: int) -> Sums:
+    total, squares, beyond = totals(torch.from_numpy(values_NChw)[None])[:, 0].numpy()
+    return Sums(total, squares, int(beyond.sum()), good * values_NChw[0, 0].size)
 
 
 def _require_labels(rows: Rows, place: slice, labels: npt.NDArray[Any]) -> None:

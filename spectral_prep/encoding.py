@@ -126,12 +126,5 @@ def calibrate(spectrum_QNChw: Tensor, spec: SpectralSpec) -> Encoding:
     return Encoding("int8", tuple(map(float, scale)), tuple(map(float, offset.astype(np.float32))))
 
 
-def saturated(stored_QNChw: Tensor, encoding: Encoding) -> Tensor:
-    """Return how many values of each spectral lie beyond the calibrated int8 range, (Q,) int64; zeros for floats."""
-    if encoding.dtype != "int8" or not stored_QNChw.numel() or stored_QNChw.abs().max() < LARGEST:
-        return torch.zeros(stored_QNChw.shape[0], dtype=torch.int64)
-    return (stored_QNChw.flatten(1).abs() == LARGEST).sum(1)
-
-
 def _along_q(values: tuple[float, ...], like_QNChw: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like_QNChw.dtype, device=like_QNChw.device).view(-1, 1, 1, 1, 1)

@@ -1,7 +1,7 @@
 """What is summed of every stored row as it passes: from these sums follow mean and standard deviation.
 
 Goes in: the stored spectrum of some rows. Come out: its sums and sums of squares, exact, so that no order of addition,
-no processor and no division into batches can change them.
+no processor and no division into batches can change them, and how many of its values are out of range.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.encoding import LARGEST
+from spectral_prep.kernel import dispatch
 
 _RUN = 2**24 // LARGEST**2
 """How many squares of int8 values float32 adds without rounding."""
@@ -19,27 +20,38 @@ _STEPS = (2**24, 2**16)
 """Floats and their squares are rounded to these fractions: float64 adds them exactly for up to two million pixels."""
 
 
-def sums(stored_QNChw: Tensor) -> Tensor:
-    """Return the sums and the sums of squares over n, h and w of the stored values, (2, Q, C) float64.
+def totals(stored_QNChw: Tensor) -> Tensor:
+    """Return sums, sums of squares and how many are beyond the calibrated range, over n, h and w: (3, Q, C) float64.
 
-    Exact for int8; floats count to 2⁻²⁴, the finest step of float16, and their squares to 2⁻¹⁶.
+    Exact for int8, where ±127 is beyond the range; floats count to 2⁻²⁴, the finest step of float16, their squares to
+    2⁻¹⁶, and none is out of range.
 
-    >>> sums(torch.full((1, 2, 1, 1, 3), -5, dtype=torch.int8)).flatten().tolist()
-    [-30.0, 150.0]
+    >>> totals(torch.tensor([[[[[-127, 2, 3]]]]], dtype=torch.int8)).flatten().tolist()
+    [-122.0, 16142.0, 1.0]
     """
+    if stored_QNChw.dtype != torch.int8:
+        return _of_floats(_values(stored_QNChw))
+    compiled = dispatch.compiled_for_cpu()
+    return _of_int8(_values(stored_QNChw)) if compiled is None else compiled.totals(stored_QNChw).double()
+
+
+def _values(stored_QNChw: Tensor) -> Tensor:
     q, _, c = stored_QNChw.shape[:3]
-    values_QCn = stored_QNChw.transpose(1, 2).reshape(q, c, -1)
-    if stored_QNChw.dtype == torch.int8:  # float32 is the fastest way to add bytes
-        runs = values_QCn.float().view(q, c, -1, _run(values_QCn.shape[2]))
-        return torch.stack([runs.sum(-1), runs.square_().sum(-1)]).sum(-1, dtype=torch.float64)
+    return stored_QNChw.transpose(1, 2).reshape(q, c, -1)
+
+
+def _of_int8(values_QCn: Tensor) -> Tensor:
+    q, c, n = values_QCn.shape
+    runs = values_QCn.float().view(q, c, -1, _run(n))  # float32 is the fastest way for torch to add bytes
+    beyond = runs.abs() == LARGEST
+    return torch.stack([runs.sum(-1), runs.square_().sum(-1), beyond.sum(-1)]).sum(-1, dtype=torch.float64)
+
+
+def _of_floats(values_QCn: Tensor) -> Tensor:
     exact = values_QCn.double()
     whole, squares = _STEPS
-    return torch.stack(
-        [
-            (exact * whole).round_().sum(-1) / whole,
-            exact.square_().mul_(squares).round_().sum(-1) / squares,
-        ]
-    )
+    total = (exact * whole).round_().sum(-1) / whole
+    return torch.stack([total, exact.square_().mul_(squares).round_().sum(-1) / squares, torch.zeros_like(total)])
 
 
 @functools.cache

@@ -17,6 +17,7 @@ namespace spectral {
 namespace {
 
 constexpr int MAX_Q = 256;
+constexpr Index SUMMED = 1 << 16;  // squares of int8 that an int holds
 constexpr Index PAST_CACHE = 1 << 20;  // bytes from which a spectrum is written past the cache
 
 // ---- transforms of any length: unrolled where common, rolled otherwise ----------------------------------------------
@@ -277,6 +278,24 @@ bool merge(const Stored* spectrum, Pixel* images, const float* scale, const floa
     return memory;
 }
 
+struct Totals { Index sum, squares, beyond; };  // beyond the calibrated range: ±127, see `encoding.py`
+
+Totals totals_of(const signed char* values, Index count) {
+    Totals all{};
+    for (Index first = 0; first < count; first += SUMMED) {
+        const Index stop = first + SUMMED < count ? first + SUMMED : count;
+        int sum = 0, squares = 0, beyond = 0;
+        for (Index i = first; i < stop; ++i) {
+            const short value = values[i];
+            sum += value;
+            squares += value * value;
+            beyond += value == 127 || value == -127;
+        }
+        all = {all.sum + sum, all.squares + squares, all.beyond + beyond};
+    }
+    return all;
+}
+
 // Call with the types that the two numbers of `spectral.h` name.
 template <class Call>
 bool typed(int pixel, int stored, Call call) {
@@ -322,6 +341,22 @@ extern "C" int spectral_cpu_merge(const void* spectrum, void* images, const floa
         return merge(static_cast<const decltype(stored)*>(spectrum), static_cast<decltype(pixel)*>(images), scale,
                      offset, grid, plan, first, stop);
     }));
+}
+
+// The totals of every channel of every spectral, int8 (Q, N, C, sites), to totals (3, Q, C): sums, squares, beyond.
+// shape: q, n, c, sites and the distance between spectrals, in elements; each (N, C, sites) is contiguous.
+extern "C" void spectral_cpu_totals(const signed char* spectrum, long long* totals, const long long* shape) {
+    using namespace spectral;
+    const Index q = shape[0], n = shape[1], c = shape[2], sites = shape[3];
+    for (Index k = 0; k < q; ++k)
+        for (Index row = 0; row < n; ++row)
+            for (Index channel = 0; channel < c; ++channel) {
+                const Totals found = totals_of(spectrum + k * shape[4] + (row * c + channel) * sites, sites);
+                long long* to = totals + k * c + channel;
+                to[0] += found.sum;
+                to[q * c] += found.squares;
+                to[2 * q * c] += found.beyond;
+            }
 }
 
 // The instruction sets of this machine that a build exists for: 0 none beyond the baseline, 1 AVX2, 2 AVX-512.

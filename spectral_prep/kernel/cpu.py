@@ -50,6 +50,8 @@ class CpuKernel:
         arguments = [ctypes.c_void_p] * 6 + [ctypes.c_longlong] * 2
         for function in (self._library.spectral_cpu_split, self._library.spectral_cpu_merge):
             function.argtypes, function.restype = arguments, ctypes.c_int
+        self._library.spectral_cpu_totals.argtypes = [ctypes.c_void_p] * 3
+        self._library.spectral_cpu_totals.restype = None
 
     @property
     def level(self) -> int:
@@ -70,9 +72,7 @@ class CpuKernel:
         if out is None:
             stored = dtype if encoding is None else encoding.torch_dtype
             out = torch.empty((spec.q, n, c, h, w), dtype=stored)
-        elif out.shape != (spec.q, n, c, h, w) or not (
-            out.stride()[1:] == (c * h * w, h * w, w, 1) or out[0].is_contiguous()
-        ):
+        elif out.shape != (spec.q, n, c, h, w) or not _each_contiguous(out):
             raise InputError("unusable out", expected=f"each of {spec.q} × {(n, c, h, w)} contiguous", got=out.shape)
         factors = split_factors(encoding)
         self._run(self._library.spectral_cpu_split, (images_NHWC, out), factors, images_NHWC, out, spec)
@@ -92,6 +92,16 @@ class CpuKernel:
         tensors = (spectrum_QNChw, images_NHWC)
         self._run(self._library.spectral_cpu_merge, tensors, merge_factors(encoding), images_NHWC, spectrum_QNChw, spec)
         return images_NHWC
+
+    def totals(self, stored_QNChw: Tensor) -> Tensor:
+        """Return sums, sums of squares and how many values are ±127, of an int8 CPU spectrum: (3, Q, C) int64."""
+        q, n, c, h, w = stored_QNChw.shape
+        if not _each_contiguous(stored_QNChw):
+            stored_QNChw = stored_QNChw.contiguous()
+        totals_3QC = torch.zeros((3, q, c), dtype=torch.int64)
+        shape = (ctypes.c_longlong * 5)(q, n, c, h * w, stored_QNChw.stride(0))
+        self._library.spectral_cpu_totals(stored_QNChw.data_ptr(), totals_3QC.data_ptr(), shape)
+        return totals_3QC
 
     def _run(
         self,
@@ -123,6 +133,11 @@ class CpuKernel:
                 failed = any(pool.map(lambda bound: function(*fixed, *bound), bounds))
         if failed:
             raise MemoryError("no memory for the CPU kernel's strip of lines")
+
+
+def _each_contiguous(spectrum_QNChw: Tensor) -> bool:
+    _, _, c, h, w = spectrum_QNChw.shape
+    return spectrum_QNChw.stride()[1:] == (c * h * w, h * w, w, 1) or spectrum_QNChw[:1].is_contiguous()
 
 
 _Sizes = ctypes.c_longlong * 9

@@ -53,6 +53,11 @@ def merge(spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype, encodi
     return _operation(spectrum_QNChw, _merge_torch, cpu.merge_cpu, "merge_cuda")(spectrum_QNChw, spec, dtype, encoding)
 
 
+def compiled_for_cpu() -> cpu.CpuKernel | None:
+    """Return the compiled CPU kernel, unless there is none or torch is forced: for what has no CUDA form."""
+    return None if _forced() == "torch" else cpu.kernel()
+
+
 def _operation(tensor: Tensor, reference: Operation, on_cpu: Operation, on_cuda: str) -> Operation:
     chosen = forced = _forced()
     if chosen is None:
