@@ -33,7 +33,7 @@ from spectral_prep.store.parts import BlockWriter
 OnError = Literal["fail", "skip"]
 
 BAD_LABEL = -1
-GPU_BATCHES = 16
+GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
 
 
@@ -93,7 +93,7 @@ class BlockTask:
 
 def run_block(task: BlockTask) -> BlockRecord:
     """Convert one block: Q part files, then its record; under `on_error="fail"` one with bad rows writes nothing."""
-    plan, block = task.plan, task.block
+    plan, block, batch_rows = task.plan, task.block, task.plan.batch_rows
     totals_3QC = torch.zeros(3, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
     bad: list[BadRow] = []
     done = 0
@@ -101,7 +101,7 @@ def run_block(task: BlockTask) -> BlockRecord:
     with torch_threads(1), _writer(task) as writer:  # processes are the parallelism; no byte depends on a thread count
         for stored_QNChw, bad_in_batch in stored_batches(task):
             bad += bad_in_batch
-            for piece_QnChw in torch.split(stored_QNChw, plan.batch_rows, dim=1):
+            for piece_QnChw in torch.split(stored_QNChw, batch_rows, dim=1):
                 totals_3QC += totals(piece_QnChw)
             rows = slice(done, done := done + stored_QNChw.shape[1])
             if not bad or task.on_error == "skip":
