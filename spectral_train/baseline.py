@@ -24,10 +24,11 @@ from spectral_train.fit import Training
 from spectral_train.metrics import Report
 from spectral_train.models import full_options
 from spectral_train.network import RowReader, finished, train_network
+from spectral_train.pieces import PieceReader
 from spectral_train.recipes import Recipe, override, resolve
 from spectral_train.record import BranchPlan, BranchRecord
 from spectral_train.resident import Examples
-from spectral_train.shard import NO_ROWS, Shard, check_files, find_data, open_shard, read_labels, read_pieces
+from spectral_train.shard import NO_ROWS, Shard, check_files, find_data, open_shard, read_labels
 from spectral_train.standardise import Standardisation
 
 
@@ -111,11 +112,11 @@ def pixel_statistics(whole: Shard) -> tuple[tuple[float, ...], tuple[float, ...]
 
 def read_images(whole: Shard, split: str) -> Tensor:
     """Return the images of a split, (N, C, H, W) uint8, merged piece by piece from all Q spectrals."""
-    first = whole.first
-    info = first.splits.get(split, NO_ROWS)
-    images = torch.empty((info.rows, first.channels, first.height, first.width), dtype=torch.uint8)
-    for pieces in zip(*(read_pieces(folder, split) for folder in whole.folders), strict=True):
-        stored_QNChw = torch.from_numpy(np.stack([values for _, values in pieces]))
-        pixels_NHWC = fused_merge(stored_QNChw, whole.spec, encoding=whole.encoding)
-        images[pieces[0][0]] = pixels_NHWC.permute(0, 3, 1, 2)
+    first, reader = whole.first, PieceReader(whole, split)
+    rows = first.splits.get(split, NO_ROWS).rows
+    images = torch.empty((rows, first.channels, first.height, first.width), dtype=torch.uint8)
+    for piece in reader.pieces:
+        stored_NQChw = reader.read(piece).view(-1, whole.spec.q, first.channels, *whole.input_shape[1:])
+        stored_QNChw = stored_NQChw.transpose(0, 1).contiguous()
+        images[piece] = fused_merge(stored_QNChw, whole.spec, encoding=whole.encoding).permute(0, 3, 1, 2)
     return images

@@ -1,4 +1,4 @@
-"""Any piece of a split of a shard, read when it is wanted.
+"""The values of a split of a shard: any piece when it is wanted, or all of them.
 
 Goes in: a `Shard` and the name of a split. Comes out: the slices that are read at once, and their values. A reader
 opens its files on first use, so that it can be pickled and each process opens its own.
@@ -14,7 +14,7 @@ from torch import Tensor
 from spectral_prep.errors import CorruptShardError
 from spectral_prep.store.base import UNREADABLE, Rows
 from spectral_prep.store.reading import stored_rows
-from spectral_train.shard import COPY_AGAIN, NO_ROWS, Shard
+from spectral_train.shard import COPY_AGAIN, NO_ROWS, Shard, ShardRows, read_labels
 
 
 class PieceReader:
@@ -80,3 +80,31 @@ class PieceReader:
             folder = self.shard.folders[g]
             self._opened[g] = stored_rows(folder.paths.root, folder.record, self.split)
         return self._opened[g]
+
+
+def read_split(shard: Shard, split: str) -> ShardRows:
+    """Return the rows of a split ("train", "test") as stored; call `check_files` on the folders first.
+
+    Raises
+    ------
+    CorruptShardError
+        As `read_labels` and `read_values` do.
+    """
+    labels = read_labels(shard.folders, split)
+    return ShardRows(read_values(shard, split), labels.y, labels.ids)
+
+
+def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") -> Tensor:
+    """Return the spectrals of a split, (N, G·C, h, w) in the storage dtype; beside the result it needs one piece.
+
+    Raises
+    ------
+    CorruptShardError
+        Naming the part that cannot be read.
+    """
+    rows = shard.first.splits.get(split, NO_ROWS).rows
+    values = torch.empty((rows, *shard.input_shape), dtype=shard.encoding.torch_dtype, device=device)
+    reader = PieceReader(shard, split)
+    for piece in reader.pieces:
+        values[piece] = reader.read(piece).to(device)
+    return values

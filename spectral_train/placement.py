@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from spectral_prep.resources import memory_limit, resident_memory
+from spectral_train.pieces import read_values
 from spectral_train.resident import Examples, RowSource
-from spectral_train.shard import NO_ROWS, Shard, check_files, read_values
+from spectral_train.shard import NO_ROWS, Shard, check_files
 from spectral_train.stream import StreamedRows
 
 UNKNOWN = 2**32  # where /proc is not there

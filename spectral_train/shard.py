@@ -5,14 +5,14 @@
 2. `check_files` proves the folders whole: every file exists with its size, and its sha256 agrees, except that the
    parts of the training rows, nearly all of the bytes, are left to the crc32c that zarr checks as it reads them (a tar
    has none: it is read twice).
-3. `read_values` reads piece by piece into one tensor in the storage dtype. It needs that tensor and a piece of memory.
+3. `pieces` reads the values.
 
 A part that is missing would read as zeros without a word: that is why step 2 comes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from spectral_prep.store import STORES
 from spectral_prep.store.base import UNREADABLE
 from spectral_prep.store.files import sha256_of
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths, spectral_name
-from spectral_prep.store.reading import part_names, pieces, stored_labels, stored_rows
+from spectral_prep.store.reading import part_names, stored_labels
 from spectral_train.grouping import group
 from spectral_train.standardise import Standardisation
 
@@ -268,36 +268,6 @@ def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
             raise CorruptShardError("the record does not vouch for a part", where=root / name, run=COPY_AGAIN)
 
 
-def read_pieces(folder: SpectralFolder, split: str) -> Iterator[tuple[slice, npt.NDArray[np.generic]]]:
-    """Yield (rows, their values (n, C, h, w) as stored) through a split, about a MiB at a time.
-
-    Raises
-    ------
-    CorruptShardError
-        Naming the part that cannot be read.
-    """
-    for index, part in folder.record.splits.get(split, NO_ROWS).parts():
-        try:
-            yield from pieces(stored_rows(folder.paths.root, folder.record, split), part)
-        except UNREADABLE as error:
-            where = folder.paths.part(split, index, folder.record.store)
-            raise CorruptShardError(
-                "a part of the shard cannot be read", where=where, got=error, run=COPY_AGAIN
-            ) from error
-
-
-def read_split(shard: Shard, split: str) -> ShardRows:
-    """Return the rows of a split ("train", "test") as stored; call `check_files` on the folders first.
-
-    Raises
-    ------
-    CorruptShardError
-        As `read_labels` and `read_values` do.
-    """
-    labels = read_labels(shard.folders, split)
-    return ShardRows(read_values(shard, split), labels.y, labels.ids)
-
-
 def read_labels(folders: Sequence[SpectralFolder], split: str) -> Labels:
     """Return the labels and ids that all these folders agree on; a split that the data set does not have is 0 rows.
 
@@ -316,23 +286,6 @@ def read_labels(folders: Sequence[SpectralFolder], split: str) -> Labels:
                 run=COPY_AGAIN,
             )
     return first
-
-
-def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") -> Tensor:
-    """Return the spectrals of a split, (N, G·C, h, w) in the storage dtype; it needs little memory beside the result.
-
-    Raises
-    ------
-    CorruptShardError
-        Naming the part that cannot be read.
-    """
-    info = shard.first.splits.get(split, NO_ROWS)
-    values = torch.empty((info.rows, *shard.input_shape), dtype=shard.encoding.torch_dtype, device=device)
-    channels = shard.first.channels
-    for g, folder in enumerate(shard.folders):
-        for rows, piece in read_pieces(folder, split):
-            values[rows, g * channels : (g + 1) * channels] = torch.from_numpy(piece)
-    return values
 
 
 def _folder_labels(folder: SpectralFolder, split: str) -> Labels:

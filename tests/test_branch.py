@@ -14,12 +14,13 @@ import torch
 from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError
 from spectral_train.branch import row_reader, train_branch, train_branches
 from spectral_train.outputs import HELD_OUT, TEST, read_outputs
+from spectral_train.pieces import read_split
 from spectral_train.placement import Placement
 from spectral_train.recipes import Recipe
 from spectral_train.record import read_branch
 from spectral_train.resident import Examples
 from spectral_train.runs import BranchPaths, RunPaths
-from spectral_train.shard import open_shard, read_split
+from spectral_train.shard import open_shard
 from spectral_train.stream import StreamedRows
 from tests.make_run import QUICK, equal_weights, weights_of
 from tests.make_shards import CLASSES, draw, make_shards

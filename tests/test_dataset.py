@@ -7,7 +7,8 @@ from torch.utils.data import DataLoader
 
 from spectral_prep.errors import CorruptShardError
 from spectral_train.dataset import ShardDataset
-from spectral_train.shard import Shard, open_shard, read_split
+from spectral_train.pieces import read_split
+from spectral_train.shard import Shard, open_shard
 from tests.make_shards import make_shards
 
 

@@ -16,9 +16,10 @@ from spectral_train.augment import Augmenter, Geometry
 from spectral_train.augmentation import Augmentation
 from spectral_train.loader import ShardLoader, batches
 from spectral_train.order import group_plans
+from spectral_train.pieces import read_split
 from spectral_train.placement import open_rows, placement, prove
 from spectral_train.resident import Examples
-from spectral_train.shard import Shard, open_shard, read_labels, read_split
+from spectral_train.shard import Shard, open_shard, read_labels
 from spectral_train.standardise import Standardisation
 from spectral_train.stream import StreamedRows
 from tests.make_shards import draw, make_shards

@@ -10,8 +10,9 @@ from spectral_prep.encoding import decode, encode
 from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError, SpectralError
 from spectral_prep.spectrum import SpectralSpec, split
 from spectral_prep.store.layout import Format
+from spectral_train.pieces import read_split
 from spectral_train.runs import RunPaths
-from spectral_train.shard import ShardRows, check_files, find_data, open_shard, read_split
+from spectral_train.shard import ShardRows, check_files, find_data, open_shard
 from tests.make_run import QUICK, equal_weights, make_run
 from tests.make_shards import CLASSES, draw, make_shards
 

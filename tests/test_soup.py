@@ -10,10 +10,11 @@ from spectral_train.evaluate import evaluate
 from spectral_train.loader import usable
 from spectral_train.network import partition_rows
 from spectral_train.outputs import HELD_OUT, read_outputs
+from spectral_train.pieces import read_values
 from spectral_train.recipes import Recipe
 from spectral_train.record import read_branch
 from spectral_train.runs import RunPaths
-from spectral_train.shard import open_shard, read_labels, read_values
+from spectral_train.shard import open_shard, read_labels
 from spectral_train.soup import soup
 from tests.make_run import QUICK, make_run, weights_of
 from tests.make_shards import make_shards
