@@ -1,6 +1,6 @@
 """Samples a second of a shard's rows, by this package's loader and by its peers, in one interleaved run.
 
-    pip install litdata webdataset                             # left out of the table where they are missing
+    pip install litdata webdataset ffcv                        # left out of the table where they are missing
     python benchmarks/loader.py spectral/imagenet-q16 --shard 0
     python benchmarks/loader.py spectral/imagenet-q16 --shard 0 --rounds 5 --batch-size 256
     python benchmarks/loader.py spectral/imagenet-q16 --train fc       # training, resident beside streamed
@@ -15,7 +15,8 @@ within the rounds. One process, one thread (and the one that reads ahead).
 `--train` trains that network for three epochs a round instead, with its rows resident and streamed within a quarter of
 their bytes, and gives the seconds that its record has: held-out rows are scored and checkpoints written, too.
 
-FFCV is not in the table.
+FFCV reads ahead with a thread of its own, compiled by Numba. It has no wheels: it is built from source, with the
+headers of OpenCV and libjpeg-turbo (apt: libopencv-dev libturbojpeg0-dev).
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ from spectral_train.branch import train_branches
 from spectral_train.dataset import ShardDataset
 from spectral_train.loader import ShardLoader
 from spectral_train.order import shuffled
+from spectral_train.pieces import read_split
 from spectral_train.placement import split_bytes
 from spectral_train.recipes import named
-from spectral_train.shard import Shard, ShardRows, open_shard, read_split
+from spectral_train.shard import Shard, ShardRows, open_shard
 
 EPOCHS = 3
 Batch = tuple[Tensor, Tensor]
@@ -107,9 +109,33 @@ def litdata_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path)
     return read
 
 
+def ffcv_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path) -> Loader:
+    """Write a beton of arrays and return its loader: random order, the file in the page cache, one worker."""
+    import ffcv
+    from ffcv.fields import IntField, NDArrayField
+    from ffcv.fields.decoders import IntDecoder, NDArrayDecoder
+    from ffcv.transforms import Squeeze, ToTensor
+
+    beton = str(folder / "rows.beton")
+    samples = list(zip(rows.x.numpy(), rows.y.tolist(), strict=True))
+    fields = {"x": NDArrayField(samples[0][0].dtype, samples[0][0].shape), "y": IntField()}
+    ffcv.DatasetWriter(beton, fields, num_workers=1).from_indexed_dataset(samples)
+    pipelines = {"x": [NDArrayDecoder(), ToTensor()], "y": [IntDecoder(), ToTensor(), Squeeze()]}
+    loader = ffcv.Loader(
+        beton, batch_size, num_workers=1, order=ffcv.loader.OrderOption.RANDOM, os_cache=True, pipelines=pipelines
+    )
+
+    def read() -> Iterator[Batch]:
+        for x, y in loader:
+            yield shard.standardise(x), y
+
+    return read
+
+
 PEERS: dict[str, Callable[[Shard, ShardRows, int, Path], Loader]] = {
     "webdataset": webdataset_loader,
     "litdata": litdata_loader,
+    "ffcv": ffcv_loader,
 }
 
 
