@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _ctypes
 import logging
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,3 +301,9 @@ def test_what_the_kernels_cannot_store_goes_through_torch() -> None:
 def test_a_wrong_call_says_what_is_wrong(call, message) -> None:
     with pytest.raises(InputError, match=message):
         call(images(1, 4, 4, 1), SpectralSpec(2, 2))
+
+
+def test_a_library_of_another_version_is_passed_over(tmp_path, monkeypatch) -> None:
+    (tmp_path / "_cpu_baseline.old.so").write_bytes(Path(_ctypes.__file__).read_bytes())
+    monkeypatch.setattr(cpu, "__file__", str(tmp_path / "cpu.py"))
+    assert cpu._load("baseline") is None

@@ -227,6 +227,6 @@ def _load(build: str) -> CpuKernel | None:
     for path in sorted(Path(__file__).parent.glob(f"_cpu_{build}.*so")):
         try:
             return CpuKernel(path)
-        except OSError:  # built for another system or another processor family
+        except (OSError, AttributeError):  # for another system or processor family; of another version of this code
             continue
     return None
