@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
+from spectral_prep.errors import InputError
 from spectral_prep.terminal import FOLDER, as_json, say
 from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipes import OPTIONS, RECIPES, Optimizer, named, parse_settings
@@ -85,6 +86,8 @@ def train_command(
     **options: Any,
 ) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
+    import torch
+
     from spectral_prep.memory import parse_bytes
     from spectral_train.baseline import train_baseline
     from spectral_train.branch import train_branches
@@ -111,6 +114,12 @@ def train_command(
     except KeyboardInterrupt:
         say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
         raise
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            "the GPU has too little memory for this training; finished epochs are kept",
+            got=str(error).partition(". ")[0],
+            run="it with a smaller --batch-size and another --run, without --joint, or on a GPU that nothing else uses",
+        ) from error
     for record in records:
         click.echo(
             f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "

@@ -179,6 +179,8 @@ def _try_out(models: Sequence[nn.Module], training: Training) -> None:
         with seeded(0, training.device):
             stack = Stack([copy.deepcopy(model).train() for model in (models[0], models[-1])])
             stack.backward(stack(x_SNChw).sum())
+    except torch.cuda.OutOfMemoryError:  # a RuntimeError that says nothing about the network
+        raise
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise InputError(
             f"{training.plan.recipe.model} cannot be trained jointly: torch's vmap does not take it",

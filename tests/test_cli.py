@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
 from spectral_prep.commands import prep_group
 from spectral_train import fit
@@ -302,6 +303,17 @@ def test_ctrl_c_while_training_keeps_the_finished_epochs(digits, monkeypatch) ->
     assert run(f"spectral-train --shard 0 --data {digits} --run undisturbed --epochs 4").code == 0
     weights = [Path(root) / "branch-00" / "model.safetensors" for root in ("r", "undisturbed")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_gpu_without_room_is_said_in_words(digits, monkeypatch) -> None:
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB.")
+
+    monkeypatch.setattr(fit, "score", full)
+    finished = run(f"spectral-train --shard 0 --data {digits} --run r --epochs 4")
+    assert finished.code == 2
+    assert "too little memory" in finished.err
+    assert "Got: CUDA out of memory" in finished.err
 
 
 def test_show_draws_a_row_and_says_where() -> None:
