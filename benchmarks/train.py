@@ -30,7 +30,7 @@ import torch
 from torch.nn import functional
 
 from spectral_train.collect import read_branches
-from spectral_train.cost import Cost, Costs
+from spectral_train.cost import Costs
 from spectral_train.evaluate import Evaluation, evaluate
 from spectral_train.fit import Training, autocast
 from spectral_train.network import build_network
@@ -52,8 +52,6 @@ SETS = {
     "mnist-q16-tiles": "--dataset mnist --q 16 --layout tiles",
     "mnist-q28": "--dataset mnist --q 28",
     "cifar10-q4-dct2": "--dataset cifar10 --q 4 --transform dct2",
-    "cifar10-q4-none": "--dataset cifar10 --q 4 --transform none",
-    "cifar10-q16-dct2": "--dataset cifar10 --q 16 --transform dct2",
     "cifar10-q32": "--dataset cifar10 --q 32",
     "tiny-q4-dct2": "--dataset folder --q 4 --transform dct2",
 }
@@ -86,6 +84,12 @@ class System:
     seeds: int = 1
     paper: str = ""
 
+    def trainings(self) -> Iterator[tuple[str, str]]:
+        """Yield what `spectral-train` trains and the options that it takes."""
+        for kind, options in (("--shard all", self.branches), ("--baseline", self.baseline)):
+            if options is not None:
+                yield kind, options
+
 
 _BF16 = "--set precision=bfloat16"
 _FAST = f"{_BF16} --set channels_last=true"
@@ -95,7 +99,6 @@ _SHORT = f"{_ADAMW} --epochs 10"
 _FC, _TNN = ("--recipe paper-fc --epochs {}", "--recipe paper-tnn-mnist --epochs {}")
 _FC_CIFAR = f"{_FC.format(5)} --set width=32"
 _CONV = f"--recipe poster-cifar10 --epochs 8 {_FAST}"
-_SMALL = "--set width=13"
 _TINY = f"--set warmup=0.1 --set weight_decay=0.05 --set label_smoothing=0.1 --set noise=0 {_FAST}"
 
 
@@ -138,7 +141,7 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         ),
         "cifar10-conv-small-q4-common": System(
             "cifar10-q4-dct2",
-            f"{_CONV} --augment flip,shift=1 --common 0 {_SMALL}",
+            f"{_CONV} --augment flip,shift=1 --common 0 --set width=13",
             beside="cifar10-conv-q4-common",
         ),
         "cifar10-fc-q32": System("cifar10-q32", _FC_CIFAR, f"{_FC_CIFAR} {_BF16}", paper="paper-fc"),
@@ -196,10 +199,9 @@ class Work:
 
 def commands(name: str, system: System, seed: int, work: Work) -> Iterator[list[str]]:
     """Yield what trains one system with one seed."""
-    for kind, options in (("--shard all", system.branches), ("--baseline", system.baseline)):
-        if options is not None:
-            places = ["--data", str(work.converted(system.data)), "--run", str(work.run(name, seed).root)]
-            yield ["spectral-train", *kind.split(), *places, "--seed", str(seed), *shlex.split(options)]
+    places = ["--data", str(work.converted(system.data)), "--run", str(work.run(name, seed).root)]
+    for kind, options in system.trainings():
+        yield ["spectral-train", *kind.split(), *places, "--seed", str(seed), *shlex.split(options)]
 
 
 def convert(data: str, source: Path, work: Work) -> list[str]:
@@ -266,7 +268,7 @@ def costs(name: str, system: System, work: Work) -> Iterator[list[str]]:
         return
     records, conventional = read_branches(work.run(name, seeds[0])), read_branch(baselines[0])
     cost = Costs.of(records, conventional)
-    largest = max(records, key=lambda record: Cost.of(record).flops)
+    _, largest = max(zip(cost.branches, records, strict=True), key=lambda pair: pair[0].flops)
     ratio = step_ratio(conventional.plan, largest.plan) * conventional.plan.recipe.epochs / largest.plan.recipe.epochs
     compression, computation = cost.compression, cost.computation
     assert compression is not None
@@ -293,7 +295,7 @@ def step_ratio(conventional: BranchPlan, branch: BranchPlan) -> float:
 
 
 def stepper(plan: BranchPlan) -> Callable[[], None]:
-    """Return a training step of a network on random rows, as `fit.train_epoch` does it."""
+    """Return a training step of a network on random rows: forward, backward, the recipe's optimizer."""
     recipe, device = plan.recipe, torch.device("cpu")
     training = Training(plan, BranchPaths(Path()), device, click.echo)
     state = State.fresh(build_network(plan), recipe, device)
@@ -324,8 +326,7 @@ def command_list(table: Mapping[str, System], work: Work) -> str:
     for name, system in table.items():
         if work.done(name, system):
             lines += [f"# {name}: {SETS[system.data]}"]
-            kinds = (("--shard all", system.branches), ("--baseline", system.baseline))
-            lines += [f"spectral-train {kind} {options}" for kind, options in kinds if options is not None]
+            lines += [f"spectral-train {kind} {options}" for kind, options in system.trainings()]
     return "\n".join(["```sh", *lines, "```"])
 
 

@@ -117,6 +117,6 @@ def read_images(whole: Shard, split: str) -> Tensor:
     images = torch.empty((rows, first.channels, first.height, first.width), dtype=torch.uint8)
     for piece in reader.pieces:
         stored_NQChw = reader.read(piece).view(-1, whole.spec.q, first.channels, *whole.input_shape[1:])
-        stored_QNChw = stored_NQChw.transpose(0, 1).contiguous()
+        stored_QNChw = stored_NQChw.transpose(0, 1)
         images[piece] = fused_merge(stored_QNChw, whole.spec, encoding=whole.encoding).permute(0, 3, 1, 2)
     return images
