@@ -56,6 +56,24 @@ def test_the_file_and_its_folder_are_synced_before_and_after_the_rename(tmp_path
     assert calls == ["fsync", "replace", "fsync"]
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no posix_fadvise on this system")
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_long_file_is_written_back_while_it_grows(tmp_path, monkeypatch, refused) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def hint(descriptor, start, length, _advice):
+        asked.append((start, length, os.fstat(descriptor).st_size))
+        if refused:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(files.os, "posix_fadvise", hint)
+    pieces = [bytes([number]) * (files.WRITEBACK_BYTES // 2 + 1) for number in range(5)]
+    atomic_write(tmp_path / "part", pieces)
+    two = 2 * len(pieces[0])
+    assert asked == [(0, two, two), (two, two, 2 * two)]
+    assert (tmp_path / "part").read_bytes() == b"".join(pieces)
+
+
 def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch) -> None:
     def interrupt(_fd):
         raise KeyboardInterrupt

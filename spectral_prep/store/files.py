@@ -23,6 +23,8 @@ from pathlib import Path
 from spectral_prep.errors import InputError, SpectralError, StorageError
 
 TEMPORARY_SUFFIX = ".partial"
+WRITEBACK_BYTES = 1 << 19
+"""How much is written before the system is asked to begin putting it on the disk."""
 
 
 class AtomicFile:
@@ -42,6 +44,7 @@ class AtomicFile:
         self.path = path
         self.size = 0
         self._sha256 = hashlib.sha256()
+        self._given = 0  # bytes that the system was asked to put on the disk
         self._temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
         with _explained(path):
             make_folder(path.parent)
@@ -58,6 +61,20 @@ class AtomicFile:
             self._file.write(content)
         self._sha256.update(content)
         self.size += len(content)
+        if self.size - self._given >= WRITEBACK_BYTES:
+            self._begin_writeback()
+
+    def _begin_writeback(self) -> None:
+        """Let the disk work while the next bytes are made: `finish` would wait for all of it.
+
+        On Linux to say that pages are no longer needed begins to write them and does not wait; they stay readable.
+        """
+        with _explained(self.path):
+            self._file.flush()
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            with contextlib.suppress(OSError):  # it is a hint
+                os.posix_fadvise(self._file.fileno(), self._given, self.size - self._given, os.POSIX_FADV_DONTNEED)
+        self._given = self.size
 
     def finish(self) -> None:
         """Put the file under its name, on the disk for good."""
