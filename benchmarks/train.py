@@ -52,6 +52,7 @@ SETS = {
     "mnist-q16-tiles": "--dataset mnist --q 16 --layout tiles",
     "mnist-q28": "--dataset mnist --q 28",
     "cifar10-q4-dct2": "--dataset cifar10 --q 4 --transform dct2",
+    "cifar10-q4-none": "--dataset cifar10 --q 4 --transform none",
     "cifar10-q32": "--dataset cifar10 --q 32",
     "tiny-q4-dct2": "--dataset folder --q 4 --transform dct2",
 }
@@ -99,12 +100,18 @@ _SHORT = f"{_ADAMW} --epochs 10"
 _FC, _TNN = ("--recipe paper-fc --epochs {}", "--recipe paper-tnn-mnist --epochs {}")
 _FC_CIFAR = f"{_FC.format(5)} --set width=32"
 _CONV = f"--recipe poster-cifar10 --epochs 8 {_FAST}"
+_CONV_SMALL = f"{_CONV} --augment shift=1 --set width=13"
 _TINY = f"--set warmup=0.1 --set weight_decay=0.05 --set label_smoothing=0.1 --set noise=0 {_FAST}"
 
 
-def _tiny(model: str, width: float, epochs: tuple[int, int], last_map: int, more: str = "") -> System:
+def _tiny(
+    model: str, width: float, epochs: tuple[int, int], last_map: int, more: str = "", conventional_width: float = 0
+) -> System:
     """Return an ImageNet architecture at small size; epochs are those of the branches and of the conventional one."""
-    branches, conventional = (f"--model {model} --epochs {each} {_TINY} --set width={width}" for each in epochs)
+    branches, conventional = (
+        f"--model {model} --epochs {each} {_TINY} --set width={channels}"
+        for each, channels in zip(epochs, (width, conventional_width or width), strict=True)
+    )
     return System(
         "tiny-q4-dct2",
         f"{branches} --augment flip,shift=1 --set last_map={last_map} {more}".strip(),
@@ -120,8 +127,11 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "mnist-fc-q16-common": System(
             "mnist-q16", f"{_ADAMW} --common 0", beside="mnist-fc-q16", seeds=3, paper="poster-mnist"
         ),
-        "mnist-fc-q28": System("mnist-q28", _FC.format(8), f"{_FC.format(8)} {_BF16}", paper="paper-fc"),
-        "mnist-tnn": System("mnist-q28", None, _TNN.format(8)),
+        "mnist-fc-q28": System("mnist-q28", _FC.format(8), f"{_FC.format(8)} {_BF16}", seeds=3, paper="paper-fc"),
+        "mnist-fc-q28-common": System(
+            "mnist-q28", f"{_ADAMW} --epochs 20 --common 0", beside="mnist-fc-q16", paper="paper-fc"
+        ),
+        "mnist-tnn": System("mnist-q28", None, _TNN.format(8), seeds=3),
     },
     "mnist-ablations": {
         "mnist-dct": System("mnist-q16", _SHORT),
@@ -141,11 +151,19 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         ),
         "cifar10-conv-small-q4-common": System(
             "cifar10-q4-dct2",
-            f"{_CONV} --augment flip,shift=1 --common 0 --set width=13",
+            f"{_CONV} --augment flip,shift=1 --common 0 --set width=13 --epochs 20",
             beside="cifar10-conv-q4-common",
         ),
-        "cifar10-fc-q32": System("cifar10-q32", _FC_CIFAR, f"{_FC_CIFAR} {_BF16}", paper="paper-fc"),
-        "cifar10-tnn": System("cifar10-q32", None, f"{_TNN.format(5)} --set width=32"),
+        "cifar10-fc-q32": System("cifar10-q32", _FC_CIFAR, f"{_FC_CIFAR} {_BF16}", seeds=3, paper="paper-fc"),
+        "cifar10-fc-q32-slow": System(
+            "cifar10-q32", f"{_FC_CIFAR} --lr 0.001", f"{_FC_CIFAR} --lr 0.001 {_BF16}", seeds=3, paper="paper-fc"
+        ),
+        "cifar10-tnn": System("cifar10-q32", None, f"{_TNN.format(5)} --set width=32", seeds=3),
+    },
+    "cifar10-ablations": {
+        "cifar10-small-dct2": System("cifar10-q4-dct2", _CONV_SMALL),
+        "cifar10-small-dct2-common": System("cifar10-q4-dct2", f"{_CONV_SMALL} --common 0"),
+        "cifar10-small-none": System("cifar10-q4-none", _CONV_SMALL),
     },
     "tiny": {
         "tiny-alexnet-q4": _tiny("alexnet", 0.25, (15, 15), 2),
@@ -155,7 +173,7 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "tiny-cyclemlp-q4-common": replace(
             _tiny("cyclemlp", 0.16, (8, 8), 1, "--common 0"), baseline=None, beside="tiny-cyclemlp-q4"
         ),
-        "tiny-mobilevit-q4": _tiny("mobilevit", 0.17, (6, 6), 1),
+        "tiny-mobilevit-q4": _tiny("mobilevit", 0.15, (14, 8), 1, conventional_width=0.17),
     },
 }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,9 @@ def export(
     network = open_network(run, scheme, space, **options)
     plan, metadata = network.plans[0], describe(network, scheme)
     example = torch.zeros(EXAMPLE_ROWS, plan.height, plan.width, plan.channels, dtype=torch.uint8)
+    rows = {0: torch.export.Dim("rows")}
     program = torch.export.export(
-        ImagesToProbabilities(network).eval(), (example,), dynamic_shapes=({0: torch.export.Dim("rows")},)
+        ImagesToProbabilities(network).eval(), (example,), dynamic_shapes=(rows,), strict=False
     )
     atomic_write(out, WRITERS[out.suffix](program, metadata))
     return metadata
@@ -134,6 +136,13 @@ def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any])
         raise InputError(
             "ONNX is not installed", got=error, run="pip install 'spectral-shards[export]', or --out with .pt2"
         ) from error
+    if "dynamo" not in signature(torch.onnx.export).parameters:
+        raise InputError(
+            "this torch cannot write ONNX from what torch.export makes",
+            expected="torch 2.6 or newer",
+            got=torch.__version__,
+            run="pip install 'spectral-shards[export]', or --out with .pt2",
+        )
     size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
     if size > LARGEST_ONNX:
         raise InputError(

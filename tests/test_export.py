@@ -85,3 +85,9 @@ def test_a_file_gives_what_evaluate_found(of, suffix, options, request, tmp_path
 def test_another_kind_of_file_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match=r"\.pt2 or \.onnx"):
         export(tmp_path, tmp_path / "model.bin")
+
+
+def test_a_torch_that_cannot_write_onnx_is_told_of(digits_run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.onnx, "export", lambda model, args, f: None)
+    with pytest.raises(InputError, match=r"torch 2\.6 or newer"):
+        export(digits_run, tmp_path / "model.onnx")
