@@ -52,7 +52,6 @@ SETS = {
     "mnist-q16-tiles": "--dataset mnist --q 16 --layout tiles",
     "mnist-q28": "--dataset mnist --q 28",
     "cifar10-q4-dct2": "--dataset cifar10 --q 4 --transform dct2",
-    "cifar10-q4-none": "--dataset cifar10 --q 4 --transform none",
     "cifar10-q32": "--dataset cifar10 --q 32",
     "tiny-q4-dct2": "--dataset folder --q 4 --transform dct2",
 }
@@ -100,17 +99,17 @@ _SHORT = f"{_ADAMW} --epochs 10"
 _FC, _TNN = ("--recipe paper-fc --epochs {}", "--recipe paper-tnn-mnist --epochs {}")
 _FC_CIFAR = f"{_FC.format(5)} --set width=32"
 _CONV = f"--recipe poster-cifar10 --epochs 8 {_FAST}"
-_CONV_SMALL = f"{_CONV} --augment shift=1 --set width=13"
+_DECOUPLED = "--optimizer adamw --lr 0.004 --set weight_decay=0.05 --set noise=0"
 _TINY = f"--set warmup=0.1 --set weight_decay=0.05 --set label_smoothing=0.1 --set noise=0 {_FAST}"
 
 
 def _tiny(
-    model: str, width: float, epochs: tuple[int, int], last_map: int, more: str = "", conventional_width: float = 0
+    model: str, widths: tuple[float, float], epochs: tuple[int, int], last_map: int, lr: float = 0.001, more: str = ""
 ) -> System:
-    """Return an ImageNet architecture at small size; epochs are those of the branches and of the conventional one."""
+    """Return an ImageNet architecture at small size; widths and epochs: of the branches, of the conventional one."""
     branches, conventional = (
-        f"--model {model} --epochs {each} {_TINY} --set width={channels}"
-        for each, channels in zip(epochs, (width, conventional_width or width), strict=True)
+        f"--model {model} --lr {lr} --epochs {each} {_TINY} --set width={width}"
+        for each, width in zip(epochs, widths, strict=True)
     )
     return System(
         "tiny-q4-dct2",
@@ -128,13 +127,11 @@ TABLES: Mapping[str, Mapping[str, System]] = {
             "mnist-q16", f"{_ADAMW} --common 0", beside="mnist-fc-q16", seeds=3, paper="poster-mnist"
         ),
         "mnist-fc-q28": System("mnist-q28", _FC.format(8), f"{_FC.format(8)} {_BF16}", seeds=3, paper="paper-fc"),
-        "mnist-fc-q28-common": System(
-            "mnist-q28", f"{_ADAMW} --epochs 20 --common 0", beside="mnist-fc-q16", paper="paper-fc"
-        ),
         "mnist-tnn": System("mnist-q28", None, _TNN.format(8), seeds=3),
     },
     "mnist-ablations": {
         "mnist-dct": System("mnist-q16", _SHORT),
+        "mnist-dct-common": System("mnist-q16", f"{_SHORT} --common 0"),
         "mnist-dct2": System("mnist-q16-dct2", _SHORT),
         "mnist-none": System("mnist-q16-none", _SHORT),
         "mnist-tiles": System("mnist-q16-tiles", _SHORT),
@@ -154,26 +151,27 @@ TABLES: Mapping[str, Mapping[str, System]] = {
             f"{_CONV} --augment flip,shift=1 --common 0 --set width=13 --epochs 20",
             beside="cifar10-conv-q4-common",
         ),
+        "cifar10-conv-small-q4-adamw": System(
+            "cifar10-q4-dct2",
+            f"{_CONV} --augment flip,shift=1 --common 0 --set width=14 --epochs 14 {_DECOUPLED}",
+            beside="cifar10-conv-q4-common",
+        ),
         "cifar10-fc-q32": System("cifar10-q32", _FC_CIFAR, f"{_FC_CIFAR} {_BF16}", seeds=3, paper="paper-fc"),
         "cifar10-fc-q32-slow": System(
             "cifar10-q32", f"{_FC_CIFAR} --lr 0.001", f"{_FC_CIFAR} --lr 0.001 {_BF16}", seeds=3, paper="paper-fc"
         ),
         "cifar10-tnn": System("cifar10-q32", None, f"{_TNN.format(5)} --set width=32", seeds=3),
     },
-    "cifar10-ablations": {
-        "cifar10-small-dct2": System("cifar10-q4-dct2", _CONV_SMALL),
-        "cifar10-small-dct2-common": System("cifar10-q4-dct2", f"{_CONV_SMALL} --common 0"),
-        "cifar10-small-none": System("cifar10-q4-none", _CONV_SMALL),
-    },
     "tiny": {
-        "tiny-alexnet-q4": _tiny("alexnet", 0.25, (15, 15), 2),
-        "tiny-vgg16-q4": _tiny("vgg16", 0.144, (12, 8), 1),
-        "tiny-resnet34-q4": _tiny("resnet34", 0.17, (10, 10), 2),
-        "tiny-cyclemlp-q4": _tiny("cyclemlp", 0.16, (10, 8), 1),
+        "tiny-alexnet-q4": _tiny("alexnet", (0.25, 0.25), (15, 15), 2),
+        "tiny-vgg16-q4": _tiny("vgg16", (0.144, 0.144), (12, 8), 1),
+        "tiny-resnet34-q4": _tiny("resnet34", (0.17, 0.17), (10, 10), 2),
+        "tiny-cyclemlp-q4": _tiny("cyclemlp", (0.16, 0.16), (10, 8), 1),
         "tiny-cyclemlp-q4-common": replace(
-            _tiny("cyclemlp", 0.16, (8, 8), 1, "--common 0"), baseline=None, beside="tiny-cyclemlp-q4"
+            _tiny("cyclemlp", (0.16, 0.16), (8, 8), 1, more="--common 0"), baseline=None, beside="tiny-cyclemlp-q4"
         ),
-        "tiny-mobilevit-q4": _tiny("mobilevit", 0.15, (14, 8), 1, conventional_width=0.17),
+        "tiny-mobilevit-q4": _tiny("mobilevit", (0.15, 0.17), (14, 8), 1),
+        "tiny-mobilevit-q4-fast": _tiny("mobilevit", (0.15, 0.17), (14, 8), 1, lr=0.003),
     },
 }
 
