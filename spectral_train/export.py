@@ -99,7 +99,7 @@ def export(
     plan, metadata = network.plans[0], describe(network, scheme)
     example = torch.zeros(EXAMPLE_ROWS, plan.height, plan.width, plan.channels, dtype=torch.uint8)
     rows = {0: torch.export.Dim("rows")}
-    program = torch.export.export(
+    program = torch.export.export(  # an older torch traces strictly unless told: its dynamo cannot follow this
         ImagesToProbabilities(network).eval(), (example,), dynamic_shapes=(rows,), strict=False
     )
     atomic_write(out, WRITERS[out.suffix](program, metadata))
