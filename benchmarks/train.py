@@ -98,7 +98,7 @@ _ADAMW = f"{_POSTER} --optimizer adamw --lr 0.004 --set weight_decay=0.1 --set n
 _SHORT = f"{_ADAMW} --epochs 10"
 _FC, _TNN = ("--recipe paper-fc --epochs {}", "--recipe paper-tnn-mnist --epochs {}")
 _FC_CIFAR = f"{_FC.format(5)} --set width=32"
-_CONV = f"--recipe poster-cifar10 --epochs 8 {_FAST}"
+_CONV = f"--recipe poster-cifar10 --epochs {{}} {_FAST}"
 _DECOUPLED = "--optimizer adamw --lr 0.004 --set weight_decay=0.05 --set noise=0"
 _TINY = f"--set warmup=0.1 --set weight_decay=0.05 --set label_smoothing=0.1 --set noise=0 {_FAST}"
 
@@ -142,18 +142,18 @@ TABLES: Mapping[str, Mapping[str, System]] = {
     "cifar10": {
         "cifar10-conv-q4-common": System(
             "cifar10-q4-dct2",
-            f"{_CONV} --augment flip,shift=1 --common 0",
-            f"{_CONV} --augment flip,shift=2",
+            f"{_CONV.format(8)} --augment flip,shift=1 --common 0",
+            f"{_CONV.format(8)} --augment flip,shift=2",
             paper="poster-cifar10",
         ),
         "cifar10-conv-small-q4-common": System(
             "cifar10-q4-dct2",
-            f"{_CONV} --augment flip,shift=1 --common 0 --set width=13 --epochs 20",
+            f"{_CONV.format(20)} --augment flip,shift=1 --common 0 --set width=13",
             beside="cifar10-conv-q4-common",
         ),
         "cifar10-conv-small-q4-adamw": System(
             "cifar10-q4-dct2",
-            f"{_CONV} --augment flip,shift=1 --common 0 --set width=14 --epochs 14 {_DECOUPLED}",
+            f"{_CONV.format(14)} --augment flip,shift=1 --common 0 --set width=14 {_DECOUPLED}",
             beside="cifar10-conv-q4-common",
         ),
         "cifar10-fc-q32": System("cifar10-q32", _FC_CIFAR, f"{_FC_CIFAR} {_BF16}", seeds=3, paper="paper-fc"),

@@ -45,10 +45,11 @@ def test_mnist(real_data, scratch, q) -> None:
     assert found.spectrals == int(q)
 
 
-def test_the_four_layouts_of_cifar10(real_data, scratch) -> None:
+@pytest.mark.parametrize("q", ["4", "32"])
+def test_the_four_layouts_of_cifar10(real_data, scratch, q) -> None:
     first: dict[str, bytes] = {}
     for number, layout in enumerate(CIFAR10):
-        out = convert(Request("cifar10", "32"), real_data / "cifar10" / layout, scratch / str(number), workers=1).root
+        out = convert(Request("cifar10", q), real_data / "cifar10" / layout, scratch / str(number), workers=1).root
         first = first or tree(out)
         assert tree(out) == first
     assert verified(scratch / "0", real_data / "cifar10").rows == {"train": 50000, "test": 10000}
