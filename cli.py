@@ -15,9 +15,9 @@ from typing import NoReturn
 
 import click
 
-from spectral_prep.commands import prep_group
+from spectral_prep.console.commands import prep_group
+from spectral_prep.console.progress import say
 from spectral_prep.errors import SpectralError
-from spectral_prep.terminal import say
 from spectral_train.commands import ensemble_group, train_command
 
 

@@ -44,15 +44,16 @@ import torch
 from memory import link_copies
 from PIL import Image
 
-from spectral_prep import block, images, tasks
-from spectral_prep.block import BlockTask, run_block
+from spectral_prep.conversion import block, tasks
+from spectral_prep.conversion.block import BlockTask, run_block
+from spectral_prep.conversion.plan import CHUNK_ROWS, make_plan
+from spectral_prep.conversion.request import Request
+from spectral_prep.images import load
 from spectral_prep.kernel import stream
-from spectral_prep.plan import CHUNK_ROWS, make_plan
-from spectral_prep.request import Request
 from spectral_prep.sources import open_source
 from spectral_prep.store import zarr_store
-from spectral_prep.store.files import AtomicFile
-from spectral_prep.store.parts import BlockWriter
+from spectral_prep.store.block_writer import BlockWriter
+from spectral_prep.system.files import AtomicFile
 
 WORKERS = 2
 SIZE, RESIZE = 224, 256
@@ -178,7 +179,7 @@ def warm(_: int) -> None:
     """Import what any contestant needs, and let the other process do the same."""
     torch.set_num_threads(1)
     import_peers("webdataset", "streaming")
-    images.resize_and_crop(np.zeros((300, 400, 3), np.uint8), RESIZE, SIZE, SIZE)
+    load.resize_and_crop(np.zeros((300, 400, 3), np.uint8), RESIZE, SIZE, SIZE)
     time.sleep(1)
 
 
@@ -273,8 +274,8 @@ def stopwatches(spent: dict[str, float]) -> Iterator[None]:
 
     watch(stream, "fused_split", "split")
     watch(block, "totals", "statistics")
-    watch(images.decode, "decode", "decode")
-    watch(images, "resize_and_crop", "resize")
+    watch(load.decode, "decode", "decode")
+    watch(load, "resize_and_crop", "resize")
     watch(zarr_store.Zstd, "encode", "zstd-1")
     watch(zarr_store, "_with_crc32c", "crc32c")
     watch(BlockWriter, "append", "gather a chunk")

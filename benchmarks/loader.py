@@ -34,14 +34,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectral_train.branch import train_branches
-from spectral_train.dataset import ShardDataset
-from spectral_train.loader import ShardLoader
-from spectral_train.order import shuffled
-from spectral_train.pieces import read_split
-from spectral_train.placement import split_bytes
-from spectral_train.recipes import named
-from spectral_train.shard import Shard, ShardRows, open_shard
+from spectral_train.data.dataset import ShardDataset
+from spectral_train.data.loader import ShardLoader
+from spectral_train.data.order import shuffled
+from spectral_train.data.pieces import read_split
+from spectral_train.data.placement import split_bytes
+from spectral_train.data.shard import Shard, ShardRows, open_shard
+from spectral_train.recipe.recipe import named
+from spectral_train.training.branch import train_branches
 
 EPOCHS = 3
 Batch = tuple[Tensor, Tensor]

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 import psutil
 
-from spectral_prep.manifest import SpectralRecord, read_record
+from spectral_prep.store.records import SpectralRecord, read_record
 
 MIB = 1 << 20
 COPIES = 4

@@ -19,13 +19,13 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.estimate import Limits, estimate
-from spectral_prep.fixing import agreed_plan, fix
-from spectral_prep.request import Request
-from spectral_prep.rows import read_labels
-from spectral_prep.sources.base import RowIndex
+from spectral_prep.conversion.agree import agreed_plan, fix
+from spectral_prep.conversion.estimate import Limits, estimate
+from spectral_prep.conversion.request import Request
+from spectral_prep.conversion.row_index import read_labels
+from spectral_prep.conversion.tasks import block_tasks
+from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store.layout import DatasetPaths
-from spectral_prep.tasks import block_tasks
 
 SIDE = 224
 

@@ -29,17 +29,17 @@ import click
 import torch
 from torch.nn import functional
 
-from spectral_train.collect import read_branches
-from spectral_train.cost import Costs
-from spectral_train.evaluate import Evaluation, evaluate
-from spectral_train.fit import Training, autocast
-from spectral_train.network import build_network
-from spectral_train.outputs import TEST, read_outputs
-from spectral_train.papers import published
-from spectral_train.record import BranchPlan, read_branch
-from spectral_train.runs import BranchPaths, RunPaths
-from spectral_train.sections import markdown_table
-from spectral_train.state import State
+from spectral_train.ensemble.evaluate import Evaluation, evaluate
+from spectral_train.report.cost import Costs
+from spectral_train.report.papers import published
+from spectral_train.report.sections import markdown_table
+from spectral_train.run.branches import read_branches
+from spectral_train.run.outputs import TEST, read_outputs
+from spectral_train.run.paths import BranchPaths, RunPaths
+from spectral_train.run.record import BranchPlan, read_branch
+from spectral_train.training.fit import Training, autocast
+from spectral_train.training.network import build_network
+from spectral_train.training.state import State
 
 STEPS = 5
 NONE = "–"

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from spectral_prep.images import Geometry, load
-from spectral_prep.show import own_scale
+from spectral_prep.images.load import Geometry, load
+from spectral_prep.inspection.show import own_scale
 from spectral_prep.spectrum import SpectralSpec, split
 
 SIZE, GAP = 224, 4

@@ -1,6 +1,6 @@
 """How a coefficient is stored: int8 with a pair of scalars a spectral, float16 or float32.
 
-Goes in: a float spectrum (Q, N, C, h, w). Comes out: the same in the storage dtype, and back.
+Input: a float spectrum (Q, N, C, h, w). Output: the same in the storage dtype, and back.
 
 int8 stores round((X − add_offset[k]) / scale_factor[k]) in −127..127. The offset of spectral k is its response to a
 mid-grey image, so that DC is centred. The scale puts the largest deviation of a calibration sample just under 126.5: it

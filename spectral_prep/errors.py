@@ -1,7 +1,7 @@
 """What can go wrong, said once and the same way everywhere.
 
-Goes in: what happened, where, what was expected, what was found, what to run next.
-Comes out: an exception whose text is that one paragraph and whose `exit_code` the command line returns:
+Input: what happened, where, what was expected, what was found, what to run next.
+Output: an exception whose text is that one paragraph and whose `exit_code` the command line returns:
 2 when the user's input has to change, 1 when data or a disk is at fault.
 """
 

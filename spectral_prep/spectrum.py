@@ -1,7 +1,7 @@
 """What a spectral is: the regrouping and the orthonormal transform that every kernel is tested against.
 
-Goes in: uint8 or float images (N, H, W, C) and a `SpectralSpec`.
-Comes out: the spectrum (Q, N, C, h, w) with Q = q1·q2, h = H/q1, w = W/q2, and back again.
+Input: uint8 or float images (N, H, W, C) and a `SpectralSpec`.
+Output: the spectrum (Q, N, C, h, w) with Q = q1·q2, h = H/q1, w = W/q2, and back again.
 
 Shape letters: N rows, Q spectrals, C channels, H W image size, h w spectral size, i j the place inside a q1×q2 cell.
 """

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
+from spectral_prep.console.progress import FOLDER, as_json, say
 from spectral_prep.errors import InputError
-from spectral_prep.terminal import FOLDER, as_json, say
 from spectral_train.models import AUTO, MODELS, TIMM
-from spectral_train.recipes import OPTIONS, RECIPES, Optimizer, named, parse_settings
+from spectral_train.recipe.recipe import OPTIONS, RECIPES, Optimizer, named, parse_settings
 
 if TYPE_CHECKING:
-    from spectral_train.record import BranchRecord
+    from spectral_train.run.record import BranchRecord
 
 
 @click.command("spectral-train", context_settings={"max_content_width": 120})
@@ -88,10 +88,10 @@ def train_command(
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
     import torch
 
-    from spectral_prep.memory import parse_bytes
-    from spectral_train.baseline import train_baseline
-    from spectral_train.branch import train_branches
-    from spectral_train.together import train_jointly
+    from spectral_prep.conversion.memory import parse_bytes
+    from spectral_train.training.baseline import train_baseline
+    from spectral_train.training.branch import train_branches
+    from spectral_train.training.devices import train_jointly
 
     chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS}, **parse_settings(settings))
     if baseline == (shard is not None):
@@ -163,7 +163,7 @@ calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperatur
 @as_json
 def evaluate_command(run: Path, as_json: bool, **options: Any) -> None:
     """Accuracy of each branch, of the ensemble by every weighting scheme, and of the baseline if it was trained."""
-    from spectral_train.evaluate import evaluate, table
+    from spectral_train.ensemble.evaluate import evaluate, table
 
     evaluation = evaluate(run, **options)
     click.echo(json.dumps(evaluation.to_dict()) if as_json else table(evaluation))
@@ -183,7 +183,7 @@ def evaluate_command(run: Path, as_json: bool, **options: Any) -> None:
 @as_json
 def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Run the whole network on image files; it needs nothing but RUN."""
-    from spectral_train.predict import predict
+    from spectral_train.ensemble.predict import predict
 
     predictions = predict(run, images, **options)
     for prediction in predictions:
@@ -215,7 +215,7 @@ def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **option
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def soup_command(runs: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Average the weights of several runs of the same networks, branch by branch, into one run of the same size."""
-    from spectral_train.soup import soup
+    from spectral_train.training.soup import soup
 
     soup(runs, out, report=say, **options)
     click.echo(f"The run is {out}. Run next: spectral-ensemble evaluate {out}")
@@ -228,7 +228,7 @@ def soup_command(runs: tuple[Path, ...], out: Path, **options: Any) -> None:
 @allow_missing
 def report_command(runs: tuple[Path, ...], **options: Any) -> None:
     """Write tables, figures and one self-contained HTML page about one or more runs, beside the papers' figures."""
-    from spectral_train.report import report
+    from spectral_train.report.report import report
 
     for path in report(runs, **options).files:
         click.echo(path)
@@ -247,8 +247,8 @@ def report_command(runs: tuple[Path, ...], **options: Any) -> None:
 @as_json
 def export_command(run: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""
-    from spectral_prep.describe import size
-    from spectral_train.export import export
+    from spectral_prep.console.text import size
+    from spectral_train.ensemble.export import export
 
     metadata = export(run, out, **options)
     if as_json:

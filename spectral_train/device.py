@@ -1,6 +1,6 @@
 """Where training runs, and that it runs the same way twice.
 
-Goes in: `auto`, `cpu` or `cuda`. Comes out: the torch device, and a context in which torch picks deterministic kernels.
+Input: `auto`, `cpu` or `cuda`. Output: the torch device, and a context in which torch picks deterministic kernels.
 """
 
 from __future__ import annotations

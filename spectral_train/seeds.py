@@ -1,6 +1,6 @@
 """Every random stream of training, as a pure function of what it is for.
 
-Goes in: the user's seed and the purpose of a stream, for example ("order", epoch). Comes out: a seed of its own.
+Input: the user's seed and the purpose of a stream, for example ("order", epoch). Output: a seed of its own.
 Nothing carries the state of a generator from one step to the next, so that a resumed run needs none.
 """
 

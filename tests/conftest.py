@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectral_prep.convert import convert
-from spectral_prep.request import Request
+from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.request import Request
 from spectral_prep.store.layout import Format
 
 

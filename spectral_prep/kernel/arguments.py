@@ -1,6 +1,6 @@
 """What the kernels of `spectral.h` are called with: its numbers for names and dtypes, and the int8 factors.
 
-Goes in: a spec, dtypes, an encoding. Come out: integers and float32 numbers, as the header's top describes them.
+Input: a spec, dtypes, an encoding. Output: integers and float32 numbers, as the header's top describes them.
 """
 
 from __future__ import annotations

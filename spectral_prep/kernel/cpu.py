@@ -1,6 +1,6 @@
 """`split` and `merge` on the CPU: the header's kernel, compiled at install, loaded as a plain C library.
 
-Goes in: a CPU tensor, a spec, how to store. Comes out: a tensor, computed in one pass over memory. The library is
+Input: a CPU tensor, a spec, how to store. Output: a tensor, computed in one pass over memory. The library is
 called without Python's lock, and works on a range of sites, so threads share one batch. Every build of it and every
 number of threads gives the same bits.
 """

@@ -1,6 +1,6 @@
 """`split` and `merge` on a CUDA device, by the header's kernel once it has agreed with the CPU on that device.
 
-Goes in: a CUDA tensor, a spec, how to store. Comes out: a tensor on the same device. Whatever stands in the way, from a
+Input: a CUDA tensor, a spec, how to store. Output: a tensor on the same device. Whatever stands in the way, from a
 missing compiler to a wrong result, is a `KernelError`; the dispatcher then computes with torch operations.
 """
 

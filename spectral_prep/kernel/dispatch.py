@@ -1,6 +1,6 @@
 """Which implementation computes: the CUDA kernel, the compiled CPU kernel, or torch operations, the reference.
 
-Goes in: a tensor and what to do with it. Comes out: the result of the first that can: the kernel of the tensor's
+Input: a tensor and what to do with it. Output: the result of the first that can: the kernel of the tensor's
 device, else torch. `SPECTRAL_KERNEL` = `torch`, `cpu` or `cuda` forces one. A kernel that is missing or fails is said
 once.
 """

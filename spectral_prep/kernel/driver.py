@@ -1,7 +1,7 @@
 """Run a compiled kernel on a GPU through the CUDA driver: which architecture a device has, and one launch.
 
-Goes in: a cubin from `nvrtc.py`, the kernel's name, a device index, a stream and the kernel's parameters.
-Comes out: nothing; the kernel is queued on that stream. Every refusal of the driver is a `KernelError`.
+Input: a cubin from `nvrtc.py`, the kernel's name, a device index, a stream and the kernel's parameters.
+Output: nothing; the kernel is queued on that stream. Every refusal of the driver is a `KernelError`.
 
 The device's primary context, the one torch uses, is made current for the call and taken off again: the thread may have
 had none, or another device's.

@@ -1,6 +1,6 @@
 """One launch of the header's kernel on a CUDA device, on torch's current stream: instance, grid, parameters.
 
-Goes in: a CUDA tensor, a spec, how to store. Comes out: a tensor on the same device, computed in one pass over memory.
+Input: a CUDA tensor, a spec, how to store. Output: a tensor on the same device, computed in one pass over memory.
 Importing this needs neither a GPU nor `cuda.bindings`; launching without them is a `KernelError`.
 """
 

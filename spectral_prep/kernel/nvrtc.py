@@ -1,6 +1,6 @@
 """Compile the header for one CUDA architecture, without a toolkit and without a GPU, and remember the result.
 
-Goes in: the header's macros (`SPECTRAL_Q1=4`, …) and an architecture (`sm_90`). Comes out: machine code (a cubin).
+Input: the header's macros (`SPECTRAL_Q1=4`, …) and an architecture (`sm_90`). Output: machine code (a cubin).
 
 1. A cubin compiled before in this process is returned.
 2. Otherwise the cache folder is read; an entry whose content is not what was written counts as absent.
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from spectral_prep.errors import KernelError, SpectralError
-from spectral_prep.store.files import atomic_write
+from spectral_prep.system.files import atomic_write
 
 HEADER = Path(__file__).with_name("spectral.h")
 INCLUDED = HEADER.with_name("transform.h")

@@ -1,6 +1,6 @@
 """Whether the CUDA kernel gives the CPU's bits on a GPU, and how far it is from a copy of the same bytes.
 
-Goes in: a device. Come out: one `Comparison` a case, by hash, and a `Timing` for each storage dtype.
+Input: a device. Output: one `Comparison` a case, by hash, and a `Timing` for each storage dtype.
 The kernels are deterministic, so a GPU that differs in one bit is wrong.
 """
 

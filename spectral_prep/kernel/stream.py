@@ -1,6 +1,6 @@
 """Batches of images to their stored spectra, one after another, on the CPU or through a GPU.
 
-Goes in: an iterable of host batches, uint8 (N, H, W, C). Come out: host tensors (Q, N, C, h, w), in the same order.
+Input: an iterable of host batches, uint8 (N, H, W, C). Output: host tensors (Q, N, C, h, w), in the same order.
 
 On a GPU three streams work at once, each on a batch of its own, and events hand a batch from one to the next:
   1. `in` copies batch i + 1 from pinned memory to the device;

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from spectral_prep.errors import InputError
-from spectral_prep.sources.base import Source
 from spectral_prep.sources.cifar import open_cifar
 from spectral_prep.sources.digits import open_digits
 from spectral_prep.sources.folder import open_folder
 from spectral_prep.sources.idx import open_idx
 from spectral_prep.sources.imagenet import open_imagenet
 from spectral_prep.sources.imagenet21k import open_imagenet21k
+from spectral_prep.sources.interface import Source
 from spectral_prep.sources.parquet import open_parquet
 from spectral_prep.sources.webdataset import open_webdataset
 

@@ -1,6 +1,6 @@
 """Sets whose pixels come as arrays (digits, IDX, CIFAR): streamed once into scratch files, then read row by row.
 
-Goes in: what a release's reader yields, batch by batch. Comes out: an `ArraySource` that any process can read from.
+Input: what a release's reader yields, batch by batch. Output: an `ArraySource` that any process can read from.
 
 1. Every batch is checked and appended to two scratch files of its part (a part is one file of the release, such as
    data_batch_3): pixels and labels. Parts may come in any order, so an archive needs one pass.
@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
-from spectral_prep.sources.base import RawImage, RowIndex
-from spectral_prep.store.files import explain
+from spectral_prep.sources.interface import RawImage, RowIndex
+from spectral_prep.system.files import explain
 
 BATCH_BYTES = 1 << 20
 PIXELS, LABELS, PARTIAL = ".pixels", ".labels", ".partial"

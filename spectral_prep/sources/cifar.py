@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 in their binary and python releases, extracted or as the downloaded .tar.gz.
 
-Goes in: the extracted folder, the archive, or a folder that holds either. Comes out: an `ArraySource` whose rows, names
+Input: the extracted folder, the archive, or a folder that holds either. Output: an `ArraySource` whose rows, names
 and fingerprint are the same for all four layouts (https://www.cs.toronto.edu/~kriz/cifar.html describes them).
 
 An archive is read once, forwards. Its members may come in any order; the rows are always in the order of
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.sources import safe_pickle
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
-from spectral_prep.sources.reading import explained, missing, open_plain
+from spectral_prep.sources.opening import explained, missing, open_plain
 
 SIDE, CHANNELS = 32, 3
 PIXEL_BYTES = CHANNELS * SIDE * SIDE

@@ -1,8 +1,8 @@
 """Class folders of image files: ImageNet extracted, Tiny-ImageNet, one's own data.
 
-Goes in: a folder with train/<class>/… and, if there is one, a test set in test/, val/, validation/ or valid/; or one
+Input: a folder with train/<class>/… and, if there is one, a test set in test/, val/, validation/ or valid/; or one
 with the class folders directly in it. Tiny-ImageNet's official val/, images in one folder and their classes in
-val_annotations.txt, is a test set too. Comes out: a source that reads one file a row.
+val_annotations.txt, is a test set too. Output: a source that reads one file a row.
 
 Names that begin with a dot and files without an image's extension are not looked at.
 """
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
-from spectral_prep.sources.encoded import EncodedSource, Found, assemble
-from spectral_prep.sources.reading import EXTENSIONS, explained, is_image, listed, missing
-from spectral_prep.sources.table import ClassNumbers, RowTable
+from spectral_prep.sources.image_files import EncodedSource, Found, assemble
+from spectral_prep.sources.opening import EXTENSIONS, explained, is_image, listed, missing
+from spectral_prep.sources.row_table import ClassNumbers, RowTable
 
 TEST_FOLDERS = ("test", "val", "validation", "valid")
 # Tiny-ImageNet's official val/ and test/ hold one folder of this name and no classes.

@@ -1,8 +1,8 @@
 """The IDX releases: MNIST, Fashion-MNIST, Kuzushiji-MNIST and EMNIST.
 
-Goes in: a folder with four files, gzip or not (http://yann.lecun.com/exdb/mnist/, "the IDX file format"), for example
+Input: a folder with four files, gzip or not (http://yann.lecun.com/exdb/mnist/, "the IDX file format"), for example
 train-images-idx3-ubyte.gz. EMNIST puts a prefix before each name, and several sets may lie in one folder: then the path
-ends in the prefix of the wanted one (data/emnist/emnist-balanced). Comes out: an `ArraySource`.
+ends in the prefix of the wanted one (data/emnist/emnist-balanced). Output: an `ArraySource`.
 
 EMNIST stores each image transposed; it is turned back here, so that all four look alike.
 """
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
-from spectral_prep.sources.reading import explained, missing, open_plain
+from spectral_prep.sources.opening import explained, missing, open_plain
 
 # The last byte of the magic number is the number of dimensions, the one before it the type: 8 = unsigned byte.
 IMAGES_MAGIC, LABELS_MAGIC = 0x00000803, 0x00000801

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.sources.encoded import EncodedSource, Found, assemble
 from spectral_prep.sources.folder import (
     TEST_FOLDERS,
     class_folders,
@@ -26,8 +25,9 @@ from spectral_prep.sources.folder import (
     has_classes,
     subfolders,
 )
-from spectral_prep.sources.reading import explained, is_image, listed, missing, open_plain
-from spectral_prep.sources.table import ClassNumbers, Place, RowTable
+from spectral_prep.sources.image_files import EncodedSource, Found, assemble
+from spectral_prep.sources.opening import explained, is_image, listed, missing, open_plain
+from spectral_prep.sources.row_table import ClassNumbers, Place, RowTable
 from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, class_and_folder, members
 
 TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")

@@ -1,7 +1,7 @@
 """ImageNet-21K in its two whole releases: winter21 (19,167 classes) and fall11 (21,841).
 
-Goes in: winter21_whole.tar.gz or fall11_whole.tar, as downloaded (tars of class tars), their class tars, or class
-folders. Comes out: a source that says which release it is, by the number of its classes or, for a part of it, by name.
+Input: winter21_whole.tar.gz or fall11_whole.tar, as downloaded (tars of class tars), their class tars, or class
+folders. Output: a source that says which release it is, by the number of its classes or, for a part of it, by name.
 
 Neither release has test images, and none are invented. To hold some out: move them to val/<wnid>/ beside train/<wnid>/.
 Classes without an image stay classes, so that labels are those of the whole release.
@@ -13,13 +13,13 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from spectral_prep.sources.encoded import EncodedSource, Found, assemble
 from spectral_prep.sources.folder import class_folders, subfolders
+from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, kept_members
+from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.imagenet import WNID, class_tars, tars_in
-from spectral_prep.sources.reading import listed, missing
-from spectral_prep.sources.table import ClassNumbers
+from spectral_prep.sources.opening import listed, missing
+from spectral_prep.sources.row_table import ClassNumbers
 from spectral_prep.sources.tars import Archive
-from spectral_prep.sources.zipped import GzipReader, is_gzip, kept_members
 from spectral_prep.store.layout import kept_beside
 
 CLASSES: Mapping[str, int] = {"winter21": 19167, "fall11": 21841}

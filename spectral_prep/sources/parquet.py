@@ -1,7 +1,7 @@
 """Hugging Face Parquet files, such as data/train-00000-of-00294-….parquet: encoded images and their labels in columns.
 
-Goes in: a folder of Parquet files with an image column (a struct of bytes and path, or plain bytes) and a whole-number
-label column. Class names come from the metadata that Hugging Face's `datasets` writes. Comes out: a source that reads
+Input: a folder of Parquet files with an image column (a struct of bytes and path, or plain bytes) and a whole-number
+label column. Class names come from the metadata that Hugging Face's `datasets` writes. Output: a source that reads
 rows in their stored order, called "file/row".
 
 Rows of a Parquet row group are decoded one after the other; reading single rows in another order would decode a group
@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.sources.encoded import EncodedSource, Found, assemble
-from spectral_prep.sources.reading import explained, listed, optional
-from spectral_prep.sources.shards import checked_names, class_names, split_files
-from spectral_prep.sources.table import Place, RowTable, StagedRows
+from spectral_prep.sources.image_files import EncodedSource, Found, assemble
+from spectral_prep.sources.opening import explained, listed, optional
+from spectral_prep.sources.release_files import checked_names, class_names, split_files
+from spectral_prep.sources.row_table import Place, RowTable, StagedRows
 from spectral_prep.sources.tars import Archive, load_archives, save_archives
 
 SUFFIX = ".parquet"

@@ -1,6 +1,6 @@
 """An unpickler for the CIFAR python releases that cannot run anything.
 
-Goes in: a pickle. Comes out: the dictionary it holds, keys as bytes, of plain containers, numbers, bytes and uint8
+Input: a pickle. Output: the dictionary it holds, keys as bytes, of plain containers, numbers, bytes and uint8
 arrays. A pickle may name any function of any installed module and have it called; here each of the few names that those
 releases hold leads to a stand-in of this module, and any other name is refused. Not even numpy's own constructors are
 reached: an array is put together from its recorded shape and bytes after both have been checked.

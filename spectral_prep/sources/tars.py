@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
-from spectral_prep.sources.reading import explained, is_image
-from spectral_prep.sources.table import StagedRows
-from spectral_prep.store.files import explain
+from spectral_prep.sources.opening import explained, is_image
+from spectral_prep.sources.row_table import StagedRows
+from spectral_prep.system.files import explain
 
 ARCHIVES = ".archives"
 LARGEST_MEMBER = 1 << 31

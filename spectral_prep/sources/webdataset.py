@@ -1,7 +1,7 @@
 """WebDataset tars, such as imagenet1k-train-{0000..1023}.tar: samples of files that share a key.
 
-Goes in: a folder of tars. Each sample is an image (<key>.jpg, .jpeg, .png, …) beside its label: a number in <key>.cls,
-or "label" in <key>.json. Comes out: a source that reads images in place, in any order. Rows are called "tar/key.jpg".
+Input: a folder of tars. Each sample is an image (<key>.jpg, .jpeg, .png, …) beside its label: a number in <key>.cls,
+or "label" in <key>.json. Output: a source that reads images in place, in any order. Rows are called "tar/key.jpg".
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError
-from spectral_prep.sources.encoded import EncodedSource, Found, assemble
-from spectral_prep.sources.reading import EXTENSIONS, listed
-from spectral_prep.sources.shards import checked_names, class_names, split_files
-from spectral_prep.sources.table import Place, RowTable
+from spectral_prep.sources.image_files import EncodedSource, Found, assemble
+from spectral_prep.sources.opening import EXTENSIONS, listed
+from spectral_prep.sources.release_files import checked_names, class_names, split_files
+from spectral_prep.sources.row_table import Place, RowTable
 from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, members
 
 Sample = tuple[str, dict[str, Member]]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.store.base import PIECE_BYTES, Compression, SpectralArray
+from spectral_prep.store.interface import PIECE_BYTES, Compression, SpectralArray
 from spectral_prep.store.layout import SpectralPaths
 
 HEADER = np.dtype([("name", "S100"), ("before", "V48"), ("checksum", "S8"), ("after", "V356")])

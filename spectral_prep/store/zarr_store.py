@@ -1,6 +1,6 @@
 """Spectral folders as Zarr v3 groups.
 
-Goes in: rows of the Q spectrals, or labels and ids of a split. Comes out: the bytes of Zarr objects, written by our own
+Input: rows of the Q spectrals, or labels and ids of a split. Output: the bytes of Zarr objects, written by our own
 atomic write: zarr-python's local store has no fsync.
 
 `x` (N, C, h, w) is sharded: one shard object a block of rows (a *part*), with inner chunks for partial reads.
@@ -27,7 +27,7 @@ from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from spectral_prep.store.base import PIECE_BYTES, Compression, SpectralArray
+from spectral_prep.store.interface import PIECE_BYTES, Compression, SpectralArray
 
 LABEL_CHUNK_ROWS = 1 << 20
 ZSTD_LEVEL = 1

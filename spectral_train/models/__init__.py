@@ -1,6 +1,6 @@
 """The networks: one file each, one table of names; this module itself does not import torch.
 
-Goes in: a name, the shape of one input (C, h, w), the number of classes and the network's own options. Comes out: a
+Input: a name, the shape of one input (C, h, w), the number of classes and the network's own options. Output: a
 module that turns (N, C, h, w) float32 into (N, classes) logits.
 
 Each network has two forms. As a branch it has the width of its entry in `MODELS`, or the `width` that it is given. As

@@ -1,0 +1,72 @@
+"""What the commands share with a terminal: options that several have, a line to the user, a conversion's progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from spectral_prep.conversion.convert import Progress
+
+LOG_SECONDS = 5
+FOLDER = click.Path(path_type=Path)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")
+
+
+def say(text: str) -> None:
+    """Tell the user something that is no result: on stderr."""
+    click.echo(text, err=True)
+
+
+class ConversionProgress:
+    """A bar a split on a terminal, a line every few seconds elsewhere; on stderr either way."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._bars: dict[str, tqdm[Any]] = {}
+        self._started = self._logged = time.monotonic()
+        self._at_start = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far a conversion is."""
+        if progress.block is None:
+            self._begin(progress)
+            return
+        for bad in progress.block.bad:
+            tqdm.write(f"bad image: {progress.block.split}: {bad.name}: {bad.reason}", file=sys.stderr)
+        if self._terminal:
+            for name, bar in self._bars.items():
+                bar.update(progress.done[name] - bar.n)
+        elif time.monotonic() - self._logged >= LOG_SECONDS or progress.finished:
+            self._logged = time.monotonic()
+            self._log(progress)
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        for bar in self._bars.values():
+            bar.close()
+        self._bars = {}
+
+    def _begin(self, progress: Progress) -> None:
+        from spectral_prep.console.text import conversion_text, outlook_text
+
+        plan, self._at_start, self._started = progress.plan, sum(progress.done.values()), time.monotonic()
+        say(conversion_text(plan) + (", resuming" if self._at_start else ""))
+        if progress.estimate is not None:
+            say(outlook_text(progress.estimate))
+        if self._terminal:
+            self._bars = {
+                name: tqdm(total=rows, initial=progress.done[name], desc=name, unit="img", unit_scale=True)
+                for name, rows in progress.wanted.items()
+            }
+
+    def _log(self, progress: Progress) -> None:
+        from spectral_prep.console.text import progress_text
+
+        say(progress_text(progress, self._at_start, time.monotonic() - self._started))

@@ -1,0 +1,159 @@
+"""What the commands say, as text; printing it is the command line's.
+
+Input: what a public function returned. Output: a string of one or several lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from spectral_prep.conversion.convert import Progress
+from spectral_prep.conversion.estimate import Estimate
+from spectral_prep.conversion.plan import Plan
+from spectral_prep.inspection.info import Info
+from spectral_prep.inspection.verify import Verification
+
+
+def conversion_text(plan: Plan) -> str:
+    """Say what will be converted into what."""
+    height, width, channels = plan.geometry.height, plan.geometry.width, plan.geometry.channels
+    return (
+        f"{plan.dataset}: {plan.rows:,} images of {height}x{width}x{channels} "
+        f"into {plan.spec.q} spectrals, {plan.encoding.dtype}, {len(plan.blocks)} blocks, plan {plan.plan_id}"
+    )
+
+
+def outlook_text(found: Estimate) -> str:
+    """Say what a conversion that begins will take: memory, room and time."""
+    return (
+        f"at most {size(found.peak_memory)} of memory with {workers_text(found.workers)}; "
+        f"{size(found.remaining_bytes)} to write, {size(found.free_bytes)} free; "
+        f"about {duration(found.seconds / found.tasks)}"
+    )
+
+
+def estimate_text(found: Estimate, out: Path) -> str:
+    """Say what a conversion would take, a line a fact."""
+    return "\n".join(_estimate_lines(found, out))
+
+
+def _estimate_lines(found: Estimate, out: Path) -> Iterator[str]:
+    plan, q = found.plan, found.plan.spec.q
+    rows = ", ".join(f"{part.rows:,} {name}" for name, part in plan.splits.items())
+    done = f"; {found.remaining_rows:,} still to be converted" if found.remaining_rows < plan.rows else ""
+    yield f"plan       {plan.plan_id} of {plan.dataset}"
+    yield f"rows       {rows}; {len(plan.classes)} classes{done}"
+    yield f"images     {plan.geometry.height}x{plan.geometry.width}x{plan.geometry.channels}"
+    yield (
+        f"spectrals  {q} = {plan.spec.q1}x{plan.spec.q2}, {plan.spec.layout}, {plan.spec.transform}, "
+        f"each {plan.spectral_shape}"
+    )
+    yield (
+        f"stored     {_estimated(found.bytes, found.standard_error)} as {plan.encoding.dtype}, "
+        f"{_estimated(found.bytes / q, found.standard_error / q)} a shard (from {found.sample.rows} rows)"
+    )
+    most = max(block.stop - block.start for block in plan.blocks)
+    blocks = f"{len(plan.blocks)} blocks of at most {most:,} rows"
+    yield f"files      {found.files:,}, {found.files_a_shard:,} a shard; {blocks}"
+    yield f"memory     at most {size(found.peak_memory)} with {workers_text(found.workers)}"
+    enough = "enough" if found.enough_room else "not enough"
+    yield f"room       {size(found.needed_bytes)} needed, {size(found.free_bytes)} free at {out}: {enough}"
+    yield (
+        f"time       about {duration(found.seconds)} with {workers_text(found.workers)} "
+        f"({1 / found.sample.seconds_a_row:,.0f} images/s each)"
+    )
+    if found.tasks > 1:
+        yield f"tasks      about {duration(found.seconds / found.tasks)} on each of {found.tasks} such machines"
+
+
+def _estimated(count: float, error: float) -> str:
+    return f"{size(count)} ± {size(error)}" if error else size(count)  # no error where every row was looked at
+
+
+def workers_text(count: int) -> str:
+    """Return a number of workers in words."""
+    return f"{count} worker{'s' if count > 1 else ''}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words.
+
+    >>> duration(8.4), duration(300), duration(5000), duration(400_000)
+    ('8 s', '5 min', '1.4 h', '4.6 days')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 5000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def progress_text(progress: Progress, at_start: int, seconds: float) -> str:
+    """Say how far a conversion is that began with `at_start` rows done, so many seconds ago."""
+    done, total = sum(progress.done.values()), sum(progress.wanted.values())
+    rate = max(1e-9, (done - at_start) / max(1e-9, seconds))
+    parts = ", ".join(f"{name} {progress.done[name]:,}/{count:,}" for name, count in progress.wanted.items())
+    return f"{parts}: {100 * done / total:.0f} %, {rate:,.0f} images/s, {(total - done) / rate:.0f} s left"
+
+
+def info_text(info: Info) -> str:
+    """Say what a data set is, a line a fact."""
+    return "\n".join(_info_lines(info))
+
+
+def _info_lines(info: Info) -> Iterator[str]:
+    rows = ", ".join(
+        f"{count:,} {name}" + (f" ({info.bad_rows[name]} bad)" if info.bad_rows[name] else "")
+        for name, count in info.rows.items()
+    )
+    state = "complete" if info.complete else f"unfinished, {info.blocks_done} of {info.blocks} blocks"
+    height, width, channels = info.image_shape
+    spec, folders = info.spec, len(info.spectrals)
+    yield f"data set   {info.dataset} ({info.dataset_id}), {state}"
+    views = f", {info.views} views of each training image" if info.views > 1 else ""
+    yield f"rows       {rows}; {info.classes} classes{views}"
+    yield f"images     {height}x{width}x{channels}"
+    yield f"spectrals  {spec.q} = {spec.q1}x{spec.q2}, {spec.layout}, {spec.transform}, each {info.spectral_shape}"
+    each = f"{folders} folders, {size(info.bytes / folders)} each"
+    yield f"stored     {size(info.bytes)} as {info.dtype}, {info.format}, in {each}"
+    yield f"saturated  {info.saturated:,} values"
+    if info.energy:
+        total = sum(info.energy) or 1.0
+        yield "energy %   " + " ".join(f"{100 * value / total:.2f}" for value in info.energy)
+
+
+def verification_text(found: Verification, folder: Path) -> str:
+    """Say what was checked and every fault that was found, a line each."""
+    return "\n".join(_verification_lines(found, folder))
+
+
+def _verification_lines(found: Verification, folder: Path) -> Iterator[str]:
+    yield from found.faults
+    rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items())
+    yield f"{found.files:,} files, {size(found.bytes)}, {found.spectrals} spectrals, rows: {rows or 'not checked'}"
+    if found.decoded:
+        yield "every part decoded: its values are those that were recorded"
+    if found.pixels is not None:
+        psnr = "every pixel equal" if found.pixels.psnr is None else f"PSNR {found.pixels.psnr:.1f} dB"
+        yield (
+            f"{found.pixels.rows} images put back together and compared with the source: {psnr}, "
+            f"largest difference {found.pixels.largest_difference} grey levels"
+        )
+    elif not found.faults and found.spectrals > 1:
+        yield f"No image was compared with its source. To do that: spectral-prep verify --source SOURCE {folder}"
+    if not found.faults:
+        yield f"Verified: {folder}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words.
+
+    >>> size(999), size(1_500), size(2.5e12)
+    ('999 B', '1.5 kB', '2.50 TB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"

@@ -1,0 +1,75 @@
+"""The plan and the output folder: the one that stands there counts, another is refused with the difference.
+
+Input: a request, its source and the output folder. Output: the plan, first agreed upon (nothing is written), then
+fixed: the row index and `plan.json` are there before any image is converted. Several tasks may do so at once; what they
+write is equal and atomic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spectral_prep.conversion.plan import Plan, make_plan
+from spectral_prep.conversion.request import Request
+from spectral_prep.conversion.row_index import index_pieces, index_sha256
+from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.sources.interface import RowIndex, Source
+from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.records import read_record, write_record
+from spectral_prep.system.differences import differences
+from spectral_prep.system.files import atomic_write, is_temporary
+
+
+def agreed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], request: Request) -> Plan:
+    """Return the plan of a request; one that stands in the folder gives the int8 scalars: no second calibration.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else.
+    PlanMismatchError
+        If it was begun with another plan.
+    """
+    _refuse_foreign(paths)
+    fixed = Plan.from_dict(read_record(paths.plan, "plan")) if paths.plan.exists() else None
+    hashes = {name: index_sha256(rows) for name, rows in index.items()}
+    plan = make_plan(source, index, hashes, request, fixed.encoding if fixed else None)
+    if fixed is not None and (found := differences(fixed.to_dict(), plan.to_dict())):
+        raise PlanMismatchError(
+            "this folder was begun with another configuration",
+            where=paths.plan,
+            got="; ".join(found),
+            run="the command of the first run, or this one with another --out",
+        )
+    return plan
+
+
+def fix(paths: DatasetPaths, plan: Plan, index: Mapping[str, RowIndex]) -> None:
+    """Write the row index and then the plan, unless they stand there."""
+    for name in plan.splits:
+        if not paths.rows(name).exists():
+            atomic_write(paths.rows(name), index_pieces(index[name]))
+    if not paths.plan.exists():
+        write_record(paths.plan, "plan", plan.to_dict())
+
+
+def _refuse_foreign(paths: DatasetPaths) -> None:
+    if paths.plan.exists() or not paths.root.exists():
+        return
+    if not paths.root.is_dir():
+        raise InputError("the output is not a folder", where=paths.root)
+    foreign = [
+        entry.name
+        for entry in paths.root.iterdir()
+        if not (
+            entry.name == paths.rows("").parent.name or is_temporary(entry) or entry.name.startswith(STAGING_PREFIX)
+        )
+    ]
+    if foreign:
+        raise InputError(
+            "the output folder holds something else",
+            where=paths.root,
+            expected="an empty folder or an unfinished conversion",
+            got=", ".join(sorted(foreign)[:5]),
+            run="the same command with another --out",
+        )

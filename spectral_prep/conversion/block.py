@@ -1,0 +1,198 @@
+"""One block: a range of rows converted as a unit, and the record that vouches for its files.
+
+Input: a `BlockTask`, all that any process on any machine needs. Output: Q part files, then the block's record.
+A block whose record and files are there is never done again; that is what makes a rerun a resume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spectral_prep.conversion.plan import Block, Plan
+from spectral_prep.conversion.totals import totals
+from spectral_prep.errors import CorruptShardError, CorruptSourceError, InputError
+from spectral_prep.kernel.stream import Device, chosen_device, split_stream
+from spectral_prep.sources.interface import Source
+from spectral_prep.store import STORES
+from spectral_prep.store.block_writer import BlockWriter
+from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.records import FileEntry, entries, read_record, write_record
+from spectral_prep.system.files import has_size
+from spectral_prep.system.workers import torch_threads
+
+OnError = Literal["fail", "skip"]
+
+BAD_LABEL = -1
+GPU_BATCHES = 4
+"""How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row whose image cannot be converted: label −1 and zeros stand in its place in every folder."""
+
+    id: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What one finished block vouches for.
+
+    `sum` and `sum_of_squares` (Q, C) are over the stored values of its good rows, exact for int8; `count` is how many
+    values each such sum has. `saturated` (Q,) counts stored values beyond the calibrated range.
+    """
+
+    number: int
+    split: str
+    start: int
+    stop: int
+    files: tuple[FileEntry, ...]
+    bad: tuple[BadRow, ...]
+    count: int
+    sum: list[list[float]]
+    sum_of_squares: list[list[float]]
+    saturated: list[int]
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> BlockRecord:
+        """Return the record whose `asdict` this is."""
+        return cls(
+            **{**record, "files": entries(record["files"]), "bad": tuple(BadRow(**row) for row in record["bad"])}
+        )
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """All that a worker needs to convert one block; small, and picklable."""
+
+    root: Path
+    plan: Plan
+    source: Source
+    block: Block
+    ids: npt.NDArray[np.int32]
+    names: list[str]
+    labels: npt.NDArray[np.int32]
+    on_error: OnError
+    device: Device = "cpu"
+
+    def __str__(self) -> str:
+        return str(self.block)
+
+
+def run_block(task: BlockTask) -> BlockRecord:
+    """Convert one block: Q part files, then its record; under `on_error="fail"` one with bad rows writes nothing."""
+    plan, block, batch_rows = task.plan, task.block, task.plan.batch_rows
+    totals_3QC = torch.zeros(3, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
+    bad: list[BadRow] = []
+    done = 0
+    files: tuple[FileEntry, ...] = ()
+    with torch_threads(1), _writer(task) as writer:  # processes are the parallelism; no byte depends on a thread count
+        for stored_QNChw, bad_in_batch in stored_batches(task):
+            bad += bad_in_batch
+            for piece_QnChw in torch.split(stored_QNChw, batch_rows, dim=1):
+                totals_3QC += totals(piece_QnChw)
+            rows = slice(done, done := done + stored_QNChw.shape[1])
+            if not bad or task.on_error == "skip":
+                writer.append(stored_QNChw.numpy(), _labels(task, rows, bad_in_batch))
+        if not bad or task.on_error == "skip":
+            files = writer.finish()
+    record = BlockRecord(
+        **vars(block),
+        files=files,
+        bad=tuple(bad),
+        count=(block.stop - block.start - len(bad)) * math.prod(plan.spectral_shape[1:]),
+        sum=totals_3QC[0].tolist(),
+        sum_of_squares=totals_3QC[1].tolist(),
+        saturated=totals_3QC[2].sum(-1).long().tolist(),
+    )
+    if files:
+        write_record(DatasetPaths(task.root).block(block.number), "block", asdict(record))
+    return record
+
+
+def _writer(task: BlockTask) -> BlockWriter:
+    plan, block = task.plan, task.block
+    array = plan.array(block.split, 0)
+    encoder = STORES[plan.store].encoder(array, plan.spec.q, block.start)
+    return BlockWriter(task.root, part_paths(DatasetPaths(task.root), plan, block), encoder, array)
+
+
+def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[np.int32]:
+    """Return the labels of a range of the block's rows, −1 for bad ones."""
+    labels = task.labels[rows].copy()
+    if bad:
+        labels[np.isin(task.ids[rows], [row.id for row in bad])] = BAD_LABEL
+    return labels
+
+
+def part_paths(paths: DatasetPaths, plan: Plan, block: Block) -> list[Path]:
+    """Return the Q part files of a block."""
+    index = block.start // plan.splits[block.split].block_rows
+    return [paths.spectral(k).part(block.split, index, plan.store) for k in range(plan.spec.q)]
+
+
+def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip") -> Iterator[BlockRecord]:
+    """Yield the records of blocks that need not be done again: record whole, files there with the right size.
+
+    Under `on_error="fail"` a block that an earlier run finished with bad rows is done again: they may be mended.
+    """
+    for block in plan.blocks:
+        try:
+            record = BlockRecord.from_dict(read_record(paths.block(block.number), "block"))
+        except (InputError, CorruptShardError):
+            continue
+        if all(has_size(paths.root / entry.path, entry.size) for entry in record.files) and (
+            on_error == "skip" or not record.bad
+        ):
+            yield record
+
+
+def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
+    """Yield the stored spectrum (Q, n, C, h, w) of a few rows after the other, and the bad ones among them.
+
+    For a CPU there are so few that they are split and summed while they are in its cache.
+    """
+    plan, geometry = task.plan, task.plan.geometry
+    at_once = plan.batch_rows * (1 if chosen_device(task.device).type == "cpu" else GPU_BATCHES)
+    most = min(at_once, len(task.ids))
+    images_NHWC = np.empty((most, geometry.height, geometry.width, geometry.channels), np.uint8)
+    found: deque[tuple[list[int], list[BadRow]]] = deque()  # of batches that are read and not yet split
+
+    def batches() -> Iterator[Tensor]:
+        for first in range(0, len(task.ids), most):
+            rows = range(first, min(first + most, len(task.ids)))
+            found.append(_read(task, rows, images_NHWC))
+            yield torch.from_numpy(images_NHWC[: len(rows)])
+
+    for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, task.device, task.block.number):
+        empty, bad = found.popleft()
+        if empty:
+            stored_QNChw[:, empty] = 0
+        yield stored_QNChw, bad
+
+
+def _read(task: BlockTask, rows: range, images_NHWC: npt.NDArray[np.uint8]) -> tuple[list[int], list[BadRow]]:
+    """Read some rows of the block into the first images; return which are bad, by place and by record."""
+    bad: list[BadRow] = []
+    empty = []
+    for place, row in enumerate(rows):
+        row_id, name = int(task.ids[row]), task.names[row]
+        try:
+            raw = task.source.read(task.block.split, row_id, name)
+            images_NHWC[place] = task.plan.image(raw, task.block.split, task.block.start + row, row_id)
+        except CorruptSourceError as error:
+            bad.append(BadRow(row_id, name, str(error)))
+            empty.append(place)
+    return empty, bad

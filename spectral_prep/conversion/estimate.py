@@ -1,0 +1,309 @@
+"""What a conversion will take, before it is made: bytes, files, memory and time.
+
+Input: a plan, its source and what is done already. Output: an `Estimate`. Bytes and time are those of a seeded
+sample of training rows, really converted and compressed, in memory: 8 groups of at most a chunk of rows each, whose
+scatter gives the standard error. The time is that of the processor; a slow disk adds its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from spectral_prep.conversion.agree import agreed_plan
+from spectral_prep.conversion.block import finished_blocks, stored_batches
+from spectral_prep.conversion.memory import Memory, memory_of
+from spectral_prep.conversion.plan import Block, Plan, SplitPlan, sample_rows
+from spectral_prep.conversion.request import Request
+from spectral_prep.conversion.row_index import index_pieces
+from spectral_prep.conversion.tasks import block_task
+from spectral_prep.errors import InputError, StorageError
+from spectral_prep.sources import open_source
+from spectral_prep.sources.interface import RowIndex, Source
+from spectral_prep.store import STORES
+from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.system.resources import memory_limit, usable_cpus
+from spectral_prep.system.workers import torch_threads
+
+GROUPS = 8
+FEWEST_ROWS = 64
+ENTRY_BYTES = 200
+"""A file's entry in a record, as JSON; a part has three, other files of a spectral folder two."""
+RECORD_BYTES = 2 << 10
+"""A `spectral.json` without files and classes."""
+NAMED_ROWS = 1000
+PIXELS_A_WORKER = 64 << 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a sample of rows took: bytes a row over all spectrals, its standard error, seconds a row of one process."""
+
+    rows: int
+    bytes_a_row: float
+    standard_error: float
+    seconds_a_row: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How the work is to be done: on how many machines, with how many processes and how many bytes of memory each."""
+
+    tasks: int = 1
+    workers: int | None = None
+    max_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a conversion takes in all and from here on.
+
+    `bytes` are of the whole data set and `remaining_bytes` of what is not written yet, as is `seconds`, on this machine
+    with `workers` processes; `free_bytes` are at the output. `scratch_bytes` are what the source will put there.
+    """
+
+    plan: Plan
+    sample: Sample
+    files_a_shard: int
+    files: int
+    bytes: int
+    standard_error: int
+    remaining_rows: int
+    remaining_bytes: int
+    scratch_bytes: int
+    free_bytes: int
+    memory: Memory
+    workers: int
+    tasks: int
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes at most, of all processes together."""
+        return self.memory.peak(self.workers)
+
+    @property
+    def needed_bytes(self) -> int:
+        """Room for what remains: two standard errors more than expected."""
+        if not self.remaining_rows:
+            return 0
+        share = self.remaining_rows / self.plan.rows
+        return self.remaining_bytes + self.scratch_bytes + round(2 * self.standard_error * share)
+
+    @property
+    def enough_room(self) -> bool:
+        """Whether what remains fits."""
+        return self.needed_bytes <= self.free_bytes
+
+    @property
+    def seconds(self) -> float:
+        """Of all that remains, on this machine; on as many as there are tasks, it is divided by their number."""
+        return self.remaining_rows * self.sample.seconds_a_row / self.workers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form for `--json`."""
+        q = self.plan.spec.q
+        return {
+            "dataset": self.plan.dataset,
+            "plan_id": self.plan.plan_id,
+            "rows": {name: part.rows for name, part in self.plan.splits.items()},
+            "classes": len(self.plan.classes),
+            "spectrals": q,
+            "dtype": self.plan.encoding.dtype,
+            "blocks": len(self.plan.blocks),
+            "sampled_rows": self.sample.rows,
+            "bytes": self.bytes,
+            "bytes_standard_error": self.standard_error,
+            "shard_bytes": self.bytes // q,
+            "shard_bytes_standard_error": self.standard_error // q,
+            "files": self.files,
+            "files_a_shard": self.files_a_shard,
+            "remaining_rows": self.remaining_rows,
+            "needed_bytes": self.needed_bytes,
+            "free_bytes": self.free_bytes,
+            "enough_room": self.enough_room,
+            "workers": self.workers,
+            "peak_memory": self.peak_memory,
+            "seconds": self.seconds,
+            "tasks": self.tasks,
+            "seconds_a_task": self.seconds / self.tasks,
+        }
+
+
+def plan(request: Request, source: Path, out: Path, limits: Limits = Limits()) -> Estimate:
+    """Say what `convert` with the same arguments would do; nothing is written but scratch files elsewhere.
+
+    Raises
+    ------
+    InputError, PlanMismatchError, CorruptSourceError
+        As `convert` does.
+    """
+    paths = DatasetPaths(out)
+    with tempfile.TemporaryDirectory() as staging:
+        opened = open_source(request.dataset, source, Path(staging))
+        index = opened.index()
+        agreed = agreed_plan(paths, opened, index, request)
+        finished = {record.number for record in finished_blocks(paths, agreed)}
+        pending = [block for block in agreed.blocks if block.number not in finished]
+        found = estimate(agreed, opened, index, pending, out, limits)
+        staged = sum(path.stat().st_size for path in Path(staging).rglob("*") if path.is_file())
+        return replace(found, scratch_bytes=staged if pending else 0)
+
+
+def estimate(
+    plan: Plan,
+    source: Source,
+    index: Mapping[str, RowIndex],
+    pending: Sequence[Block],
+    out: Path,
+    limits: Limits,
+    share: float = 1.0,
+) -> Estimate:
+    """Estimate what converting the pending blocks takes, from at most this share of their rows.
+
+    Raises
+    ------
+    InputError
+        If `limits.max_memory` does not allow a single worker; the message tells what it needs.
+    """
+    remaining = sum(block.stop - block.start for block in pending)
+    memory = memory_of(plan)
+    chosen = choose_workers(plan, pending[:: limits.tasks], memory, limits)
+    sample = take_sample(plan, source, index, max(FEWEST_ROWS, int(share * remaining)))
+    side_files, side_bytes = _beside(plan, index)
+    others = len(plan.splits) + 3 + len(plan.blocks)  # row indexes; plan, manifest and card; block records
+    files_a_shard = len(plan.blocks) + side_files + 1
+    overhead = plan.spec.q * (side_bytes + (3 * len(plan.blocks) + 2 * side_files) * ENTRY_BYTES + RECORD_BYTES)
+    overhead += sum(_padding_bytes(plan, part.rows, part.chunk_rows) for part in plan.splits.values())
+    overhead += sum(map(_index_bytes, index.values())) + len(json.dumps(plan.classes)) * (plan.spec.q + 1)
+    return Estimate(
+        plan=plan,
+        sample=sample,
+        files_a_shard=files_a_shard,
+        files=plan.spec.q * files_a_shard + others,
+        bytes=round(plan.rows * sample.bytes_a_row) + overhead,
+        standard_error=round(plan.rows * sample.standard_error),
+        remaining_rows=remaining,
+        remaining_bytes=round(remaining * sample.bytes_a_row) + (overhead if remaining else 0),
+        scratch_bytes=0,
+        free_bytes=_free(out),
+        memory=memory,
+        workers=chosen,
+        tasks=limits.tasks,
+    )
+
+
+def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, limits: Limits) -> int:
+    """Return how many processes convert: as wanted or as many as are worth starting, within the memory.
+
+    A process costs as much as converting some 64 MiB of pixels. Without `limits.max_memory` the control group's limit
+    holds; where not even one worker fits into that, one is tried.
+
+    Raises
+    ------
+    InputError
+        If `limits.max_memory` does not allow a single worker.
+    """
+    geometry = plan.geometry
+    pixels = sum(block.stop - block.start for block in pending) * geometry.height * geometry.width * geometry.channels
+    workers = limits.workers or max(1, min(usable_cpus(), len(pending), pixels // PIXELS_A_WORKER))
+    limit = limits.max_memory or memory_limit()
+    if limit is None:
+        return workers
+    fitting = memory.workers(limit)
+    if not fitting and limits.max_memory is not None:
+        raise InputError(
+            "one worker does not fit into --max-memory",
+            expected=f"at least {math.ceil(memory.peak(1) / (1 << 20))}M",
+            got=f"{limits.max_memory >> 20}M",
+            run=f"the same command with --max-memory {math.ceil(memory.peak(1) / (1 << 20))}M",
+        )
+    return max(1, min(workers, fitting))
+
+
+def refuse_without_room(found: Estimate, out: Path) -> None:
+    """Raise StorageError if what remains does not fit at `out`."""
+    if not found.enough_room:
+        raise StorageError(
+            "not enough room on the disk for what is still to be written",
+            where=out,
+            expected=f"{found.needed_bytes:,} bytes free",
+            got=f"{found.free_bytes:,}",
+            run="the same command after making room, with --out on another disk, or with --no-space-check",
+        )
+
+
+def take_sample(plan: Plan, source: Source, index: Mapping[str, RowIndex], at_most: int) -> Sample:
+    """Convert all views of a seeded sample of training images, in groups of at most a chunk; measure what rows take."""
+    part = plan.splits["train"]
+    wanted = max(GROUPS, min(GROUPS * part.chunk_rows, at_most) // part.views)
+    images = sample_rows(source, part.images, wanted, plan.seed)
+    groups = np.array_split(images, min(GROUPS, len(images)))
+    bytes_a_row, seconds = [], []
+    for ids in groups:
+        start, rows = time.perf_counter(), len(ids) * part.views
+        bytes_a_row.append(_converted_bytes(plan, source, index, np.tile(ids, part.views)) / rows)
+        seconds.append((time.perf_counter() - start) / rows)
+    scatter = statistics.stdev(bytes_a_row) if len(groups) > 1 else 0.0
+    error = scatter * math.sqrt((1 - len(images) / part.images) / len(groups))
+    return Sample(len(images) * part.views, statistics.fmean(bytes_a_row), error, statistics.median(seconds))
+
+
+def _converted_bytes(plan: Plan, source: Source, index: Mapping[str, RowIndex], ids: npt.NDArray[np.int32]) -> int:
+    """Return how many bytes these rows take over all spectrals, as one part of one chunk."""
+    rows = len(ids)
+    alone = replace(plan, splits={"train": SplitPlan(rows, rows, rows, "", plan.splits["train"].views)})
+    task = block_task(Path(), alone, source, index, alone.blocks[0], ids, "skip")
+    with torch_threads(1):
+        stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(task)], dim=1).numpy()
+    return _part_bytes(plan, stored_QNChw, task.labels, rows)
+
+
+def _padding_bytes(plan: Plan, rows: int, chunk_rows: int) -> int:
+    """Return what the rows that are missing in a split's last chunk take over all spectrals, measured on black rows."""
+    missing = -rows % chunk_rows
+    black_QNChw = np.zeros((plan.spec.q, 1, *plan.spectral_shape), plan.encoding.dtype)
+    label = np.zeros(1, np.int32)
+    padded, bare = (_part_bytes(plan, black_QNChw, label, count) for count in (missing + 1, 1))
+    return padded - bare
+
+
+def _part_bytes(plan: Plan, stored_QNChw: npt.NDArray[Any], labels: npt.NDArray[np.int32], chunk_rows: int) -> int:
+    """Return how many bytes the Q parts take that hold these rows alone, in one chunk."""
+    split = SplitPlan(len(labels), chunk_rows, chunk_rows, "")
+    array = replace(plan, splits={"train": split}).array("train", 0)
+    encoder = STORES[plan.store].encoder(array, plan.spec.q, 0)
+    return sum(map(len, encoder.chunk(stored_QNChw, labels))) + sum(map(len, encoder.end()))
+
+
+def _beside(plan: Plan, index: Mapping[str, RowIndex]) -> tuple[int, int]:
+    """Return how many files, and bytes, a spectral folder has beside its parts and `spectral.json`."""
+    arrays = {name: plan.array(name, 0) for name in plan.splits}
+    ids = {name: plan.ids(name) for name in plan.splits}
+    labels = {name: index[name].labels[ids[name]] for name in plan.splits}
+    objects = STORES[plan.store].side_files(arrays, labels, ids, {})
+    return len(objects), sum(map(len, objects.values()))
+
+
+def _index_bytes(rows: RowIndex) -> int:
+    """Return about how long a row index is on disk, from rows that are evenly spread."""
+    places = np.linspace(0, len(rows.names), min(NAMED_ROWS, len(rows.names)), endpoint=False).astype(int)
+    some = RowIndex([rows.names[i] for i in places.tolist()], rows.labels[places])
+    return sum(map(len, index_pieces(some))) * len(rows.names) // max(1, len(places))
+
+
+def _free(out: Path) -> int:
+    """Return the bytes that are free where a folder is or will be."""
+    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free

@@ -1,0 +1,210 @@
+"""Completing a data set: labels, metadata and one `spectral.json` a folder, the dataset card, and the manifest last.
+
+Input: a folder whose blocks are all converted. Output: a data set that is complete, which is what the presence of
+`manifest.json` means.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spectral_prep.conversion.block import BlockRecord, finished_blocks, part_paths
+from spectral_prep.conversion.card import card
+from spectral_prep.conversion.plan import Block, Plan
+from spectral_prep.conversion.row_index import read_labels
+from spectral_prep.errors import CorruptShardError, InputError
+from spectral_prep.store import STORES
+from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.records import FileEntry, SpectralRecord, SplitInfo, digest, entries, read_record, write_record
+from spectral_prep.system.files import alone_in, atomic_write, has_size, in_use, is_temporary, sha256_of
+
+IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+
+
+def finalize(out: Path) -> DatasetPaths:
+    """Complete a data set whose blocks are all done: labels, metadata, `spectral.json`, the card, the manifest last.
+
+    Raises
+    ------
+    InputError
+        If blocks are missing; the message names them and, if there is one, the task that makes just them.
+    """
+    paths = DatasetPaths(out)
+    plan = Plan.from_dict(read_record(paths.plan, "plan"))
+    records = list(finished_blocks(paths, plan))
+    finished = {record.number for record in records}
+    missing = [block for block in plan.blocks if block.number not in finished]
+    if missing:
+        raise _incomplete(out, plan, missing)
+    alone_in(out, _remove_leftovers)
+    with in_use(out):  # another that completes it must not take this one's temporary files for leftovers
+        _complete(paths, plan, records)
+    return paths
+
+
+def _complete(paths: DatasetPaths, plan: Plan, records: list[BlockRecord]) -> None:
+    """Write all but the parts and their records; the manifest last."""
+    files = [entry for record in records for entry in record.files]
+    ids = {name: plan.ids(name) for name in plan.splits}
+    labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
+    dataset_id = _dataset_id(plan, records)
+    spectrals = []
+    for k, statistics in enumerate(spectral_statistics(plan, records)):
+        spectral, written = _finish_spectral(paths, plan, k, records, labels, ids, dataset_id, statistics)
+        spectrals.append(spectral)
+        files += written
+    atomic_write(paths.card, card(plan, dataset_id, spectrals).encode())
+    files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
+    files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
+    content = {
+        "dataset_id": dataset_id,
+        "bad_rows": [asdict(row) for record in records for row in record.bad],
+        "files": [asdict(entry) for entry in sorted(files, key=lambda entry: entry.path)],
+    }
+    write_record(paths.manifest, "manifest", content)
+
+
+def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:
+    """Name the missing blocks; those of one task of an array stand at equal distances."""
+    count = math.gcd(*(block.number - missing[0].number for block in missing[1:])) or len(plan.blocks)
+    task = f", or with --task {missing[0].number % count}/{count}" if count > 1 else ""
+    return InputError(
+        f"{len(missing)} of {len(plan.blocks)} blocks are not converted yet",
+        where=out,
+        got=f"missing {', '.join(map(str, missing[:20]))}{' …' if len(missing) > 20 else ''}",
+        run=f"the same spectral-prep convert command again{task}: it converts only those; "
+        f"then spectral-prep finalize {out}",
+    )
+
+
+def is_complete(paths: DatasetPaths) -> bool:
+    """Whether the manifest is there and every file that it lists is: parts by size, all the small ones by sha256."""
+    try:
+        listed = entries(read_record(paths.manifest, "manifest")["files"])
+        plan = Plan.from_dict(read_record(paths.plan, "plan"))
+    except (InputError, CorruptShardError):
+        return False
+    parts = {path for block in plan.blocks for path in part_paths(paths, plan, block)}
+    return all(
+        has_size(path, entry.size) and (path in parts or sha256_of(path) == entry.sha256)
+        for entry in listed
+        for path in [paths.root / entry.path]
+    )
+
+
+def _dataset_id(plan: Plan, records: list[BlockRecord]) -> str:
+    """Return a name for exactly these rows: 16 hexadecimal digits of the sha256 of the plan, all parts and bad rows."""
+    blocks = [[[entry.sha256 for entry in record.files], [row.id for row in record.bad]] for record in records]
+    return digest("dataset", {"plan": plan.to_dict(), "blocks": blocks})[:16]
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what killed runs left: temporary files and staging folders."""
+    for folder in out.glob(f"{STAGING_PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in out.rglob("*"):
+        if is_temporary(path):
+            path.unlink(missing_ok=True)
+
+
+def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:
+    """Return the labels of a split by row id, −1 for bad rows."""
+    labels = read_labels(paths, name)
+    labels[[row.id for record in records if record.split == name for row in record.bad]] = -1
+    return labels.astype(np.int16) if len(plan.classes) <= np.iinfo(np.int16).max else labels
+
+
+def _finish_spectral(
+    paths: DatasetPaths,
+    plan: Plan,
+    k: int,
+    records: list[BlockRecord],
+    labels: Mapping[str, IntArray],
+    ids: Mapping[str, IntArray],
+    dataset_id: str,
+    statistics: Mapping[str, Any],
+) -> tuple[SpectralRecord, list[FileEntry]]:
+    """Write all of one spectral folder but its parts; return its record, and entries for what was written."""
+    root = paths.spectral(k).root
+    arrays = {name: plan.array(name, k) for name in plan.splits}
+    attributes = {"dataset": plan.dataset, "dataset_id": dataset_id, "spectral": k}
+    written = []
+    for name, content in STORES[plan.store].side_files(arrays, labels, ids, attributes).items():
+        atomic_write(root / name, content)
+        written.append(FileEntry.of_bytes(root, root / name, content))
+    prefix = f"{root.name}/"
+    parts = [
+        replace(entry, path=entry.path.removeprefix(prefix))
+        for record in records
+        for entry in record.files
+        if entry.path.startswith(prefix)
+    ]
+    record = _spectral_record(
+        plan, k, records, dataset_id, statistics, tuple(sorted(parts + written, key=lambda entry: entry.path))
+    )
+    content = write_record(paths.spectral(k).record, "spectral", record.to_dict())
+    written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
+    return record, [replace(entry, path=prefix + entry.path) for entry in written]
+
+
+def _spectral_record(
+    plan: Plan,
+    k: int,
+    records: list[BlockRecord],
+    dataset_id: str,
+    statistics: Mapping[str, Any],
+    files: tuple[FileEntry, ...],
+) -> SpectralRecord:
+    bad_rows = Counter(record.split for record in records for _ in record.bad)
+    return SpectralRecord(
+        dataset_id=dataset_id,
+        dataset=plan.dataset,
+        k=k,
+        spec=plan.spec,
+        encoding=plan.encoding,
+        store=plan.store,
+        height=plan.geometry.height,
+        width=plan.geometry.width,
+        channels=plan.geometry.channels,
+        resize=plan.geometry.resize,
+        classes=plan.classes,
+        splits={
+            name: SplitInfo(part.rows, part.block_rows, bad_rows[name], part.views)
+            for name, part in plan.splits.items()
+        },
+        **statistics,
+        files=files,
+    )
+
+
+def spectral_statistics(plan: Plan, records: list[BlockRecord]) -> list[dict[str, Any]]:
+    """Return what the record of each spectral says of its values: `mean`, `std` (C,), `energy` (Q,) and `saturated`."""
+    mean_QC, std_QC = _statistics(plan, [record for record in records if record.split == "train"])
+    energy = tuple((std_QC**2).mean(axis=1).tolist())
+    return [
+        {
+            "mean": tuple(mean_QC[k].tolist()),
+            "std": tuple(std_QC[k].tolist()),
+            "energy": energy,
+            "saturated": sum(record.saturated[k] for record in records),
+        }
+        for k in range(plan.spec.q)
+    ]
+
+
+def _statistics(plan: Plan, records: list[BlockRecord]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean and standard deviation (Q, C), in grey levels, of the rows of these blocks."""
+    count = max(1, sum(record.count for record in records))
+    mean = np.sum([record.sum for record in records], axis=0) / count
+    variance = np.sum([record.sum_of_squares for record in records], axis=0) / count - mean**2
+    scale, offset = np.array([plan.encoding.scalars(k) for k in range(plan.spec.q)]).T[..., None]
+    return mean * scale + offset, np.sqrt(np.maximum(variance, 0)) * scale

@@ -1,0 +1,76 @@
+"""How much memory a conversion takes at most, before it starts: the bound that `convert` prints and a test holds.
+
+Input: a plan and, from the system, what this process holds already. Output: a `Memory`, from which the peak of any
+number of workers follows, and how many workers a limit allows. Memory is counted as proportional set size (PSS): what
+processes share counts once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from spectral_prep.conversion.plan import Plan
+from spectral_prep.errors import InputError
+from spectral_prep.system.resources import resident_memory
+
+MIB = 1 << 20
+SERVER_BYTES = 320 * MIB
+"""What all workers share: Python, torch and zarr, imported once."""
+WORKER_BYTES = 96 * MIB
+"""What each has of its own apart from rows: what it wrote in shared pages, a decoded photo, the allocator's reserve."""
+ROW_BYTES = 64
+"""What completing a data set takes a row: labels, ids and their compressed copies."""
+FILE_BYTES = 2 << 10
+"""What completing takes a part file: its entry in three records, as objects and as JSON."""
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at most: of the process that starts workers, of what workers share, and of a worker's own."""
+
+    parent: int
+    server: int
+    worker: int
+
+    def peak(self, workers: int) -> int:
+        """Return the peak of all processes together; one worker is the parent itself."""
+        return self.parent + (self.worker if workers == 1 else self.server + workers * self.worker)
+
+    def workers(self, limit: int) -> int:
+        """Return the largest number of workers whose peak is within a limit; 0 if not even one fits."""
+        several = (limit - self.parent - self.server) // self.worker
+        return max(several, 0) if several > 1 else int(self.peak(1) <= limit)
+
+
+def memory_of(plan: Plan) -> Memory:
+    """Return the memory of a conversion; the source's index, which this process already holds, is counted as it is."""
+    completing = plan.rows * ROW_BYTES + len(plan.blocks) * plan.spec.q * FILE_BYTES
+    return Memory(resident_memory() + completing + 32 * MIB, SERVER_BYTES, WORKER_BYTES + _buffers(plan))
+
+
+def _buffers(plan: Plan) -> int:
+    """Return what a worker holds of rows: a batch as pixels, as stored and as float64 for its sums; a chunk, twice."""
+    values = math.prod([plan.geometry.height, plan.geometry.width, plan.geometry.channels])
+    batch = plan.batch_rows * values * (1 + plan.encoding.itemsize + 8 + 8)
+    chunk = max(part.chunk_rows for part in plan.splits.values()) * values * plan.encoding.itemsize
+    return batch + chunk + 3 * chunk // plan.spec.q
+
+
+def parse_bytes(text: str) -> int:
+    """Return the number of bytes that a text such as "4G" or "512M" means.
+
+    Raises
+    ------
+    InputError
+        If it means none.
+
+    >>> parse_bytes("4G"), parse_bytes("1.5 GiB"), parse_bytes("1000000")
+    (4294967296, 1610612736, 1000000)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise InputError("not an amount of memory", expected="a number of bytes such as 4G or 512M", got=repr(text))
+    return int(float(found[1]) * _UNITS[found[2].upper()])

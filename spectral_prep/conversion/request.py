@@ -1,0 +1,90 @@
+"""What the user asks for, as far as it decides bytes: the options of `spectral-prep convert` and `plan`, in one place.
+
+Input: the words of a command. Output: a `Request`, which together with a source makes a `Plan` (`plan`). How
+the work is done (processes, machines, what happens to bad images) is no part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from spectral_prep.encoding import Storage
+from spectral_prep.errors import InputError
+from spectral_prep.spectrum import Layout, Transform
+from spectral_prep.store import STORES
+from spectral_prep.store.interface import Compression
+from spectral_prep.store.layout import Format
+
+Shuffle = Literal["global", "none"]
+
+LARGEST_SEED = 2**32 - 1
+"""What numpy's RandomState takes."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of a data set; equal requests of equal sources give equal bytes.
+
+    Parameters
+    ----------
+    dataset
+        A name of `spectral_prep.sources.SOURCES`.
+    q
+        `"16"`, `"2x4"`: see `spectral_prep.spectrum.parse_q`.
+    size, resize
+        Pixels of the square crop and of the short side before it: see `spectral_prep.conversion.plan.choose_geometry`.
+    format, compression
+        How parts are written: see `spectral_prep.store`; default: the first of the format's compressions.
+    seed
+        Of the order of training rows and of the calibration sample.
+    block_rows
+        Rows a part file; default: parts of 32 MiB before compression, see `spectral_prep.conversion.plan`.
+    max_pixels
+        How many the header of an image file may promise; default: `images.decode.MAX_PIXELS`, Pillow's limit.
+    shuffle
+        `global`: training rows are stored in a seeded permutation of their canonical order. `none`: in that order.
+    views, augmentation
+        How many augmented versions of each training image are stored beside it, and a name of
+        `spectral_prep.images.views.AUGMENTATIONS`; default: see `spectral_prep.images.views.choose_augmentation`.
+
+    Raises
+    ------
+    InputError
+        If the seed or the views are out of range, an augmentation is named without views, or the format cannot be
+        compressed so.
+
+    >>> Request("imagenet", "16").shuffle
+    'global'
+    """
+
+    dataset: str
+    q: str
+    layout: Layout = "blocks"
+    transform: Transform = "dct"
+    dtype: Storage = "int8"
+    size: int | None = None
+    resize: int | None = None
+    format: Format = "zarr"
+    compression: Compression | None = None
+    seed: int = 0
+    block_rows: int | None = None
+    shuffle: Shuffle = "global"
+    max_pixels: int | None = None
+    views: int = 0
+    augmentation: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError("unusable seed", expected=f"0 to {LARGEST_SEED}", got=self.seed)
+        if self.views < 0:
+            raise InputError("unusable number of views", expected="0 or more", got=self.views)
+        if self.augmentation is not None and not self.views:
+            raise InputError("an augmentation without views", run=f"--augmentation {self.augmentation} --views 4")
+        possible = STORES[self.format].compressions
+        if self.compression is not None and self.compression not in possible:
+            raise InputError(
+                f"--format {self.format} does not compress so",
+                expected=f"--compression {' or '.join(possible)}",
+                got=self.compression,
+            )

@@ -1,0 +1,1 @@
+"""Looking at what was converted: verify it, show a row of it, say what it is."""

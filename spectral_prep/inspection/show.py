@@ -1,0 +1,211 @@
+"""Looking at one row of a converted data set: the image, its spectrals, and what storing them cost.
+
+Input: a complete data set, a row, and its source where that is at hand. Output: a `Sheet` of all that there is to
+see, and from it a PNG: the original, the image put back together and its error; the Q spectrals, each at its own scale;
+energy and bytes a spectral.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from spectral_prep.conversion.plan import Plan
+from spectral_prep.conversion.row_index import read_index
+from spectral_prep.encoding import decode
+from spectral_prep.errors import InputError
+from spectral_prep.inspection.verify import require_source
+from spectral_prep.kernel import fused_merge
+from spectral_prep.sources.interface import Source
+from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.read_folder import stored_labels, stored_rows
+from spectral_prep.store.records import SpectralRecord, read_record
+
+Pixels = npt.NDArray[np.uint8]
+DPI = 100
+WIDTH = 11.0  # inches, as are those below
+IMAGES, SPECTRAL, CHARTS = 3.4, 2.2, 2.2
+FEWEST_COLUMNS, MOST_COLUMNS = 4, 16
+CONTRAST_PERCENTILES = (0.5, 99.5)
+BAD_ROW = -1
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One row of a data set.
+
+    `spectrum` (Q, C, h, w) is in grey levels; `original` and `merged` are (H, W, C), the former None without a source.
+    `energy` (Q,) is the variance of each spectral over all training rows, `size` (Q,) its bytes on disk. `label` is the
+    name of the class, None for a bad row.
+    """
+
+    split: str
+    row: int
+    row_id: int
+    name: str
+    label: str | None
+    spectrum: npt.NDArray[np.float32]
+    merged: Pixels
+    original: Pixels | None
+    energy: tuple[float, ...]
+    size: tuple[int, ...]
+
+    @property
+    def largest_error(self) -> int | None:
+        """Grey levels by which `merged` differs from `original` at most."""
+        return None if self.original is None else int(np.abs(self.original.astype(int) - self.merged).max())
+
+    @property
+    def psnr(self) -> float | None:
+        """Of `merged` against `original`, dB; None without a source, infinite where every pixel is equal."""
+        if self.original is None:
+            return None
+        mean_square = float(np.square(self.original.astype(float) - self.merged).mean())
+        return 10 * math.log10(255**2 / mean_square) if mean_square else math.inf
+
+    @property
+    def title(self) -> str:
+        """What the row is, in a line."""
+        label = "a bad row: no image was stored" if self.label is None else self.label
+        return f"{self.split} row {self.row} · id {self.row_id} · {self.name} · {label}"
+
+
+def sheet(root: Path, row: int, split: str = "train", source: Source | None = None) -> Sheet:
+    """Return what there is to see of one row.
+
+    Parameters
+    ----------
+    root
+        A complete data set.
+    row
+        Place in stored order, 0 ≤ row < rows of the split.
+    source
+        What was converted, for the original image; None leaves it out.
+
+    Raises
+    ------
+    InputError
+        If the data set is not complete, has no such split or row, or was made from another source.
+    CorruptSourceError
+        If the source's image cannot be read.
+    """
+    paths = DatasetPaths(root)
+    read_record(paths.manifest, "manifest")
+    plan = Plan.from_dict(read_record(paths.plan, "plan"))
+    _require(plan, split, row)
+    if source is not None:
+        require_source(plan, source, root)
+    records = [SpectralRecord.from_dict(read_record(paths.spectral(k).record, "spectral")) for k in range(plan.spec.q)]
+    row_id = int(plan.ids(split)[row])
+    name, label = next(islice(read_index(paths, split), row_id, None))
+    spectrals = [stored_rows(paths.spectral(k).root, record, split) for k, record in enumerate(records)]
+    stored_QNChw = torch.from_numpy(np.stack([rows.read(row, row + 1) for rows in spectrals]))
+    bad = stored_labels(paths.spectral(0).root, records[0], split)[0][row] == BAD_ROW
+    return Sheet(
+        split=split,
+        row=row,
+        row_id=row_id,
+        name=name,
+        label=None if bad else plan.classes[label],
+        spectrum=decode(stored_QNChw, plan.encoding)[:, 0].float().numpy(),
+        merged=fused_merge(stored_QNChw, plan.spec, encoding=plan.encoding)[0].numpy(),
+        original=None if source is None or bad else plan.image(source.read(split, row_id, name), split, row, row_id),
+        energy=records[0].energy,
+        size=tuple(sum(entry.size for entry in record.files) for record in records),
+    )
+
+
+def draw(sheet: Sheet) -> bytes:
+    """Return the contact sheet as a PNG."""
+    columns = min(max(FEWEST_COLUMNS, math.ceil(math.sqrt(len(sheet.spectrum)))), MOST_COLUMNS)
+    rows = math.ceil(len(sheet.spectrum) / columns)
+    side = min(SPECTRAL, WIDTH / columns)
+    heights = (IMAGES, side * rows, CHARTS)
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained")
+    figure.suptitle(sheet.title, fontsize=10)
+    grid = figure.add_gridspec(3, 1, height_ratios=heights)
+    images, spectrals, chart = (figure.add_subfigure(grid[place]) for place in range(3))
+    _draw_images(images.subplots(1, 3), sheet)
+    _draw_spectrals(spectrals.subplots(rows, columns, squeeze=False).ravel().tolist(), sheet.spectrum)
+    _draw_charts(chart.subplots(1, 2), sheet)
+    written = io.BytesIO()
+    figure.savefig(written, format="png", metadata={"Title": sheet.title})
+    return written.getvalue()
+
+
+def own_scale(spectral_Chw: npt.NDArray[np.float32]) -> tuple[Pixels, float]:
+    """Return a spectral as pixels (h, w, C), its values from black to white but for the outer half per cent at either
+    end, and the grey levels from the middle to either.
+
+    >>> pixels, reach = own_scale(np.array([[[-2.0, 0.0, 2.0]]], np.float32))
+    >>> pixels[0, :, 0].tolist(), round(reach, 2)
+    ([0, 127, 255], 1.98)
+    """
+    low, high = np.percentile(spectral_Chw, CONTRAST_PERCENTILES)
+    reach = float(high - low) / 2 or 1.0
+    shown = 127.5 + 127.5 * (spectral_Chw.transpose(1, 2, 0) - (low + high) / 2) / reach
+    return np.clip(shown, 0, 255).astype(np.uint8), reach
+
+
+def _require(plan: Plan, split: str, row: int) -> None:
+    if split not in plan.splits:
+        raise InputError("the data set has no such split", expected=f"one of {', '.join(plan.splits)}", got=split)
+    if not 0 <= row < plan.splits[split].rows:
+        raise InputError(f"no such {split} row", expected=f"0 to {plan.splits[split].rows - 1}", got=row)
+
+
+def _draw_images(axes: Sequence[Axes], sheet: Sheet) -> None:
+    original, merged, error = axes
+    for axis in axes:
+        axis.set_axis_off()
+    _image(merged, sheet.merged, "put back together")
+    if sheet.original is None:
+        original.set_title("no original: give its --source", fontsize=9)
+        return
+    _image(original, sheet.original, "original, as converted")
+    difference = np.abs(sheet.original.astype(int) - sheet.merged).max(2)
+    shown = error.imshow(difference, cmap="magma", vmin=0, vmax=max(1, difference.max()), interpolation="nearest")
+    fidelity = "every pixel equal" if sheet.psnr == math.inf else f"{sheet.psnr:.1f} dB"
+    error.set_title(f"error: at most {sheet.largest_error} grey levels, {fidelity}", fontsize=9)
+    error.figure.colorbar(shown, ax=error, shrink=0.7)
+
+
+def _draw_spectrals(axes: Sequence[Axes], spectrum_QChw: npt.NDArray[np.float32]) -> None:
+    for axis in axes:
+        axis.set_axis_off()
+    for k, (axis, spectral_Chw) in enumerate(zip(axes, spectrum_QChw, strict=False)):
+        pixels_hwC, reach = own_scale(spectral_Chw)
+        _image(axis, pixels_hwC, f"{k}: ±{reach:.0f}")
+
+
+def _draw_charts(axes: Sequence[Axes], sheet: Sheet) -> None:
+    energy, size = axes
+    numbers = range(len(sheet.size))
+    total = sum(sheet.energy) or 1.0
+    energy.bar(numbers, [100 * value / total for value in sheet.energy], color="tab:blue")
+    energy.set_yscale("log")
+    energy.yaxis.set_major_formatter("{x:g}")
+    energy.set_title("energy of each spectral, % of the training set's variance", fontsize=9)
+    size.bar(numbers, [value / 1e6 for value in sheet.size], color="tab:green")
+    size.set_title("bytes of each spectral folder, MB", fontsize=9)
+    for axis in axes:
+        axis.set_xlabel("spectral", fontsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.tick_params(labelsize=8)
+
+
+def _image(axis: Axes, pixels_HWC: Pixels, title: str) -> None:
+    grey = pixels_HWC.shape[2] == 1
+    axis.imshow(pixels_HWC[..., 0] if grey else pixels_HWC, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.set_title(title, fontsize=9)

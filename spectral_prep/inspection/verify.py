@@ -1,0 +1,246 @@
+"""Proving that a converted data set is whole.
+
+Input: the folder of a data set, or one spectral folder that was copied alone. Output: every fault found, each
+naming its file, and what was compared.
+
+1. Records: each carries the sha256 of its own content.
+2. Files: size and sha256 of every file listed; files that nobody listed.
+3. Rows: labels and ids of every spectral equal those of the plan's row index.
+4. Values, if `deep`: every part is decoded, its statistics are those of its block's record (`verify_values`).
+5. Pixels: a seeded sample of rows is put back together and compared with the source, where that is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from spectral_prep.conversion.block import BlockRecord
+from spectral_prep.conversion.plan import Plan
+from spectral_prep.conversion.row_index import read_index, read_labels
+from spectral_prep.errors import InputError, SpectralError
+from spectral_prep.inspection.verify_values import dataset_faults, folder_faults, folders
+from spectral_prep.kernel import fused_merge, fused_split
+from spectral_prep.sources.interface import Source
+from spectral_prep.store.interface import UNREADABLE
+from spectral_prep.store.layout import DatasetPaths, SpectralPaths
+from spectral_prep.store.read_folder import stored_labels, stored_rows
+from spectral_prep.store.records import FileEntry, SpectralRecord, entries, read_record
+from spectral_prep.system.files import is_temporary, sha256_of
+from spectral_prep.system.resources import usable_cpus
+
+SAMPLE_ROWS = 64
+
+
+@dataclass(frozen=True)
+class PixelCheck:
+    """How a sample of rows compares with the source: grey levels; `psnr` in dB is None where all pixels are equal."""
+
+    rows: int
+    exact_rows: int
+    largest_difference: int
+    psnr: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found; `faults` is empty for a data set that is whole; `decoded` says that every part was."""
+
+    files: int
+    bytes: int
+    spectrals: int
+    rows: dict[str, int]
+    faults: tuple[str, ...]
+    pixels: PixelCheck | None
+    decoded: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form for `--json`."""
+        return asdict(self)
+
+
+def verify(
+    root: Path,
+    open_source: Callable[[Plan], Source | None] = lambda _: None,
+    sample_rows: int = SAMPLE_ROWS,
+    deep: bool = False,
+) -> Verification:
+    """Check every file of a data set, or of one spectral folder copied alone.
+
+    Parameters
+    ----------
+    root
+        The folder that `convert` wrote, or one `spectral-NN` folder.
+    open_source
+        Given the plan, the source to compare a sample of rows with, or None where it is not at hand.
+    deep
+        Also decode every part and compare its values with the recorded statistics, its labels with the row index.
+
+    Raises
+    ------
+    InputError
+        If this is neither, the conversion is not complete, or the source is another one.
+    """
+    if SpectralPaths(root).record.exists():
+        return _verify_spectral(root, deep)
+    paths = DatasetPaths(root)
+    if not paths.manifest.exists():
+        raise InputError(
+            "not a complete data set",
+            where=root,
+            expected="manifest.json, or spectral.json of a single spectral folder",
+            run="the spectral-prep convert command again: it goes on where it stopped" if paths.plan.exists() else None,
+        )
+    manifest = read_record(paths.manifest, "manifest")
+    listed = entries(manifest["files"])
+    faults = [*_file_faults(root, listed, {paths.manifest.name})]
+    rows: dict[str, int] = {}
+    pixels = None
+    spectrals = 0
+    if not faults:
+        plan = Plan.from_dict(read_record(paths.plan, "plan"))
+        rows = {name: part.rows for name, part in plan.splits.items()}
+        spectrals = plan.spec.q
+        faults += _row_faults(paths, plan, manifest["dataset_id"])
+        if deep and not faults:
+            faults += dataset_faults(paths, plan)
+        source = open_source(plan)
+        if source is not None:
+            require_source(plan, source, root)
+        if source is not None and not faults:
+            pixels, differing = _compare_pixels(paths, plan, source, sample_rows)
+            faults += differing
+    size = sum(entry.size for entry in listed)
+    return Verification(len(listed) + 1, size, spectrals, rows, tuple(faults), pixels, deep and not faults)
+
+
+def require_source(plan: Plan, source: Source, root: Path) -> None:
+    """Raise `InputError` if a data set with this plan was not made from this source."""
+    if source.fingerprint != plan.fingerprint:
+        raise InputError(
+            "this is not the source that was converted",
+            where=root,
+            expected=f"fingerprint {plan.fingerprint[:16]}",
+            got=source.fingerprint[:16],
+            run="the same command with --source of the release that was converted",
+        )
+
+
+def _verify_spectral(root: Path, deep: bool) -> Verification:
+    record = SpectralRecord.from_dict(read_record(SpectralPaths(root).record, "spectral"))
+    faults = tuple(_file_faults(root, record.files, {SpectralPaths(root).record.name}))
+    if deep and not faults:
+        faults = tuple(folder_faults(root, record))
+    rows = {name: split.rows for name, split in record.splits.items()}
+    size = sum(entry.size for entry in record.files)
+    return Verification(len(record.files) + 1, size, 1, rows, faults, None, deep and not faults)
+
+
+def _file_faults(root: Path, listed: Sequence[FileEntry], unlisted: set[str]) -> Iterator[str]:
+    """Yield a line for every listed file that is not as listed, and for every file that is there but not listed."""
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        yield from filter(None, pool.map(lambda entry: _file_fault(root, entry), listed))
+    known = {entry.path for entry in listed} | unlisted
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_file() and name not in known:
+            kind = "left by a killed run" if is_temporary(path) else "not part of the data set"
+            yield f"{path}: {kind}"
+
+
+def _file_fault(root: Path, entry: FileEntry) -> str | None:
+    path = root / entry.path
+    try:
+        size = path.stat().st_size
+        if size != entry.size:
+            return f"{path}: {size} bytes, expected {entry.size}"
+        if sha256_of(path) != entry.sha256:
+            return f"{path}: its content does not match its sha256"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None
+
+
+def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[str]:
+    """Yield a line for every record or label array that does not agree with the plan."""
+    bad: dict[str, list[int]] = {name: [] for name in plan.splits}
+    for block in plan.blocks:
+        record = BlockRecord.from_dict(read_record(paths.block(block.number), "block"))
+        bad[block.split] += [row.id for row in record.bad]
+    for name, part in plan.splits.items():
+        labels = read_labels(paths, name)
+        if len(labels) != part.images:
+            yield f"{paths.rows(name)}: {len(labels)} rows, expected {part.images}"
+            continue
+        labels[bad[name]] = -1
+        ids = plan.ids(name)
+        for k in range(plan.spec.q):
+            yield from _alignment_faults(paths.spectral(k), dataset_id, name, labels[ids], ids)
+
+
+def _alignment_faults(
+    spectral: SpectralPaths, dataset_id: str, name: str, labels: npt.NDArray[Any], ids: npt.NDArray[Any]
+) -> Iterator[str]:
+    try:
+        record = SpectralRecord.from_dict(read_record(spectral.record, "spectral"))
+        if record.dataset_id != dataset_id:
+            yield f"{spectral.record}: of data set {record.dataset_id}, but the manifest is of {dataset_id}"
+        for what, stored, expected in zip(
+            ("labels", "ids"), stored_labels(spectral.root, record, name), (labels, ids), strict=True
+        ):
+            if not np.array_equal(stored, expected):
+                yield f"{spectral.root}: the {what} of {name} do not agree with the row index"
+    except (SpectralError, *UNREADABLE) as error:
+        yield f"{spectral.root}: {error}"
+
+
+def _compare_pixels(
+    paths: DatasetPaths, plan: Plan, source: Source, sample_rows: int
+) -> tuple[PixelCheck | None, list[str]]:
+    """Compare a seeded sample of each split with the source: stored values to one int8 step, float pixels exactly."""
+    differences, faults = [], []
+    for name in plan.splits:
+        spectrals = [stored_rows(spectral.root, record, name) for spectral, record in folders(paths, plan)]
+        for place, row_id, image_name in _sample(paths, plan, name, sample_rows):
+            original_HWC = plan.image(source.read(name, row_id, image_name), name, place, row_id)
+            stored_QNChw = torch.from_numpy(np.stack([rows.read(place, place + 1) for rows in spectrals]))
+            merged_HWC = fused_merge(stored_QNChw, plan.spec, encoding=plan.encoding)[0].numpy()
+            difference = np.abs(merged_HWC.astype(int) - original_HWC)
+            differences.append(difference)
+            again_QNChw = fused_split(torch.from_numpy(original_HWC)[None], plan.spec, encoding=plan.encoding)
+            steps = (again_QNChw.float() - stored_QNChw.float()).abs().max()
+            if (steps > 1) if plan.encoding.dtype == "int8" else difference.any():
+                faults.append(f"{paths.root}: {name} row {place} is not what {image_name} converts to")
+    return _pixel_check(differences), faults
+
+
+def _sample(paths: DatasetPaths, plan: Plan, name: str, count: int) -> Iterator[tuple[int, int, str]]:
+    """Yield (place in stored order, row id, source name) of a seeded sample of good rows."""
+    spectral, record = next(folders(paths, plan))
+    labels, ids = stored_labels(spectral.root, record, name)
+    places = sorted(np.random.RandomState(plan.seed).permutation(np.flatnonzero(labels >= 0))[:count].tolist())
+    wanted = set(ids[places].tolist())
+    names = {row_id: row[0] for row_id, row in enumerate(read_index(paths, name)) if row_id in wanted}
+    for place in places:
+        yield place, int(ids[place]), names[ids[place]]
+
+
+def _pixel_check(differences: Sequence[npt.NDArray[np.int_]]) -> PixelCheck | None:
+    if not differences:
+        return None
+    stacked = np.stack(differences)
+    mean_square = float((stacked.astype(float) ** 2).mean())
+    return PixelCheck(
+        rows=len(stacked),
+        exact_rows=int((stacked.reshape(len(stacked), -1) == 0).all(axis=1).sum()),
+        largest_difference=int(stacked.max()),
+        psnr=10 * math.log10(255**2 / mean_square) if mean_square else None,
+    )

@@ -1,0 +1,201 @@
+"""A gzip-compressed tar, read in its stored order without unpacking it.
+
+Gzip can only be decompressed forwards. So that blocks can be begun anywhere, by several workers and tasks:
+
+1. One pass over the whole stream (stdlib gzip, which checks its checksum) finds the members.
+2. A second one (indexed_gzip) keeps at most 8192 seek points of 32 KiB: 256 MiB, whatever the size of the archive.
+3. A reader decompresses from the last seek point before a row and keeps as much as lies between two of them; the rows
+   that follow are then there. Each byte is decompressed about twice.
+
+What the two passes find is kept as long as the conversion is unfinished: the next run, or the next task, needs neither.
+For a terabyte seek points are 128 MiB apart; making them takes about 0.8 GB of memory, and a worker about 0.4 GB.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO, cast
+
+from spectral_prep.errors import CorruptSourceError, StorageError
+from spectral_prep.sources.opening import GZIP_MAGIC, explained, optional
+from spectral_prep.sources.row_table import StagedRows
+from spectral_prep.sources.tars import Archive, Member, walk
+from spectral_prep.system.files import AtomicFile, explain
+
+MEMBERS, SEEK_POINTS = ".members", ".seekpoints"
+MOST_SEEK_POINTS = 8192
+CLOSEST_SEEK_POINTS = 4 << 20
+READ_BYTES = 1 << 20
+KEPT_BYTES = 4096
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the content of a file, not its name, is gzip's."""
+    with explained(path), open(path, "rb") as file:
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def zipped_members(path: Path, tar: str = "") -> Iterator[Member]:
+    """Yield what `members` does, offsets counted in the decompressed stream.
+
+    Raises
+    ------
+    CorruptSourceError
+        If the archive is truncated or damaged; its checksum is checked once the last member was taken.
+    """
+    with explained(path), gzip.open(path) as unzipped:
+        stream = ForwardFile(cast(BinaryIO, unzipped))
+        yield from walk(cast(BinaryIO, stream), str(path), sys.maxsize, tar)
+        while unzipped.read(READ_BYTES):  # to the end, where the checksum is
+            pass
+
+
+def kept_members(path: Path, tar: str, kept: Path) -> Iterator[Member]:
+    """Yield what `zipped_members` does, from a list in the folder `kept` where an earlier pass left one."""
+    found = kept / f"{Archive.of(path).key}{MEMBERS}"
+    if found.exists():
+        with explained(found), open(found, "rb") as lines:
+            for line in lines:
+                yield Member(*json.loads(line))
+        return
+    file = AtomicFile(found)
+    try:
+        for member in zipped_members(path, tar):
+            file.append(json.dumps(member).encode() + b"\n")
+            yield member
+        file.finish()
+    finally:
+        file.abandon()
+
+
+class ForwardFile:
+    """A stream that is read forwards only, as a file in which tarfile may step back by a header or so."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._kept = b""
+        self._kept_end = self._at = 0
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, position: int) -> int:
+        """Move forwards as far as wanted, or back by at most 4096 bytes."""
+        if position < self._kept_end - len(self._kept):
+            raise OSError(f"cannot step back from byte {self._kept_end} to {position}")
+        while self._kept_end < position and self._fetch(min(READ_BYTES, position - self._kept_end)):
+            pass
+        self._at = position
+        return position
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes, fewer at the end."""
+        behind = self._kept_end - self._at
+        if behind < 0:  # a seek beyond the end
+            return b""
+        content = self._kept[len(self._kept) - behind :][:count] if behind else b""
+        while len(content) < count and (more := self._fetch(count - len(content))):
+            content += more
+        self._at += len(content)
+        return content
+
+    def _fetch(self, count: int) -> bytes:
+        content = self._stream.read(count)
+        self._kept = (self._kept + content)[-KEPT_BYTES:]
+        self._kept_end += len(content)
+        return content
+
+
+@dataclass(frozen=True)
+class GzipReader:
+    """Reads the rows of one split from a gzip-compressed archive, in their order."""
+
+    rows: StagedRows
+    archive: Archive
+    seek_points: Path
+
+    @classmethod
+    def over(cls, rows: StagedRows, archive: Archive, kept: Path) -> GzipReader:
+        """Return a reader, after putting the seek points of the archive into the folder `kept`, unless they are there.
+
+        Raises
+        ------
+        InputError
+            If indexed_gzip is not installed.
+        StorageError
+            If the seek points do not fit on the disk.
+        """
+        reader = cls(rows, archive, kept / f"{archive.key}{SEEK_POINTS}")
+        if reader.seek_points.exists():
+            return reader
+        with explained(archive.path):
+            points = _indexed_gzip().IndexedGzipFile(archive.path, spacing=reader.spacing, skip_crc_check=True)
+            points.build_full_index()
+        growing = rows.path(SEEK_POINTS)
+        try:
+            points.export_index(str(growing))
+            with open(growing, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(growing, reader.seek_points)
+        except OSError as error:
+            raise explain(error, growing) from error
+        return reader
+
+    @property
+    def random_access(self) -> bool:
+        """False: a row that does not follow costs decompressing up to it."""
+        return False
+
+    @property
+    def spacing(self) -> int:
+        """Bytes between two seek points."""
+        return max(CLOSEST_SEEK_POINTS, self.archive.size // MOST_SEEK_POINTS)
+
+    def read(self, row_id: int, name: str) -> bytes:
+        """Return the bytes of one row's member."""
+        offset, size, _ = self.rows.place(row_id)
+        try:
+            content = self._window.read(offset, size)
+        except OSError as error:
+            raise StorageError("reading failed", where=f"{self.archive.path}!{name}", got=error) from error
+        if len(content) != size:
+            raise CorruptSourceError("truncated gzip file", where=f"{self.archive.path}!{name}")
+        return content
+
+    @cached_property
+    def _window(self) -> _Window:
+        return _Window(self.archive, self.seek_points, self.spacing)
+
+    def __reduce__(self) -> tuple[object, ...]:  # without the window: a worker opens its own
+        return type(self), (self.rows, self.archive, self.seek_points)
+
+
+class _Window:
+    """What was decompressed last: `length` bytes from the row that needed it."""
+
+    def __init__(self, archive: Archive, seek_points: Path, length: int) -> None:
+        self._archive, self._length = archive, length
+        archive.check(os.stat(archive.path))
+        self._file = _indexed_gzip().IndexedGzipFile(archive.path, index_file=str(seek_points))
+        self._start, self._content = 0, b""
+
+    def read(self, offset: int, size: int) -> bytes:
+        if not (self._start <= offset and offset + size <= self._start + len(self._content)):
+            self._archive.check(os.stat(self._archive.path))
+            self._file.seek(offset)
+            self._start, self._content = offset, b""  # two windows at a time would double the memory
+            self._content = self._file.read(max(size, self._length))
+        return self._content[offset - self._start : offset - self._start + size]
+
+
+def _indexed_gzip() -> ModuleType:
+    return optional("indexed_gzip", "gzip")

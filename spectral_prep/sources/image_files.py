@@ -1,0 +1,134 @@
+"""Sets of encoded image files, whatever they come in: what their rows are, and one reader a split.
+
+Input: for each split a table of the rows that were found, and how their bytes are read. Output: an
+`EncodedSource`, whose index lies in scratch files: small to send, and a worker looks up only the rows that it reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.sources.interface import RowIndex
+from spectral_prep.sources.name_list import encode
+from spectral_prep.sources.row_table import ClassNumbers, RowTable, StagedRows
+
+
+class Reader(Protocol):
+    """Reads the rows of one split."""
+
+    @property
+    def random_access(self) -> bool:
+        """Whether any row costs the same to read next."""
+        ...
+
+    def read(self, row_id: int, name: str) -> bytes:
+        """Return the encoded image of one row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows of a split, and what makes their reader once they are staged."""
+
+    rows: RowTable
+    reader: Callable[[StagedRows], Reader]
+    sort: bool = True
+
+
+@dataclass(frozen=True)
+class SplitRows:
+    """One split of an `EncodedSource`."""
+
+    name: str
+    rows: StagedRows
+    reader: Reader
+
+
+@dataclass(frozen=True)
+class EncodedSource:
+    """A `Source` over encoded image files; rows are called "class/file".
+
+    The fingerprint covers the names of the rows and their classes but not the images: a damaged one may then be
+    replaced by a good one and the conversion resumed.
+    """
+
+    classes: tuple[str, ...]
+    fingerprint: str
+    release: str | None
+    splits: tuple[SplitRows, ...]
+
+    @property
+    def image_shape(self) -> None:
+        """None: the images may differ in size."""
+        return
+
+    @property
+    def random_access(self) -> bool:
+        """Whether every split can be read in any order."""
+        return all(split.reader.random_access for split in self.splits)
+
+    def index(self) -> Mapping[str, RowIndex]:
+        """Return the rows of each split, read back from the scratch files."""
+        return {split.name: split.rows.index() for split in self.splits}
+
+    def read(self, split: str, row_id: int, name: str) -> bytes:
+        """Return the bytes of one row's file.
+
+        Raises
+        ------
+        InputError
+            If there is no such split, or an archive changed under our hands.
+        CorruptSourceError
+            If the file is empty, gone or may not be read.
+        StorageError
+            If the disk fails: the row may be good, so it must not be recorded as bad.
+        """
+        for found in self.splits:
+            if found.name == split:
+                content = found.reader.read(row_id, name)
+                if not content:
+                    raise CorruptSourceError("an image file is empty", where=name)
+                return content
+        raise InputError(f"the source has no split {split}")
+
+
+def assemble(
+    staging: Path, known: ClassNumbers | tuple[str, ...], found: Mapping[str, Found], release: str | None = None
+) -> EncodedSource:
+    """Stage the rows of every split and return the source over them.
+
+    `known` are the class names, if labels are final, or what gave the rows their provisional labels.
+
+    Raises
+    ------
+    CorruptSourceError
+        If a split that is sorted holds two rows of one name.
+    StorageError
+        If the scratch files do not fit on the disk.
+    """
+    classes, labels = (known, None) if isinstance(known, tuple) else known.sorted()
+    splits = []
+    for name, part in found.items():
+        rows = part.rows.stage(staging / name, labels, sort=part.sort)
+        splits.append(SplitRows(name, rows, part.reader(rows)))
+    return EncodedSource(classes, _fingerprint(classes, splits), release, tuple(splits))
+
+
+def _fingerprint(classes: tuple[str, ...], splits: list[SplitRows]) -> str:
+    content = hashlib.sha256(json.dumps(classes).encode())
+    for split in splits:
+        index = split.rows.index()
+        content.update(json.dumps([split.name, len(index.names)]).encode())
+        previous = ""
+        for name, label in zip(index.names, index.labels, strict=True):
+            if name == previous:
+                raise CorruptSourceError(f"the {split.name} images hold {name} twice", expected="each name once")
+            content.update(b"%d\0%s\n" % (label, encode(name)))
+            previous = name
+    return content.hexdigest()

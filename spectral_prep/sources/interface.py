@@ -1,0 +1,63 @@
+"""What a source of images is.
+
+Input: a path in some release's layout. Output: for each split an index of rows in canonical order, and the raw
+image of any row by its id. A source is picklable and holds no index, so that sending it to a worker costs nothing;
+workers get the names of the rows they read with each block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+RawImage = bytes | npt.NDArray[np.uint8]
+"""An encoded image file, or pixels (H, W, C)."""
+
+
+@dataclass(frozen=True)
+class RowIndex:
+    """The rows of one split in canonical order: the row with id i is called names[i] and has class labels[i]."""
+
+    names: Sequence[str]
+    labels: npt.NDArray[np.int32]
+
+
+class Source(Protocol):
+    """A data set before conversion."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; labels index them."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of what the rows are, the same for every layout of the same release."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(H, W, C) where all images share one, otherwise None."""
+        ...
+
+    @property
+    def random_access(self) -> bool:
+        """Whether any row costs the same to read next; if not, rows must be read in the order of the index."""
+        ...
+
+    @property
+    def release(self) -> str | None:
+        """Which of a data set's releases this is ("winter21"), None where there is but one."""
+        ...
+
+    def index(self) -> Mapping[str, RowIndex]:
+        """Return the rows of each split ("train", "test") in canonical order; as stored, if not `random_access`."""
+        ...
+
+    def read(self, split: str, row_id: int, name: str) -> RawImage:
+        """Return the raw image of one row; raise `CorruptSourceError` if it cannot be read."""
+        ...

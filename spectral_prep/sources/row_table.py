@@ -1,0 +1,200 @@
+"""The rows of one split: gathered as they are found, put into canonical order, kept in scratch files.
+
+1. `RowTable.add` appends to growing arrays, about 60 bytes a row and no Python object, in whatever order rows come.
+2. `RowTable.stage` sorts them by (file name, class, folder), byte by byte, so that the order does not depend on the
+   container; where only the stored order can be read it keeps that.
+3. It writes four columns to the scratch folder: names, where each ends, labels, and places (archive, offset, size).
+4. `StagedRows` reads them back: the whole index for the converter, one place at a time for a worker.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spectral_prep.errors import StorageError
+from spectral_prep.sources.interface import RowIndex
+from spectral_prep.sources.name_list import Names, encode
+from spectral_prep.system.files import explain
+
+WORD_BYTES = 8
+CHUNK_ROWS = 1 << 18
+PLACE = np.dtype([("offset", "<i8"), ("size", "<u4"), ("archive", "<u4")])
+NAMES, ENDS, LABELS, PLACES = ".names", ".ends", ".labels", ".places"
+
+Order = npt.NDArray[np.int32]
+
+
+class Place(NamedTuple):
+    """Where the bytes of a row are: from which byte on, how many, in which archive."""
+
+    offset: int
+    size: int
+    archive: int
+
+
+NOWHERE = Place(0, 0, 0)
+
+
+class ClassNumbers:
+    """The classes of a release while they are found, numbered as they come."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, name: str) -> int:
+        """Return the number of a class, a new one for a new class."""
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    def sorted(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+        """Return the class names in order, byte by byte, and the label that each number stands for."""
+        names = sorted(self._numbers, key=encode)
+        labels = np.empty(len(names), np.int32)
+        labels[[self._numbers[name] for name in names]] = np.arange(len(names), dtype=np.int32)
+        return tuple(names), labels
+
+
+@dataclass(frozen=True)
+class StagedRows:
+    """The rows of one split in scratch files whose names begin with that of `stem`."""
+
+    stem: Path
+    rows: int
+
+    def index(self) -> RowIndex:
+        """Return names and labels, read into memory."""
+        return RowIndex(
+            Names(self._column(NAMES, np.uint8), self._column(ENDS, np.int64)), self._column(LABELS, np.int32)
+        )
+
+    def place(self, row: int) -> Place:
+        """Return where one row is; nothing else is read."""
+        (found,) = self._column(PLACES, PLACE, count=1, offset=row * PLACE.itemsize)
+        return Place(*found.item())
+
+    def path(self, suffix: str) -> Path:
+        """Return the scratch file that ends so."""
+        return self.stem.with_name(self.stem.name + suffix)
+
+    def _column(self, suffix: str, dtype: npt.DTypeLike, count: int = -1, offset: int = 0) -> npt.NDArray[Any]:
+        path = self.path(suffix)
+        try:
+            return np.fromfile(path, dtype, count, offset=offset)
+        except OSError as error:
+            raise StorageError("cannot read the index back", where=path, got=error) from error
+
+
+class RowTable:
+    """The rows of one split while they are found."""
+
+    def __init__(self) -> None:
+        self._text = bytearray()
+        self._bounds = array("q", [0])
+        self._folder_lengths = array("H")
+        self._labels = array("i")
+        self._offsets, self._sizes, self._archives = array("q"), array("I"), array("I")
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def add(self, folder: str, file: str, label: int, place: Place = NOWHERE) -> None:
+        """Append the row called "folder/file"; `label` may be a provisional number."""
+        packed_folder = encode(f"{folder}/")
+        self._text += packed_folder
+        self._text += encode(file)
+        self._bounds.append(len(self._text))
+        self._folder_lengths.append(len(packed_folder))
+        self._labels.append(label)
+        self._offsets.append(place.offset)
+        self._sizes.append(place.size)
+        self._archives.append(place.archive)
+
+    def stage(self, stem: Path, labels: npt.NDArray[np.int32] | None = None, *, sort: bool = True) -> StagedRows:
+        """Write the rows to scratch files; nothing may be added afterwards.
+
+        Parameters
+        ----------
+        stem
+            What the paths of the scratch files begin with; its folder is made if need be.
+        labels
+            The label of each provisional number; None if labels are final.
+        sort
+            Whether rows get the canonical order or keep that of `add`.
+
+        Raises
+        ------
+        StorageError
+            If the scratch files do not fit on the disk.
+        """
+        staged = StagedRows(stem, len(self))
+        self._text += bytes(WORD_BYTES)  # so that eight bytes can be read from the last one on
+        text, bounds = np.frombuffer(self._text, np.uint8), np.frombuffer(self._bounds, np.int64)
+        final = np.frombuffer(self._labels, np.int32)
+        final = final if labels is None else labels[final]
+        order = self._canonical_order(text, bounds, final) if sort else np.arange(len(self), dtype=np.int32)
+        try:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            final[order].tofile(staged.path(LABELS))
+            self._write_places(staged.path(PLACES), order)
+            _write_names(staged, text, bounds, order)
+        except OSError as error:
+            raise explain(error, stem.parent) from error
+        return staged
+
+    def _canonical_order(self, text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64], labels: Order) -> Order:
+        starts, ends = bounds[:-1], bounds[1:]
+        files = starts + np.frombuffer(self._folder_lengths, np.uint16)
+        order = _sorted_by_text(text, starts, files, np.arange(len(labels), dtype=np.int32))
+        order = order[np.argsort(labels[order], kind="stable")]
+        return _sorted_by_text(text, files, ends, order)
+
+    def _write_places(self, path: Path, order: Order) -> None:
+        columns = {"offset": self._offsets, "size": self._sizes, "archive": self._archives}
+        with open(path, "wb") as file:
+            for rows in _chunks(order):
+                places = np.empty(len(rows), PLACE)
+                for name, values in columns.items():
+                    places[name] = np.frombuffer(values, values.typecode)[rows]
+                file.write(places.data)
+
+
+def _sorted_by_text(
+    text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], order: Order
+) -> Order:
+    """Sort rows by `text[start:end]`, equal ones as they stood: a stable sort by every eight bytes, the last first."""
+    words = np.lib.stride_tricks.as_strided(text.view(), (len(text) - WORD_BYTES + 1, WORD_BYTES), (1, 1))
+    longest = int((ends - starts).max(initial=0))
+    for at in reversed(range(0, longest, WORD_BYTES)):
+        keys = np.empty(len(order), np.uint64)
+        for first in range(0, len(order), CHUNK_ROWS):
+            rows = order[first : first + CHUNK_ROWS]
+            places = np.minimum(starts[rows] + at, len(words) - 1)
+            found = words[places].view(">u8")[:, 0].astype(np.uint64)
+            beyond = np.clip(WORD_BYTES + at + starts[rows] - ends[rows], 0, WORD_BYTES).astype(np.uint64) * np.uint64(
+                8
+            )
+            keys[first : first + CHUNK_ROWS] = np.where(beyond < 64, found >> beyond << beyond, 0)
+        order = order[np.argsort(keys, kind="stable")]
+    return order
+
+
+def _write_names(staged: StagedRows, text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64], order: Order) -> None:
+    end = 0
+    with open(staged.path(NAMES), "wb") as names, open(staged.path(ENDS), "wb") as ends:
+        for rows in _chunks(order):
+            lengths = bounds[rows + 1] - bounds[rows]
+            chunk_ends = np.cumsum(lengths)
+            moved = np.repeat(bounds[rows] - (chunk_ends - lengths), lengths)
+            names.write(text[moved + np.arange(len(moved))].data)
+            ends.write((chunk_ends + end).data)
+            end += len(moved)
+
+
+def _chunks(order: Order) -> Iterator[Order]:
+    return (order[first : first + CHUNK_ROWS] for first in range(0, len(order), CHUNK_ROWS))

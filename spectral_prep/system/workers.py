@@ -1,0 +1,167 @@
+"""Where blocks run: in this process or in several.
+
+Input: a function and its tasks. Output: its results, in the order in which they are done.
+
+Each worker process has a pipe of its own and one task at a time, so that it is known at any moment who does what: a
+worker that dies closes its pipe, which is seen at once, whatever it was doing, and its task can be named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+import torch
+
+from spectral_prep.errors import WorkerError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+    """Yield `work(task)` for every task: in this process for one worker, otherwise in that many processes.
+
+    One task a worker is taken at any time, so that memory does not grow with their number. When the caller stops
+    early, or is interrupted, running processes are ended at once: all they write is atomic.
+
+    Raises
+    ------
+    WorkerError
+        If a worker was killed or ended itself; the text has the `str` of its task and the likely cause.
+    """
+    if workers <= 1:
+        yield from map(work, tasks)
+        return
+    context, remaining = _context(getattr(work, "__module__", __name__)), iter(tasks)
+    crew: dict[Any, _Worker] = {}
+    try:
+        for task in islice(remaining, workers):
+            worker = _hired(context, work)
+            crew[worker.connection] = _busy(worker, task)
+        while crew:
+            for connection in wait(list(crew)):
+                result = _result(crew[connection], workers)
+                following = list(islice(remaining, 1))
+                if following:
+                    crew[connection] = _busy(crew[connection], following[0])
+                else:
+                    crew.pop(connection).connection.close()
+                yield result
+    finally:
+        for worker in crew.values():
+            worker.process.kill()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    task: object = None
+
+
+def _hired(context: multiprocessing.context.BaseContext, work: Callable[[Any], Any]) -> _Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(work, theirs), daemon=True)  # type: ignore[attr-defined]
+    resource_tracker.ensure_running()  # starting it lets Ctrl-C through again, even where it is held
+    with _interrupts_held():
+        process.start()
+    theirs.close()  # so that the pipe ends with the worker
+    return _Worker(process, ours)
+
+
+def _busy(worker: _Worker, task: object) -> _Worker:
+    with contextlib.suppress(ConnectionError):  # dead already: `_result` says so
+        worker.connection.send(task)
+    return replace(worker, task=task)
+
+
+def _result(worker: _Worker, workers: int) -> Any:
+    try:
+        failed, result = worker.connection.recv()
+    except (EOFError, ConnectionError):
+        raise _death(worker, workers) from None
+    if failed:
+        raise result
+    return result
+
+
+def _death(worker: _Worker, workers: int) -> WorkerError:
+    worker.process.join()
+    code = worker.process.exitcode or 0
+    if code == -signal.SIGKILL:
+        end, cause = "was killed", "signal 9: most often the system's out-of-memory killer; its log (dmesg) tells"
+    elif code < 0:
+        end, cause = "was killed", f"signal {-code} ({signal.strsignal(-code)})"
+    else:
+        end, cause = "ended itself", f"exit code {code}; what it printed above may tell why"
+    return WorkerError(
+        f"a worker process {end} at {worker.task}",
+        expected=f"memory for {workers} workers (and, in a script of your own, if __name__ == '__main__':)",
+        got=cause,
+        run=f"the same command with --workers {max(1, workers // 2)}",
+    )
+
+
+def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
+    """Do the tasks that come through a pipe until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):  # nobody waits for more
+        while True:
+            task = connection.recv()
+            try:
+                answer = (False, work(task))
+            except Exception as error:  # noqa: BLE001 it is raised again in the parent
+                error.add_note(f"In a worker process:\n{traceback.format_exc()}")
+                answer = (True, error)
+            connection.send(answer)
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch compute on this many threads; the former number comes back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _context(preloaded: str) -> multiprocessing.context.BaseContext:
+    """Return a way to start workers that is safe beside torch's threads; one import of torch serves them all."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preloaded])
+    return context
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while workers may be started: they inherit the mask and so leave Ctrl-C to the parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    """End with the parent however it ends: an orphan would finish its block for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""From the folders of a shard to standardised batches on a device."""

@@ -1,0 +1,110 @@
+"""The values of a split of a shard: any piece when it is wanted, or all of them.
+
+Input: a `Shard` and the name of a split. Output: the slices that are read at once, and their values. A reader
+opens its files on first use, so that it can be pickled and each process opens its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spectral_prep.errors import CorruptShardError
+from spectral_prep.store.interface import UNREADABLE, Rows
+from spectral_prep.store.read_folder import stored_rows
+from spectral_train.data.shard import COPY_AGAIN, NO_ROWS, Shard, ShardRows, read_labels
+
+
+class PieceReader:
+    """The values of one split of a shard, a piece at a time.
+
+    Parameters
+    ----------
+    shard, split
+        From `open_shard`; "train" or "test".
+    most_rows
+        Of a piece; about a MiB of whole chunks unless that is less.
+    """
+
+    def __init__(self, shard: Shard, split: str, most_rows: int | None = None) -> None:
+        self.shard = shard
+        self.split = split
+        self._most_rows = most_rows
+        self._opened: dict[int, Rows] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": {}}
+
+    @property
+    def pieces(self) -> list[slice]:
+        """The rows of each piece, in stored order; none reaches across two parts."""
+        info = self.shard.first.splits.get(self.split, NO_ROWS)
+        if not info.rows:
+            return []
+        step = self._rows(0).piece_rows
+        step = step if self._most_rows is None else min(step, self._most_rows)
+        return [
+            slice(start, min(start + step, part.stop))
+            for _, part in info.parts()
+            for start in range(part.start, part.stop, step)
+        ]
+
+    def read(self, rows: slice) -> Tensor:
+        """Return the values of a piece, (n, G·C, h, w) as stored.
+
+        Raises
+        ------
+        CorruptShardError
+            Naming the part that cannot be read.
+        """
+        channels = self.shard.first.channels
+        values = torch.empty((rows.stop - rows.start, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
+        for g, folder in enumerate(self.shard.folders):
+            try:
+                stored = self._rows(g).read(rows.start, rows.stop)
+            except UNREADABLE as error:
+                part = rows.start // folder.record.splits[self.split].block_rows
+                raise CorruptShardError(
+                    "a part of the shard cannot be read",
+                    where=folder.paths.part(self.split, part, folder.record.store),
+                    got=error,
+                    run=COPY_AGAIN,
+                ) from error
+            values[:, g * channels : (g + 1) * channels] = torch.from_numpy(stored)
+        return values
+
+    def _rows(self, g: int) -> Rows:
+        if g not in self._opened:
+            folder = self.shard.folders[g]
+            self._opened[g] = stored_rows(folder.paths.root, folder.record, self.split)
+        return self._opened[g]
+
+
+def read_split(shard: Shard, split: str) -> ShardRows:
+    """Return the rows of a split ("train", "test") as stored; call `check_files` on the folders first.
+
+    Raises
+    ------
+    CorruptShardError
+        As `read_labels` and `read_values` do.
+    """
+    labels = read_labels(shard.folders, split)
+    return ShardRows(read_values(shard, split), labels.y, labels.ids)
+
+
+def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") -> Tensor:
+    """Return the spectrals of a split, (N, G·C, h, w) in the storage dtype; beside the result it needs one piece.
+
+    Raises
+    ------
+    CorruptShardError
+        Naming the part that cannot be read.
+    """
+    rows = shard.first.splits.get(split, NO_ROWS).rows
+    values = torch.empty((rows, *shard.input_shape), dtype=shard.encoding.torch_dtype, device=device)
+    reader = PieceReader(shard, split)
+    for piece in reader.pieces:
+        values[piece] = reader.read(piece).to(device)
+    return values

@@ -1,0 +1,320 @@
+"""What one training node loads: the spectral folders of one shard, checked, as they are stored.
+
+1. `find_data` finds the folder; `open_shard` reads one record, computes the grouping from it and reads the records of
+   the shard's own spectrals. Nothing else of the data set has to be there.
+2. `check_files` proves the folders whole: every file exists with its size, and its sha256 agrees, except that the
+   parts of the training rows, nearly all of the bytes, are left to the crc32c that zarr checks as it reads them (a tar
+   has none: it is read twice).
+3. `pieces` reads the values.
+
+A part that is missing would read as zeros without a word: that is why step 2 comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spectral_prep.encoding import Encoding
+from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError
+from spectral_prep.spectrum import SpectralSpec
+from spectral_prep.store import STORES
+from spectral_prep.store.interface import UNREADABLE
+from spectral_prep.store.layout import DatasetPaths, SpectralPaths, spectral_name
+from spectral_prep.store.read_folder import part_names, stored_labels
+from spectral_prep.store.records import SpectralRecord, SplitInfo, read_record
+from spectral_prep.system.files import sha256_of
+from spectral_train.data.grouping import group
+from spectral_train.data.standardise import Standardisation
+
+NO_ROWS = SplitInfo(rows=0, block_rows=1)
+DEFAULT_DATA = Path("spectral")
+CONVERT = "spectral-prep convert --dataset mnist --q 16"
+COPY_AGAIN = "spectral-prep verify on the machine that converted, then copy the folder again"
+
+
+@dataclass(frozen=True)
+class SpectralFolder:
+    """One spectral folder that is here, with what its record says."""
+
+    paths: SpectralPaths
+    record: SpectralRecord
+
+    @classmethod
+    def read(cls, root: Path) -> SpectralFolder:
+        """Read `spectral.json`; raise what `read_record` raises."""
+        paths = SpectralPaths(root)
+        content = read_record(paths.record, "spectral")
+        try:
+            return cls(paths, SpectralRecord.from_dict(content))
+        except (KeyError, TypeError) as error:
+            raise CorruptShardError(
+                "incomplete spectral record", where=paths.record, got=error, run=COPY_AGAIN
+            ) from error
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Shard `index` of `shards`: G spectral folders of one data set, in the order of their channels."""
+
+    index: int
+    shards: int
+    grouping: str
+    common: tuple[int, ...]
+    folders: tuple[SpectralFolder, ...]
+
+    @property
+    def first(self) -> SpectralRecord:
+        """The record of the first folder, for what all of them share."""
+        return self.folders[0].record
+
+    @property
+    def spectrals(self) -> tuple[int, ...]:
+        """The G spectrals."""
+        return tuple(folder.record.k for folder in self.folders)
+
+    @property
+    def dataset_id(self) -> str:
+        """Which conversion this is part of."""
+        return self.first.dataset_id
+
+    @property
+    def identity(self) -> str:
+        """Which data this is, wherever its folders lie: what the order of an epoch follows from."""
+        return f"{self.dataset_id}/{'+'.join(map(str, self.spectrals))}"
+
+    @property
+    def spec(self) -> SpectralSpec:
+        """How images became spectrals."""
+        return self.first.spec
+
+    @property
+    def encoding(self) -> Encoding:
+        """How coefficients are stored."""
+        return self.first.encoding
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; labels index them."""
+        return self.first.classes
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(G·C, h, w): what a network sees of one row."""
+        h, w = self.spec.spectral_size(self.first.height, self.first.width)
+        return len(self.folders) * self.first.channels, h, w
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """(G·C,) mean of the training rows, grey levels."""
+        return tuple(value for folder in self.folders for value in folder.record.mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """(G·C,) deviation of the training rows, grey levels."""
+        return tuple(value for folder in self.folders for value in folder.record.std)
+
+    @property
+    def standardise(self) -> Standardisation:
+        """What turns stored values into what the network sees."""
+        scalars = [self.encoding.scalars(k) for k in self.spectrals for _ in range(self.first.channels)]
+        return Standardisation.of(self.mean, self.std, scalars)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The rows of one split without their images: `y` (N,) label or −1, `ids` (N,) canonical row id.
+
+    The first N/views rows are the images themselves, then come as many of each further view, in the same order.
+    """
+
+    y: Tensor
+    ids: npt.NDArray[np.int32]
+    views: int = 1
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """Rows of one split: `x` (N, G·C, h, w) as stored, `y` (N,) label or −1, `ids` (N,) canonical row id."""
+
+    x: Tensor
+    y: Tensor
+    ids: npt.NDArray[np.int32]
+
+
+def find_data(data: Path | None = None) -> Path:
+    """Return the folder to read: the one that was given, or the only data set under ./spectral.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or there is no or more than one data set to choose from.
+    """
+    if data is not None:
+        if not data.is_dir():
+            raise InputError("no such data folder", where=data, run=CONVERT)
+        return data
+    found = sorted(path for path in DEFAULT_DATA.glob("*") if _spectral_folders(path)) if DEFAULT_DATA.is_dir() else []
+    if len(found) != 1:
+        raise InputError(
+            f"{len(found) or 'no'} data sets here",
+            where=DEFAULT_DATA.resolve(),
+            expected="one data set, or --data DIR",
+            got=", ".join(path.name for path in found) or None,
+            run=f"the same command with --data {found[0]}" if found else CONVERT,
+        )
+    return found[0]
+
+
+def open_shard(
+    data: Path, shard: int, shards: int | None = None, grouping: str = "contiguous", common: Sequence[int] = ()
+) -> Shard:
+    """Return a shard by reading only the records of its own folders (and one to begin with).
+
+    Parameters
+    ----------
+    data
+        A folder with `spectral-00/` …, whole or only those of this shard, or one such folder itself.
+    shard, shards, grouping, common
+        See `grouping.group`; S = Q unless said.
+
+    Raises
+    ------
+    InputError
+        If the shard does not exist or folders of it are not here; the message names them.
+    PlanMismatchError
+        If folders of different conversions lie side by side.
+    CorruptShardError
+        If a record is damaged.
+    """
+    beginning = _any_folder(data, shard)
+    record = beginning.record
+    count = record.spec.q if shards is None else shards
+    shared = tuple(dict.fromkeys(common))
+    members = group(record.spec.q, count, shard, grouping, record.energy, shared)
+    folders = open_folders(data, members, beginning)
+    same_conversion(beginning, folders[0])
+    # With a spectral a shard there is nothing to group.
+    return Shard(shard, count, grouping if count < record.spec.q else "contiguous", shared, folders)
+
+
+def open_folders(data: Path, members: Sequence[int], known: SpectralFolder | None = None) -> tuple[SpectralFolder, ...]:
+    """Return the folders of these spectrals, all of one conversion; raises as `open_shard` does."""
+    known = known or _any_folder(data, members[0])
+    roots = {k: known.paths.root if k == known.record.k else DatasetPaths(data).spectral(k).root for k in members}
+    if missing := [spectral_name(k) for k, root in roots.items() if not root.is_dir()]:
+        raise InputError(
+            f"missing {len(missing)} of the {len(roots)} spectral folders that are needed",
+            where=data,
+            expected=", ".join(spectral_name(k) for k in members),
+            got=f"no {', '.join(missing)}",
+            run="copy them here from the converted data set",
+        )
+    folders = tuple(known if k == known.record.k else SpectralFolder.read(root) for k, root in roots.items())
+    for (k, root), folder in zip(roots.items(), folders, strict=True):
+        if folder.record.k != k:
+            raise PlanMismatchError("a folder of another spectral", where=root, expected=k, got=folder.record.k)
+        same_conversion(folders[0], folder)
+    return folders
+
+
+def same_conversion(one: SpectralFolder, other: SpectralFolder) -> None:
+    """Raise `PlanMismatchError` if two folders are of different conversions."""
+    if one.record.dataset_id != other.record.dataset_id:
+        raise PlanMismatchError(
+            "spectral folders of different conversions",
+            where=f"{one.paths.root} and {other.paths.root}",
+            expected="one dataset_id",
+            got=f"{one.record.dataset_id} and {other.record.dataset_id}",
+        )
+
+
+def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
+    """Prove that every file of a spectral folder is what its record vouches for.
+
+    Training parts that the store checks as it reads them are checked by size only, unless `thorough`.
+
+    Raises
+    ------
+    CorruptShardError
+        Naming the file that is missing, has another size or another content.
+    """
+    root, record = folder.paths.root, folder.record
+    by_size = not thorough and STORES[record.store].checks_parts
+    left_to_crc = set(part_names(record, "train")) if by_size else set()
+    for entry in record.files:
+        path = root / entry.path
+        if not path.is_file():
+            raise CorruptShardError("a file of the shard is missing", where=path, run=COPY_AGAIN)
+        if (size := path.stat().st_size) != entry.size:
+            raise CorruptShardError(
+                "a file of the shard has another size",
+                where=path,
+                expected=f"{entry.size} bytes",
+                got=size,
+                run=COPY_AGAIN,
+            )
+        if entry.path not in left_to_crc and sha256_of(path) != entry.sha256:
+            raise CorruptShardError("a file of the shard has another sha256", where=path, run=COPY_AGAIN)
+    vouched = {entry.path for entry in record.files}
+    for name in (name for split in record.splits for name in part_names(record, split)):
+        if name not in vouched:
+            raise CorruptShardError("the record does not vouch for a part", where=root / name, run=COPY_AGAIN)
+
+
+def read_labels(folders: Sequence[SpectralFolder], split: str) -> Labels:
+    """Return the labels and ids that all these folders agree on; a split that the data set does not have is 0 rows.
+
+    Raises
+    ------
+    CorruptShardError
+        Naming the folder that cannot be read, or two whose rows are not the same.
+    """
+    first = _folder_labels(folders[0], split)
+    for folder in folders[1:]:
+        other = _folder_labels(folder, split)
+        if not torch.equal(first.y, other.y) or not np.array_equal(first.ids, other.ids):
+            raise CorruptShardError(
+                f"the {split} rows of two spectral folders are not the same",
+                where=f"{folders[0].paths.root} and {folder.paths.root}",
+                run=COPY_AGAIN,
+            )
+    return first
+
+
+def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
+    if split not in folder.record.splits:
+        return Labels(torch.empty(0, dtype=torch.int16), np.empty(0, np.int32))
+    try:
+        labels, ids = stored_labels(folder.paths.root, folder.record, split)
+    except UNREADABLE as error:
+        where = folder.paths.root / split
+        raise CorruptShardError("labels cannot be read", where=where, got=error, run=COPY_AGAIN) from error
+    views = folder.record.splits[split].views
+    return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
+
+
+def _spectral_folders(data: Path) -> list[Path]:
+    return sorted(path.parent for path in data.glob("spectral-*/spectral.json"))
+
+
+def _any_folder(data: Path, preferred: int) -> SpectralFolder:
+    if SpectralPaths(data).record.is_file():
+        return SpectralFolder.read(data)
+    found = _spectral_folders(data)
+    if not found:
+        raise InputError(
+            "no spectral folder here",
+            where=data,
+            expected="spectral-00/ … with a spectral.json in each",
+            got=", ".join(sorted(path.name for path in data.iterdir())[:8]) or "an empty folder",
+            run=CONVERT,
+        )
+    own = DatasetPaths(data).spectral(max(preferred, 0)).root
+    return SpectralFolder.read(own if own in found else found[0])

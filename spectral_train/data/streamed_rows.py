@@ -1,0 +1,124 @@
+"""Rows that do not fit into memory: groups of whole chunks in a seeded order, read one ahead.
+
+1. Pieces (whole chunks, about a MiB) come in a seeded order and fill groups (`order.group_plans`).
+2. While one group is used, a thread reads the next into a second buffer. The two take 60 % of the memory budget.
+3. Rows that are asked for without a seed, in order, are kept from the first time on if they fit into the rest:
+   held-out rows are few, and lie scattered over all chunks.
+
+No process is started or forked. The files are proved by their sha256 before (`placement.prove`), and every chunk by
+its crc32c whenever it is read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectral_prep.errors import InputError
+from spectral_train.data.order import GroupPlan, Positions, group_plans
+from spectral_train.data.pieces import PieceReader
+from spectral_train.data.rows import Examples, Group
+from spectral_train.data.shard import Shard
+from spectral_train.data.standardise import Standardisation
+
+BUFFERS = 2
+BUFFER_SHARE = 0.3
+KEPT_SHARE = 1 - BUFFERS * BUFFER_SHARE
+
+
+class StreamedRows:
+    """The rows of one split of a shard, read from its folders epoch after epoch; a `RowSource`.
+
+    Parameters
+    ----------
+    shard, split
+        From `open_shard`; "train" or "test".
+    y
+        (N,) labels of the split.
+    memory
+        Bytes that the rows may take.
+
+    Raises
+    ------
+    InputError
+        If not even two pieces fit.
+    """
+
+    def __init__(self, shard: Shard, split: str, y: Tensor, memory: int) -> None:
+        self.y = y
+        self._reader = PieceReader(shard, split)
+        self._pieces = self._reader.pieces
+        self._row_bytes = math.prod(shard.input_shape) * shard.encoding.torch_dtype.itemsize
+        self._memory = memory
+        self._kept: tuple[Positions, Examples] | None = None
+        self.group_rows = int(memory * BUFFER_SHARE) // self._row_bytes
+        largest = max((piece.stop - piece.start for piece in self._pieces), default=0)
+        if self.group_rows < largest:
+            least = math.ceil(largest * self._row_bytes / BUFFER_SHARE)
+            raise InputError(
+                "too little memory to stream this shard",
+                expected=f"at least {least} bytes: two pieces of {largest} rows and the held-out rows",
+                got=memory,
+                run=f"the same command with --memory {math.ceil(least / 2**20)}M",
+            )
+
+    @property
+    def standardise(self) -> Standardisation:
+        """That of the shard."""
+        return self._reader.shard.standardise
+
+    @property
+    def identity(self) -> str:
+        """Shard, split and the size of the groups, on which the order depends."""
+        return f"{self._reader.shard.identity}/{self._reader.split}/{self.group_rows}"
+
+    def groups(self, positions: Positions, seed: int | None = None, skip: int = 0) -> Iterator[Group]:
+        """Yield group after group, reading one ahead; in order, the groups are as they are stored.
+
+        Raises
+        ------
+        CorruptShardError
+            Naming the part that cannot be read.
+        """
+        if seed is None and len(positions) * self._row_bytes <= self._memory * KEPT_SHARE:
+            yield from self._keep(positions).groups(np.arange(len(positions), dtype=np.int32), skip=skip)
+            return
+        plans = group_plans(positions, self._pieces, self.group_rows, seed, skip)
+        shape = (min(self.group_rows, len(positions)), *self._reader.shard.input_shape)
+        buffers = itertools.cycle(self._buffer(shape) for _ in range(BUFFERS))
+        with ThreadPoolExecutor(1, "read ahead") as thread:
+            ahead = [thread.submit(self._read, plan, next(buffers)) for plan in itertools.islice(plans, 1)]
+            while ahead:
+                group = ahead.pop().result()
+                ahead = [thread.submit(self._read, plan, next(buffers)) for plan in itertools.islice(plans, 1)]
+                yield group
+
+    def _keep(self, positions: Positions) -> Examples:
+        if self._kept is None or not np.array_equal(self._kept[0], positions):
+            self._kept = None
+            plan = GroupPlan(
+                tuple(piece for plan in group_plans(positions, self._pieces, 1, seed=None) for piece in plan.pieces),
+                np.arange(len(positions)),
+            )
+            group = self._read(plan, self._buffer((len(positions), *self._reader.shard.input_shape)))
+            self._kept = positions, Examples(group.x, group.y, self.standardise)
+        return self._kept[1]
+
+    def _buffer(self, shape: tuple[int, ...]) -> Tensor:
+        with torch.inference_mode(False):  # the thread that fills it knows nothing of the caller's mode
+            return torch.empty(shape, dtype=self._reader.shard.encoding.torch_dtype)
+
+    def _read(self, plan: GroupPlan, buffer: Tensor) -> Group:
+        done = 0
+        for piece in plan.pieces:
+            values = self._reader.read(slice(piece.start, piece.stop))
+            wanted = torch.from_numpy(piece.wanted - piece.start)
+            torch.index_select(values, 0, wanted, out=buffer[done : done + len(wanted)])
+            done += len(wanted)
+        return Group(buffer[:done], self.y[torch.from_numpy(plan.positions)], torch.from_numpy(plan.index))

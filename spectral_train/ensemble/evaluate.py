@@ -1,0 +1,284 @@
+"""How good the ensemble of a run is, on the test rows, beside its branches and the conventional network.
+
+Input: the folder of a run. Output: an `Evaluation`, and its table in the form of the poster's Table 1. Weights
+come from held-out rows; test rows are looked at once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spectral_prep.errors import InputError
+from spectral_train.ensemble.calibration import Quality, calibrated
+from spectral_train.ensemble.combiners import DEFAULT_SPACE, BranchOutputs, accuracy
+from spectral_train.ensemble.schemes import DEFAULT_SCHEME, schemes_in, weigh
+from spectral_train.run.branches import outputs_of, read_baseline, read_branches, shard_of
+from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
+from spectral_train.run.paths import RunPaths
+
+
+@dataclass(frozen=True)
+class BranchResult:
+    """One branch: accuracy on test rows (0 to 1), and the loss on held-out rows (nats) that its weight depends on."""
+
+    shard: int
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a temperature fitted to held-out rows does on test rows: before, after, and the temperature.
+
+    `learned` and `stacked` were fitted to the same rows before, so that theirs is about 1.
+    """
+
+    temperature: float
+    before: Quality
+    after: Quality
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Accuracy on test rows of the ensemble by `scheme` with fewer branches, its weights fitted anew to held-out rows.
+
+    `growing`: with the 1, 2 … S branches of lowest held-out loss, each as (the shard that was added, accuracy).
+    `lost`: without each single shard: what a lost node costs; empty where there is one branch alone.
+    """
+
+    scheme: str
+    growing: tuple[tuple[int, float], ...]
+    lost: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that `spectral-ensemble evaluate` says. Accuracies are fractions of the test rows.
+
+    `best_accuracy` is the highest test accuracy of any branch, the poster's "Highest Acc."; the scheme `best` instead
+    picks by held-out loss, since which branch is highest on the test set cannot be known when a network is built.
+    `settings` holds what was chosen on held-out rows; `missing` the shards that take no part.
+    """
+
+    dataset: str
+    q: int
+    branches: tuple[BranchResult, ...]
+    ensemble: Mapping[str, float]
+    baseline: float | None
+    weights: Mapping[str, tuple[float, ...]]
+    settings: Mapping[str, Mapping[str, float]]
+    space: str
+    rows: int
+    missing: tuple[int, ...]
+    calibration: Mapping[str, Calibration]
+    ablation: Ablation | None = None
+
+    @property
+    def main(self) -> str:
+        """The scheme to quote: `geometric`, the long paper's best, or the first that was asked for."""
+        return DEFAULT_SCHEME if DEFAULT_SCHEME in self.ensemble else next(iter(self.ensemble))
+
+    @property
+    def mean_accuracy(self) -> float:
+        """The poster's "Mean Acc."."""
+        return sum(branch.accuracy for branch in self.branches) / len(self.branches)
+
+    @property
+    def best_accuracy(self) -> float:
+        """The poster's "Highest Acc."."""
+        return max(branch.accuracy for branch in self.branches)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {
+            "branches": [asdict(branch) for branch in self.branches],
+            "mean_accuracy": self.mean_accuracy,
+            "best_accuracy": self.best_accuracy,
+            "ensemble": dict(self.ensemble),
+            "baseline": self.baseline,
+            "weights": {scheme: list(weights) for scheme, weights in self.weights.items()},
+            "settings": {scheme: dict(settings) for scheme, settings in self.settings.items()},
+            "space": self.space,
+            "rows": self.rows,
+            "missing": list(self.missing),
+            "calibration": {scheme: asdict(values) for scheme, values in self.calibration.items()},
+            "ablation": None if self.ablation is None else asdict(self.ablation),
+        }
+
+
+def evaluate(
+    run: Path,
+    schemes: Sequence[str] = (),
+    space: str = DEFAULT_SPACE,
+    *,
+    p: float | None = None,
+    k: int | None = None,
+    without: Collection[int] = (),
+    allow_missing: bool = False,
+    ablate: bool = False,
+) -> Evaluation:
+    """Evaluate the ensemble of a run; it needs nothing but the run.
+
+    The branches' outputs are maps of their files; whatever S, memory is taken for three or four (n, classes) float64
+    tensors and what `learned` fits (0.8 GiB at most).
+
+    Parameters
+    ----------
+    run
+        The folder with `branch-00/` ….
+    schemes
+        Names of `schemes.SCHEMES`; none means all that work in the space.
+    space
+        `probabilities` (long paper, eq. (2)) or `log-probabilities`.
+    p, k
+        Of `geometric` and `top-k`; None chooses them on held-out rows.
+    without, allow_missing
+        Shards to leave out, and whether missing branches are: as in `run.branches.read_branches`.
+    ablate
+        Measure the `Ablation` too, of `Evaluation.main`; it fits weights 2·S times.
+
+    Raises
+    ------
+    InputError, PlanMismatchError, CorruptShardError
+        As `run.branches.read_branches` and `schemes.weigh` do; `InputError` also if the data set has no test rows.
+    """
+    paths = RunPaths(run)
+    names = tuple(schemes) or schemes_in(space)
+    records = read_branches(paths, without, allow_missing)
+    plan, shards = records[0].plan, tuple(map(shard_of, records))
+    if not records[0].rows["test"]:
+        raise InputError(
+            "the data set has no test rows to evaluate on",
+            where=run,
+            run="spectral-prep convert into another --out, with test/ or val/ beside train/ in the source",
+        )
+    held_out = outputs_of(paths, records, HELD_OUT)
+    combiners = {scheme: weigh(scheme, held_out, space, p=p, k=k) for scheme in names}
+    tempered = {scheme: calibrated(combiner, held_out) for scheme, combiner in combiners.items()}
+    test = outputs_of(paths, records, TEST)
+    calibration = {
+        scheme: Calibration(
+            tempered[scheme].temperature,
+            Quality.of(combiners[scheme](test.log_probabilities), test.labels),
+            Quality.of(tempered[scheme](test.log_probabilities), test.labels),
+        )
+        for scheme in names
+    }
+    baseline = read_baseline(paths, records[0])
+    evaluation = Evaluation(
+        dataset=plan.dataset,
+        q=plan.spec.q,
+        branches=tuple(
+            BranchResult(shard, accuracy(values, test.labels), loss)
+            for shard, values, loss in zip(shards, test.log_probabilities, held_out.losses.tolist(), strict=True)
+        ),
+        ensemble={scheme: values.before.accuracy for scheme, values in calibration.items()},
+        baseline=None if baseline is None else read_outputs(paths.baseline.outputs, TEST).accuracy,
+        weights={scheme: tuple(combiner.weights.tolist()) for scheme, combiner in combiners.items()},
+        settings={scheme: combiner.settings for scheme, combiner in combiners.items()},
+        space=space,
+        rows=len(test.labels),
+        missing=tuple(sorted(set(range(plan.shards)) - set(shards))),
+        calibration=calibration,
+    )
+    if not ablate:
+        return evaluation
+    # k counts branches: with fewer of them it is chosen again
+    return replace(evaluation, ablation=_ablation(evaluation.main, shards, held_out, test, space, p))
+
+
+def _ablation(
+    scheme: str, shards: Sequence[int], held_out: BranchOutputs, test: BranchOutputs, space: str, p: float | None
+) -> Ablation:
+    def accuracy_of(places: Sequence[int]) -> float:
+        combiner = weigh(scheme, held_out.of_branches(places), space, p=p)
+        return accuracy(combiner(test.of_branches(places).log_probabilities), test.labels)
+
+    by_loss: list[int] = np.argsort(held_out.losses, kind="stable").tolist()
+    everyone = range(len(shards))
+    return Ablation(
+        scheme,
+        tuple((shards[place], accuracy_of(by_loss[: count + 1])) for count, place in enumerate(by_loss)),
+        {shards[lost]: accuracy_of([place for place in everyone if place != lost]) for lost in everyone}
+        if len(shards) > 1
+        else {},
+    )
+
+
+def table(evaluation: Evaluation) -> str:
+    """Return the poster's Table 1 for this run, then a line a branch and a line a scheme, then the ablation.
+
+    "Ens. Acc." is that of `geometric`, the long paper's best scheme, or of the first scheme that was asked for.
+    """
+    name = f"{evaluation.dataset} (Q = {evaluation.q})"
+    heads = ["Data set", "Mean Acc.", "Highest Acc.", "Ens. Acc.", "Baseline"]
+    cells = [
+        name,
+        percent(evaluation.mean_accuracy),
+        percent(evaluation.best_accuracy),
+        percent(evaluation.ensemble[evaluation.main]),
+        "–" if evaluation.baseline is None else percent(evaluation.baseline),
+    ]
+    branches = [[str(branch.shard), percent(branch.accuracy), f"{branch.loss:.4f}"] for branch in evaluation.branches]
+    tables = [[heads, cells], [["Branch", "Test acc.", "Held-out loss"], *branches], _scheme_rows(evaluation)]
+    lost = [f"Without: {', '.join(map(str, evaluation.missing))}"] if evaluation.missing else []
+    return "\n\n".join([*lost, *map(_aligned, tables), *_ablation_tables(evaluation.ablation)])
+
+
+def settings_text(settings: Mapping[str, float]) -> str:
+    """Return what a scheme chose, for a reader.
+
+    >>> settings_text({"p": 0.6})
+    ' (p = 0.6)'
+    """
+    return f" ({', '.join(f'{name} = {value:.3g}' for name, value in settings.items())})" if settings else ""
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as the papers print it.
+
+    >>> percent(0.98364)
+    '98.36 %'
+    """
+    return f"{100 * fraction:.2f} %"
+
+
+def _scheme_rows(evaluation: Evaluation) -> list[list[str]]:
+    heads = [f"Ensemble of {evaluation.space}", "Test acc.", "Loss", "ECE", "at T", "Loss", "ECE", "Weights"]
+    return [
+        heads,
+        *(
+            [
+                scheme + settings_text(evaluation.settings[scheme]),
+                percent(values.before.accuracy),
+                f"{values.before.loss:.4f}",
+                percent(values.before.ece),
+                f"{values.temperature:.2f}",
+                f"{values.after.loss:.4f}",
+                percent(values.after.ece),
+                " ".join(f"{weight:.3f}" for weight in evaluation.weights[scheme]),
+            ]
+            for scheme, values in evaluation.calibration.items()
+        ),
+    ]
+
+
+def _ablation_tables(ablation: Ablation | None) -> list[str]:
+    if ablation is None:
+        return []
+    growing = [[str(count), str(shard), percent(value)] for count, (shard, value) in enumerate(ablation.growing, 1)]
+    lost = [[str(shard), percent(value)] for shard, value in ablation.lost.items()]
+    return [
+        _aligned([["Branches", "Added", f"Test acc. ({ablation.scheme})"], *growing]),
+        *([_aligned([["Lost", f"Test acc. ({ablation.scheme})"], *lost])] if lost else []),
+    ]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

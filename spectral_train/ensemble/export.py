@@ -1,0 +1,174 @@
+"""The whole network as one file that needs nothing of this package: uint8 images in, probabilities out.
+
+Input: the folder of a run. Output: a `.pt2` (torch.export) or `.onnx` file. It holds the split, the storage of
+training (the branches know coefficients as they were stored, rounding included), the standardisation, every branch and
+the combination, all in plain operators: the fused kernel would not be there where the file is loaded.
+
+The transform is computed in float64. The branches were trained on what the float32 kernel stored, so that a
+coefficient on the very edge of two int8 steps may fall on the other one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spectral_prep.encoding import LARGEST
+from spectral_prep.errors import InputError
+from spectral_prep.spectrum import basis, regroup
+from spectral_prep.system.files import atomic_write
+from spectral_train.ensemble.combiners import DEFAULT_SPACE
+from spectral_train.ensemble.network import WholeNetwork, open_network
+from spectral_train.ensemble.predict import branch_input
+from spectral_train.ensemble.schemes import DEFAULT_SCHEME
+from spectral_train.run.record import BranchPlan
+
+METADATA = "spectral.json"
+EXAMPLE_ROWS = 2
+ONNX_OPSET = 18
+LARGEST_ONNX = 2**31 - 2**24  # protobuf ends at 2 GiB
+
+
+class ImagesToProbabilities(nn.Module):
+    """(N, H, W, C) uint8 → (N, classes) float64, in plain torch operators."""
+
+    def __init__(self, network: WholeNetwork) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(network.models)
+        self.plans, self.combiner = network.plans, network.combiner
+        plan = network.plans[0]
+        self.register_buffer("basis_QQ", torch.from_numpy(basis(plan.spec)))
+        for name, numbers in (("scale_Q1", plan.encoding.scale_factor), ("offset_Q1", plan.encoding.add_offset)):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float64)[:, None])
+        self.requires_grad_(False)
+
+    def forward(self, images_NHWC: Tensor) -> Tensor:
+        """Return the probabilities."""
+        stored_QNChw = self._stored(images_NHWC)
+        outputs = [
+            functional.log_softmax(branch(branch_input(stored_QNChw, plan)), 1)
+            for branch, plan in zip(self.branches, self.plans, strict=True)
+        ]
+        return self.combiner(outputs)
+
+    def _stored(self, images_NHWC: Tensor) -> Tensor:
+        """Return the spectrum as it would be stored, (Q, N, C, h, w): int8 values as float32, floats in their dtype."""
+        plan = self.plans[0]
+        pixels_QNChw = regroup(images_NHWC, plan.spec)
+        spectrum = self.get_buffer("basis_QQ") @ pixels_QNChw.reshape(plan.spec.q, -1).double()
+        if plan.encoding.dtype == "int8":
+            steps = (spectrum - self.get_buffer("offset_Q1")) / self.get_buffer("scale_Q1")
+            spectrum = steps.round().clamp(-LARGEST, LARGEST).float()
+        return spectrum.float().to(_stored_dtype(plan)).reshape(pixels_QNChw.shape)
+
+
+def export(
+    run: Path, out: Path, scheme: str = DEFAULT_SCHEME, space: str = DEFAULT_SPACE, **options: Any
+) -> Mapping[str, Any]:
+    """Write the whole network of a run as one file and return the metadata that lies in it.
+
+    The file takes any number of images, (N, H, W, C) uint8 of the size of the data set, and gives (N, classes) float64.
+
+    Parameters
+    ----------
+    run
+        The folder with `branch-00/` ….
+    out
+        A name that ends in `.pt2` (load it with `torch.export.load`) or `.onnx` (for ONNX Runtime and others).
+    scheme, space, options
+        As in `ensemble.network.open_network`.
+
+    Raises
+    ------
+    InputError
+        If the name ends otherwise, or ONNX is not installed; also as `ensemble.network.open_network` does.
+    """
+    if out.suffix not in WRITERS:
+        raise InputError(
+            "unknown kind of model file", where=out, expected=f"a name that ends in {' or '.join(WRITERS)}"
+        )
+    network = open_network(run, scheme, space, **options)
+    plan, metadata = network.plans[0], describe(network, scheme)
+    example = torch.zeros(EXAMPLE_ROWS, plan.height, plan.width, plan.channels, dtype=torch.uint8)
+    rows = {0: torch.export.Dim("rows")}
+    program = torch.export.export(  # an older torch traces strictly unless told: its dynamo cannot follow this
+        ImagesToProbabilities(network).eval(), (example,), dynamic_shapes=(rows,), strict=False
+    )
+    atomic_write(out, WRITERS[out.suffix](program, metadata))
+    return metadata
+
+
+def describe(network: WholeNetwork, scheme: str) -> dict[str, Any]:
+    """Return what a user of the file has to know: the input, the classes, and how the branches were combined."""
+    plan = network.plans[0]
+    return {
+        "dataset": plan.dataset,
+        "input_shape": [plan.height, plan.width, plan.channels],
+        "resize": plan.resize,
+        "classes": list(plan.classes),
+        "spec": plan.spec.to_dict(),
+        "branches": [each.shard for each in network.plans],
+        "scheme": scheme,
+        "weights": network.combiner.weights.tolist(),
+        "settings": dict(network.combiner.settings),
+    }
+
+
+def _to_pt2(program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA: json.dumps(metadata)})
+    return content.getvalue()
+
+
+def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch needs it
+    except ImportError as error:
+        raise InputError(
+            "ONNX is not installed", got=error, run="pip install 'spectral-shards[export]', or --out with .pt2"
+        ) from error
+    if "dynamo" not in signature(torch.onnx.export).parameters:
+        raise InputError(
+            "this torch cannot write ONNX from what torch.export makes",
+            expected="torch 2.6 or newer",
+            got=torch.__version__,
+            run="pip install 'spectral-shards[export]', or --out with .pt2",
+        )
+    size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
+    if size > LARGEST_ONNX:
+        raise InputError(
+            "too large for one ONNX file", expected=f"{LARGEST_ONNX} bytes", got=size, run="--out with .pt2"
+        )
+    found = torch.onnx.export(
+        program,
+        dynamo=True,
+        input_names=["images"],
+        output_names=["probabilities"],
+        opset_version=ONNX_OPSET,
+        verbose=False,
+    )
+    if found is None:
+        raise InputError("torch could not translate the network into ONNX", run="--out with .pt2")
+    model = found.model_proto
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata)})
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _stored_dtype(plan: BranchPlan) -> torch.dtype:
+    return torch.float32 if plan.encoding.dtype == "int8" else plan.encoding.torch_dtype
+
+
+WRITERS: Mapping[str, Callable[[torch.export.ExportedProgram, Mapping[str, Any]], bytes]] = {
+    ".pt2": _to_pt2,
+    ".onnx": _to_onnx,
+}

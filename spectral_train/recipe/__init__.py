@@ -1,0 +1,1 @@
+"""How a network is trained, as one frozen value, and what its names mean."""

@@ -1,0 +1,146 @@
+"""The figures of a report, small and legible: loss curves (long paper, Figs. 2 to 4), branches, classes, confusion.
+
+Input: a `Summary`. Output: PNG bytes. matplotlib is needed for nothing else (extra `report`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spectral_prep.errors import InputError
+from spectral_train.report.summary import Curve, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 110
+COLOURS = "viridis"
+MOST_NAMES = 30
+MOST_NUMBERS = 12
+
+
+def loss_curves(summary: Summary) -> bytes:
+    """Return the loss on training and on held-out rows against the epoch: every branch, and the baseline in black."""
+    figure = _figure(8, 3.2)
+    colours = _shard_colours(summary)
+    for axes, name, title in zip(
+        figure.subplots(1, 2), ("train_loss", "held_out_loss"), ("training", "held-out"), strict=True
+    ):
+        for curve in summary.curves:
+            _draw_curve(axes, curve, name, colours)
+        axes.set(title=f"Loss on {title} rows", xlabel="epoch", ylabel="cross-entropy, nats")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=6, ncols=2 if len(summary.curves) > MOST_NUMBERS else 1)
+    return _png(figure)
+
+
+def fewer_branches(summary: Summary) -> bytes:
+    """Return test accuracy with the 1 to S best branches, and without each single one."""
+    figure, evaluation = _figure(8, 2.8), summary.evaluation
+    ablation = evaluation.ablation
+    growing, lost = figure.subplots(1, 2)
+    if ablation is not None:
+        growing.plot(
+            range(1, len(ablation.growing) + 1), [100 * value for _, value in ablation.growing], marker="o", ms=3
+        )
+        places = range(len(ablation.lost))
+        lost.bar(places, [100 * (value - evaluation.ensemble[evaluation.main]) for value in ablation.lost.values()])
+        lost.set_xticks(places, [str(shard) for shard in ablation.lost])
+    if evaluation.baseline is not None:
+        growing.axhline(100 * evaluation.baseline, color="black", ls="--", lw=1, label="baseline")
+        growing.legend(fontsize=7)
+    growing.xaxis.get_major_locator().set_params(integer=True)
+    growing.set(title=f"{evaluation.main}, best branches first", xlabel="branches", ylabel="test accuracy, %")
+    lost.axhline(0, color="black", lw=0.8)
+    lost.set(title="One branch lost, weights fitted anew", xlabel="lost branch", ylabel="points")
+    for axes in (growing, lost):
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def class_accuracy(summary: Summary) -> bytes:
+    """Return the share of each class that each branch gets right: which classes each spectral sees."""
+    rows = [f"branch {shard}" for shard in summary.shards] + [summary.evaluation.main]
+    figure = _figure(8, 1.2 + 0.24 * len(rows))
+    axes = figure.subplots()
+    image = axes.imshow(100 * summary.recall, aspect="auto", cmap=COLOURS, vmin=0, vmax=100)
+    axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    _class_ticks(axes, summary)
+    if summary.recall.shape[1] <= MOST_NUMBERS:
+        _numbers(axes, 100 * summary.recall, 50)
+    figure.colorbar(image, label="right, %")
+    return _png(figure)
+
+
+def confusion_matrix(summary: Summary) -> bytes:
+    """Return how each class's test rows were named by the ensemble, in per cent of the class."""
+    counts = summary.confusion
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = _figure(5, 4)
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap=COLOURS, vmin=0, vmax=100)
+    _class_ticks(axes, summary)
+    if len(counts) <= MOST_NAMES:
+        axes.set_yticks(range(len(counts)), summary.plan.classes, fontsize=7)
+    if len(counts) <= MOST_NUMBERS:
+        _numbers(axes, share, 50)
+    axes.set(xlabel="named", ylabel="class")
+    figure.colorbar(image, label="% of the class")
+    return _png(figure)
+
+
+FIGURES: Mapping[str, Callable[[Summary], bytes]] = {
+    "loss": loss_curves,
+    "branches": fewer_branches,
+    "classes": class_accuracy,
+    "confusion": confusion_matrix,
+}
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("a report needs matplotlib", got=error, run="pip install 'spectral-shards[report]'") from error
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+def _shard_colours(summary: Summary) -> Mapping[int, Any]:
+    from matplotlib import colormaps
+
+    shards = summary.shards
+    return dict(zip(shards, colormaps[COLOURS](np.linspace(0, 0.95, len(shards))), strict=True))
+
+
+def _draw_curve(axes: Axes, curve: Curve, name: str, colours: Mapping[int, Any]) -> None:
+    epochs, values = [each.epoch for each in curve.epochs], [getattr(each, name) for each in curve.epochs]
+    if curve.shard is None:
+        axes.plot(epochs, values, color="black", ls="--", lw=1.2, label="baseline")
+    else:
+        axes.plot(epochs, values, color=colours[curve.shard], lw=1, label=f"{curve.shard}")
+
+
+def _class_ticks(axes: Axes, summary: Summary) -> None:
+    names = summary.plan.classes
+    if len(names) <= MOST_NAMES:
+        axes.set_xticks(range(len(names)), names, fontsize=7, rotation=90 if max(map(len, names)) > 2 else 0)
+    else:
+        axes.set_xlabel("class")
+
+
+def _numbers(axes: Axes, values: Any, dark_below: float) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6,
+                      color="white" if value < dark_below else "black")  # fmt: skip

@@ -1,0 +1,106 @@
+"""The report of one or more runs: Markdown, its figures as PNG, and one HTML page that needs no other file.
+
+Input: the folders of runs. Output: `report.md`, `report.html` and the figures in one folder.
+
+1. A table over the runs; runs that differ in their seed alone also as mean ± deviation.
+2. For each run the papers' tables with the papers' figures beside ours, costs and bounds, curves, calibration, fewer
+   branches, classes, and what differs from the papers, all of it from the records.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectral_prep.errors import InputError
+from spectral_prep.system.files import atomic_write
+from spectral_train.ensemble.combiners import DEFAULT_SPACE
+from spectral_train.report.figures import FIGURES
+from spectral_train.report.sections import over_runs, section
+from spectral_train.report.summary import Summary, summarise
+
+MARKDOWN = "report.md"
+HTML = "report.html"
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
+th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; font-variant-numeric: tabular-nums }
+th { border-bottom: 2px solid #888 }
+img { max-width: 100% }
+code { background: #f3f3f3; padding: 0 .2rem }
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the folder, and every file in it."""
+
+    folder: Path
+    files: tuple[Path, ...]
+
+
+def report(
+    runs: Sequence[Path], out: Path | None = None, space: str = DEFAULT_SPACE, allow_missing: bool = False
+) -> Report:
+    """Write the report of one or more runs.
+
+    Parameters
+    ----------
+    runs
+        Folders with `branch-00/` …; a baseline in them is compared with.
+    out
+        The folder to write; by default `report/` in the run, or `./report` for several.
+    space, allow_missing
+        As in `evaluate`.
+
+    Raises
+    ------
+    InputError
+        If matplotlib or Markdown is not installed, with the line that installs them; also as `evaluate` does.
+    """
+    if not runs:
+        raise InputError("no run to report on", run="spectral-ensemble report runs/RUN")
+    summaries = [summarise(run, space, allow_missing) for run in runs]
+    folder = out or (runs[0] / "report" if len(runs) == 1 else Path("report"))
+    figures = {
+        _figure_name(number, name, summaries): draw(summary)
+        for number, summary in enumerate(summaries)
+        for name, draw in FIGURES.items()
+        if name != "loss" or summary.curves
+    }
+    text = compose(summaries, figures)
+    contents = {**figures, MARKDOWN: text.encode(), HTML: to_html(text, figures).encode()}
+    for name, content in contents.items():
+        atomic_write(folder / name, content)
+    return Report(folder, tuple(folder / name for name in contents))
+
+
+def compose(summaries: Sequence[Summary], figures: Mapping[str, bytes]) -> str:
+    """Return the Markdown; figures are linked by their names."""
+    title = summaries[0].name if len(summaries) == 1 else f"{len(summaries)} runs"
+    parts = [f"# Spectral ensemble: {title}", over_runs(summaries)]
+    for number, summary in enumerate(summaries):
+        links = {name: _figure_name(number, name, summaries) for name in FIGURES}
+        parts.append(section(summary, {name: link for name, link in links.items() if link in figures}))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(text: str, figures: Mapping[str, bytes]) -> str:
+    """Return the Markdown as one HTML page with its figures inside: nothing is loaded from anywhere."""
+    try:
+        import markdown
+    except ImportError as error:
+        raise InputError("a report needs Markdown", got=error, run="pip install 'spectral-shards[report]'") from error
+    body = markdown.markdown(text, extensions=["tables"])
+    for name, content in figures.items():
+        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(content).decode()}"')
+    title = html.escape(text.splitlines()[0].removeprefix("# "))
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def _figure_name(number: int, name: str, summaries: Sequence[Summary]) -> str:
+    return f"{name}.png" if len(summaries) == 1 else f"{number + 1}-{name}.png"

@@ -1,0 +1,168 @@
+"""The branches of a run, proved to belong together, with their rows matched by id.
+
+Input: the folder of a run. Output: one record a branch and the outputs of all of them. It needs nothing
+but the run: no shard, no data set. Branches may be missing where the caller says so: a lost node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.system.differences import differences
+from spectral_train.ensemble.combiners import BranchOutputs
+from spectral_train.recipe.recipe import command_options
+from spectral_train.run.outputs import Outputs, read_outputs
+from spectral_train.run.paths import RunPaths
+from spectral_train.run.record import BranchPlan, BranchRecord, read_branch
+
+
+def read_branches(
+    run: RunPaths, without: Collection[int] = (), allow_missing: bool = False
+) -> tuple[BranchRecord, ...]:
+    """Return the records of the branches of a run, by shard.
+
+    Parameters
+    ----------
+    without
+        Shards to leave out, whether their branches are there or not: lost nodes. Their files are not read.
+    allow_missing
+        Do with the branches that are there.
+
+    Raises
+    ------
+    InputError
+        If there is no run, or branches are missing: the message names them and the command that trains the first.
+    PlanMismatchError
+        If two branches do not belong together, naming both and what differs.
+    CorruptShardError
+        If a file of a branch is damaged.
+    """
+    numbers = [number for number in run.finished() if number not in without]
+    if not numbers:
+        raise InputError("no trained branch here", where=run.root, run=f"spectral-train --shard all --run {run.root}")
+    records = [read_branch(run.branch(number)) for number in numbers]
+    for number, record in zip(numbers, records, strict=True):
+        _belongs(records[0].plan, record.plan, number)
+    shards = records[0].plan.shards
+    if unknown := sorted(set(without) - set(range(shards))):
+        raise InputError(f"--without {unknown[0]} does not exist", expected=f"0 to {shards - 1}")
+    missing = sorted(set(range(shards)) - set(numbers) - set(without))
+    if missing and not allow_missing:
+        raise InputError(
+            f"{_listed(missing)} of {shards} not trained",
+            where=run.root,
+            expected=f"all {shards}, or --allow-missing",
+            run=train_command(records[0].plan, missing[0], run),
+        )
+    _partition(records)
+    return tuple(records)
+
+
+def read_baseline(run: RunPaths, branch: BranchRecord) -> BranchRecord | None:
+    """Return the record of the conventional network, None where there is none; refuse that of other rows."""
+    if not run.baseline.record.is_file():
+        return None
+    record = read_branch(run.baseline)
+    if found := differences(_rows_of(branch.plan), _rows_of(record.plan)):
+        raise PlanMismatchError(
+            "the baseline was not trained on the rows of the branches",
+            where=run.baseline.root,
+            expected="one data set and hold-out",
+            got="; ".join(found).replace(" there", " in the branches").replace(" here", " in the baseline"),
+            run="spectral-train --baseline with the --data and --seed of the branches, after deleting this folder",
+        )
+    return record
+
+
+def outputs_of(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> BranchOutputs:
+    """Return the outputs of these branches on `held_out` or `test` rows, each row the same image in every branch.
+
+    Raises
+    ------
+    PlanMismatchError
+        If two branches have other rows or other labels, naming both.
+    """
+    plans = [record.plan for record in records]
+    names = [run.branch(shard_of(record)) for record in records]
+    outputs = [read_outputs(paths.outputs, rows) for paths in names]
+    for number, other in enumerate(outputs[1:], 1):
+        if not _same_rows(outputs[0], other):
+            raise PlanMismatchError(
+                f"{plans[0].name} and {plans[number].name} have different {rows.replace('_', '-')} rows",
+                where=f"{names[0].outputs} and {names[number].outputs}",
+                expected="the same ids and labels",
+                run=f"delete {names[number].root} and train it again on the same data set",
+            )
+    return BranchOutputs([each.log_probabilities for each in outputs], outputs[0].labels)
+
+
+def shard_of(record: BranchRecord) -> int:
+    """Return the shard of a branch; `read_branches` has proved that it has one."""
+    if record.plan.shard is None:
+        raise InputError("the baseline is no branch")
+    return record.plan.shard
+
+
+def train_command(plan: BranchPlan, shard: int, run: RunPaths) -> str:
+    """Return the command that trains a missing branch beside one with this plan."""
+    parts = [f"spectral-train --shard {shard}"]
+    if plan.shards != plan.spec.q:
+        parts.append(f"--shards {plan.shards} --grouping {plan.grouping}")
+    parts += [f"--common {k}" for k in plan.common]
+    return " ".join([*parts, *filter(None, [command_options(plan.recipe)]), f"--run {run.root}"])
+
+
+def _same_rows(one: Outputs, other: Outputs) -> bool:
+    return np.array_equal(one.ids, other.ids) and torch.equal(one.labels, other.labels)
+
+
+def _belongs(first: BranchPlan, other: BranchPlan, number: int) -> None:
+    if found := differences(_shared(first), _shared(other)):
+        raise PlanMismatchError(
+            f"{first.name} and {other.name} do not belong together",
+            expected="one data set, spec, hold-out, shards, grouping and common",
+            got="; ".join(found).replace(" there", f" in {first.name}").replace(" here", f" in {other.name}"),
+            run=f"train {other.name} again as the others, or put them into another run",
+        )
+    if other.shard != number:
+        raise PlanMismatchError("a branch lies in the folder of another", expected=f"branch {number}", got=other.name)
+
+
+def _shared(plan: BranchPlan) -> dict[str, Any]:
+    return {
+        **_rows_of(plan),
+        "spec": plan.spec.to_dict(),
+        "classes": plan.classes,
+        "shards": plan.shards,
+        "grouping": plan.grouping,
+        "common": plan.common,
+    }
+
+
+def _rows_of(plan: BranchPlan) -> dict[str, Any]:
+    hold_out = {"seed": plan.recipe.holdout_seed, "fraction": plan.recipe.holdout}
+    return {"dataset_id": plan.dataset_id, "hold-out": hold_out}
+
+
+def _partition(records: Sequence[BranchRecord]) -> None:
+    """Refuse branches that hold a spectral twice, or do not hold every one though none is missing."""
+    plan = records[0].plan
+    own = [k for record in records for k in record.plan.spectrals if k not in plan.common]
+    held = sorted([*own, *plan.common])
+    whole = list(range(plan.spec.q))
+    if held != (whole if len(records) == plan.shards else sorted(set(held) & set(whole))):
+        raise PlanMismatchError(
+            "the branches do not hold every spectral once",
+            expected=f"spectrals 0 to {plan.spec.q - 1}",
+            got="; ".join(f"{record.plan.name}: {', '.join(map(str, record.plan.spectrals))}" for record in records),
+            run="train the branches again with one --shards and --grouping",
+        )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ("branch " if len(numbers) == 1 else "branches ") + ", ".join(map(str, numbers))

@@ -1,0 +1,85 @@
+"""What is measured each epoch, and the two places where it is written.
+
+Input: the history of a network. Output: `metrics.jsonl`, one line an epoch and no epoch twice however often
+training was resumed, and TensorBoard scalars where TensorBoard is installed (extra `tensorboard`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from spectral_prep.errors import CorruptShardError
+from spectral_prep.system.files import atomic_write
+
+Report = Callable[[str], None]
+"""Takes one line of progress."""
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One finished epoch, counted from 1: mean losses in nats a row, accuracy 0 to 1, lr of its last step, seconds."""
+
+    epoch: int
+    train_loss: float
+    held_out_loss: float
+    held_out_accuracy: float
+    lr: float
+    seconds: float
+
+    def line(self, epochs: int) -> str:
+        """Return the line of progress.
+
+        >>> EpochMetrics(3, 0.5, 0.6, 0.81, 0.001, 1.0).line(30)
+        'epoch 3/30: train loss 0.5000, held-out loss 0.6000, held-out accuracy 81.00 %, 1.0 s'
+        """
+        return (
+            f"epoch {self.epoch}/{epochs}: train loss {self.train_loss:.4f}, held-out loss {self.held_out_loss:.4f}, "
+            f"held-out accuracy {self.held_out_accuracy:.2%}, {self.seconds:.1f} s".replace("%", " %")
+        )
+
+
+def write_lines(path: Path, history: Sequence[EpochMetrics]) -> None:
+    """Write the whole history, one JSON object a line."""
+    atomic_write(path, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history).encode())
+
+
+def read_lines(path: Path) -> tuple[EpochMetrics, ...]:
+    """Return the history that `write_lines` wrote, empty where there is none; raise `CorruptShardError` for others."""
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(EpochMetrics(**json.loads(line)) for line in path.read_text().splitlines())
+    except (ValueError, TypeError) as error:
+        raise CorruptShardError(
+            "the metrics of a network are damaged", where=path, got=error, run=f"delete {path}: curves alone need it"
+        ) from error
+
+
+@contextlib.contextmanager
+def scalars(folder: Path, history: Sequence[EpochMetrics]) -> Iterator[Callable[[EpochMetrics], None]]:
+    """Yield what writes an epoch's scalars; it does nothing where TensorBoard is not installed.
+
+    Of a resumed run the whole history is written again and the former events are purged: a kill may have cost some.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        yield lambda epoch: None
+        return
+    writer = SummaryWriter(str(folder), purge_step=1)
+
+    def write(epoch: EpochMetrics) -> None:
+        for name, value in asdict(epoch).items():
+            if name != "epoch":
+                writer.add_scalar(name, value, epoch.epoch)
+
+    try:
+        for epoch in history:
+            write(epoch)
+        yield write
+    finally:
+        writer.close()

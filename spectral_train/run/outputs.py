@@ -1,0 +1,70 @@
+"""What a trained network says about held-out and test rows: all that the ensemble needs of it.
+
+Input: log-probabilities with the ids and labels of their rows. Output: `outputs.safetensors`, rows ascending by
+id, so that the rows of any two branches match one to one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from spectral_prep.errors import CorruptShardError
+from spectral_train.ensemble.combiners import accuracy, cross_entropy
+
+HELD_OUT = "held_out"
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """`log_probabilities` (n, classes) float32, `ids` (n,) int32 ascending, `labels` (n,) integer."""
+
+    log_probabilities: Tensor
+    ids: npt.NDArray[np.int32]
+    labels: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of rows whose most likely class is the label."""
+        return accuracy(self.log_probabilities, self.labels)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats: L_q of the long paper, eq. (1)."""
+        return cross_entropy(self.log_probabilities, self.labels)
+
+
+def to_bytes(held_out: Outputs, test: Outputs) -> bytes:
+    """Return the content of `outputs.safetensors`."""
+    tensors: dict[str, Tensor] = {}
+    for name, rows in ((HELD_OUT, held_out), (TEST, test)):
+        tensors[f"{name}.log_probabilities"] = rows.log_probabilities.contiguous()
+        tensors[f"{name}.ids"] = torch.from_numpy(rows.ids)
+        tensors[f"{name}.labels"] = rows.labels.contiguous()
+    return safetensors.torch.save(tensors)
+
+
+def read_outputs(path: Path, rows: str) -> Outputs:
+    """Return the outputs on `held_out` or `test` rows; raise `CorruptShardError` if it cannot be read.
+
+    The tensors are maps of the file: what is read of them can leave memory again.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CorruptShardError(
+            "the outputs of a branch cannot be read",
+            where=path,
+            got=error,
+            run=f"delete {path.parent} and train it again",
+        ) from error
+    return Outputs(values, ids.numpy(), labels)

@@ -1,0 +1,76 @@
+"""The state of training after a finished epoch (`state`), in one file: weights, optimizer and history cannot disagree.
+
+1. All tensors and the JSON (plan, history) go into the bytes of one safetensors file.
+2. `atomic_write` puts it in the place of the former one. A kill at any moment leaves one of the two whole.
+
+No state of a random generator is kept: order and noise are pure functions of (seed, epoch, step).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from spectral_prep.errors import CorruptShardError
+from spectral_prep.system.files import atomic_write
+from spectral_train.run.paths import BranchPaths
+
+METADATA = "spectral_train"
+DIGEST = "sha256"
+
+
+def save(paths: BranchPaths, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a folder; `content` is the plain JSON that goes with the tensors."""
+    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    metadata = {METADATA: json.dumps(content), DIGEST: _digest(whole)}
+    atomic_write(paths.checkpoint, safetensors.torch.save(whole, metadata))
+
+
+def read_content(paths: BranchPaths) -> dict[str, Any] | None:
+    """Return the JSON of the checkpoint, or None where there is none; raise `CorruptShardError` if it is damaged."""
+    if not paths.checkpoint.is_file():
+        return None
+    try:
+        with safetensors.safe_open(paths.checkpoint, "pt") as file:
+            content: dict[str, Any] = json.loads(file.metadata()[METADATA])
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise damaged(paths, error) from error
+    return content
+
+
+def read_tensors(paths: BranchPaths) -> dict[str, Tensor]:
+    """Return the tensors of the checkpoint; raise `CorruptShardError` if it is damaged."""
+    try:
+        tensors = safetensors.torch.load_file(paths.checkpoint)
+        with safetensors.safe_open(paths.checkpoint, "pt") as file:
+            if file.metadata()[DIGEST] != _digest(tensors):
+                raise damaged(paths, "tensors that do not match their sha256")
+    except (safetensors.SafetensorError, KeyError, TypeError, OSError) as error:
+        raise damaged(paths, error) from error
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of names and values: safetensors itself has no checksum."""
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        content.update(name.encode())
+        content.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
+def damaged(paths: BranchPaths, error: object) -> CorruptShardError:
+    """Return the error that names the checkpoint and says what to do."""
+    return CorruptShardError(
+        "the checkpoint is damaged",
+        where=paths.checkpoint,
+        got=error,
+        run="delete it, then the same command: training starts again",
+    )

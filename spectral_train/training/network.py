@@ -1,0 +1,216 @@
+"""One network from plan to finished record, be it a branch or the baseline.
+
+1. A finished network of the same plan is returned as it is.
+2. Read the training rows, set the held-out ones apart, build the model from its seed, fit it.
+3. Outputs on the held-out rows; let go of the training rows; outputs on the test rows.
+4. Weights, then outputs, then the record that vouches for both; then the checkpoint goes.
+
+At no time are the training and the test rows in memory together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from spectral_prep.errors import InputError
+from spectral_prep.store.records import FileEntry, write_record
+from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.resources import usable_cpus
+from spectral_prep.system.workers import torch_threads
+from spectral_train.data.holdout import held_out
+from spectral_train.data.loader import usable
+from spectral_train.data.order import Positions, by_view
+from spectral_train.data.rows import RowSource
+from spectral_train.data.shard import Labels
+from spectral_train.device import seeded
+from spectral_train.models import branch_options, build, parameter_count, size_in_bytes
+from spectral_train.recipe.recipe import Recipe
+from spectral_train.run.metrics import EpochMetrics
+from spectral_train.run.outputs import Outputs, to_bytes
+from spectral_train.run.paths import BranchPaths
+from spectral_train.run.record import KIND, BranchPlan, BranchRecord, read_branch, same_plan
+from spectral_train.seeds import derive_seed
+from spectral_train.training.fit import Partition, Training, fit, log_probabilities
+from spectral_train.training.state import kept_epoch
+
+NARROW_MODELS = ("fc", "tnn")
+WIDE_ENOUGH_FOR_THREADS = 256
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Where the rows of a split ("train", "test") come from: labels, then the rows themselves, given those labels."""
+
+    labels: Callable[[str], Labels]
+    examples: Callable[[str, Tensor], RowSource]
+
+
+def finished(plan: BranchPlan, paths: BranchPaths) -> BranchRecord | None:
+    """Return the record if this network is done, None if not; raise `PlanMismatchError` if another one is done here."""
+    if not paths.record.is_file():
+        return None
+    record = read_branch(paths)
+    same_plan(record.plan.to_dict(), plan, paths)
+    return record
+
+
+def train_network(training: Training, rows: RowReader) -> BranchRecord:
+    """Train a network that is not finished, from its last checkpoint if there is one, and write its record.
+
+    Raises
+    ------
+    PlanMismatchError, InputError
+        As `fit` does; `InputError` also if no row is left to train on.
+    CorruptShardError
+        As the reader does.
+    """
+    with torch_threads(threads_for(training.plan)):
+        model = new_network(training)
+        trained, held_out_outputs = _train(model, rows, training)
+        return write_network(model, trained, held_out_outputs, outputs_on_test(model, rows, training), training)
+
+
+def new_network(training: Training) -> nn.Module:
+    """Return the network with the weights of its seed, on its device; what killed writes left in its folder goes."""
+    _remove_leftovers(training.paths)
+    with seeded(derive_seed(training.seed, "weights")):
+        return build_network(training.plan).to(training.device)
+
+
+def threads_for(plan: BranchPlan) -> int:
+    """Return how many CPU threads a network trains on: narrow linear layers lose more to a second than they gain."""
+    model = plan.recipe.model
+    width = branch_options(model, plan.recipe.model_options).get("width", math.inf)
+    return 1 if model in NARROW_MODELS and width < WIDE_ENOUGH_FOR_THREADS else usable_cpus()
+
+
+def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
+    """Return which rows are trained on and which are held out; raise `InputError` if either is none."""
+    held, good = held_out(rows.ids, recipe.holdout, recipe.holdout_seed), usable(rows.y)
+    partition = Partition(by_view(good & ~held, rows.views), by_view(good & held, rows.views)[0])
+    if not partition.training[0].size or not partition.held_out.size:
+        raise InputError(
+            "too few good rows",
+            expected="at least one to train on and one held out",
+            got=f"{partition.training[0].size} and {partition.held_out.size}",
+        )
+    return partition
+
+
+def load_model(plan: BranchPlan, paths: BranchPaths) -> nn.Module:
+    """Return a finished network ready for use on the CPU; `read_branch` has proved its file whole."""
+    model = build_network(plan)
+    model.load_state_dict(safetensors.torch.load_file(paths.model))
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The training split, what of it is held out, and the ids of those rows."""
+
+    examples: RowSource
+    partition: Partition
+    held_out_ids: npt.NDArray[np.int32]
+
+    @classmethod
+    def read(cls, rows: RowReader, recipe: Recipe) -> TrainingRows:
+        """Read them; the ids of all other rows are of no use and not kept."""
+        labels = rows.labels("train")
+        partition = partition_rows(labels, recipe)
+        held_out_ids, y = labels.ids[partition.held_out], labels.y
+        del labels
+        return cls(rows.examples("train", y), partition, held_out_ids)
+
+    def held_out_outputs(self, model: nn.Module, training: Training) -> Outputs:
+        """Return what a network says of the held-out rows."""
+        return _outputs(model, self.examples, self.partition.held_out, self.held_out_ids, training)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a record says of how weights came about; `ingredients` as in `BranchRecord`."""
+
+    rows: int
+    seconds: float
+    held_out_loss: float
+    held_out_accuracy: float
+    ingredients: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, history: Sequence[EpochMetrics], partition: Partition, recipe: Recipe) -> Trained:
+        """Return what the epochs of a training came to."""
+        kept = kept_epoch(history, recipe.patience)
+        seconds = sum(epoch.seconds for epoch in history)
+        return cls(partition.training[0].size, seconds, kept.held_out_loss, kept.held_out_accuracy)
+
+
+def outputs_on_test(model: nn.Module, rows: RowReader, training: Training) -> Outputs:
+    """Return what a network says of the test rows."""
+    labels = rows.labels("test")
+    positions = _positions(usable(labels.y))
+    return _outputs(model, rows.examples("test", labels.y), positions, labels.ids[positions], training)
+
+
+def write_network(
+    model: nn.Module, trained: Trained, held_out_rows: Outputs, test_rows: Outputs, training: Training
+) -> BranchRecord:
+    """Write weights, outputs, and last the record that vouches for both."""
+    paths = training.paths
+    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    contents = {paths.model: weights, paths.outputs: to_bytes(held_out_rows, test_rows)}
+    for path, content in contents.items():
+        atomic_write(path, content)
+    record = BranchRecord(
+        plan=training.plan,
+        parameters=parameter_count(model),
+        size_bytes=size_in_bytes(model),
+        device=training.device.type,
+        seconds=trained.seconds,
+        held_out_loss=trained.held_out_loss,
+        held_out_accuracy=trained.held_out_accuracy,
+        rows={"training": trained.rows, "held_out": len(held_out_rows.ids), "test": len(test_rows.ids)},
+        files=tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()),
+        ingredients=trained.ingredients,
+    )
+    write_record(paths.record, KIND, record.to_dict())
+    paths.checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _train(model: nn.Module, rows: RowReader, training: Training) -> tuple[Trained, Outputs]:
+    read = TrainingRows.read(rows, training.recipe)
+    history = fit(model, read.examples, read.partition, training)
+    return Trained.of(history, read.partition, training.recipe), read.held_out_outputs(model, training)
+
+
+def _outputs(
+    model: nn.Module, examples: RowSource, positions: Positions, ids: npt.NDArray[np.int32], training: Training
+) -> Outputs:
+    values = log_probabilities(model, examples, positions, training)
+    order = np.argsort(ids, kind="stable")
+    labels = examples.y.cpu()[torch.from_numpy(positions[order])]
+    return Outputs(values[torch.from_numpy(order)], ids[order], labels)
+
+
+def _remove_leftovers(paths: BranchPaths) -> None:
+    """Remove the temporary files of killed writes."""
+    for path in paths.root.glob("*"):
+        if is_temporary(path):
+            path.unlink(missing_ok=True)
+
+
+def build_network(plan: BranchPlan) -> nn.Module:
+    """Return the network of a plan, initialised from torch's global generator."""
+    return build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
+
+
+def _positions(mask: npt.NDArray[np.bool_]) -> Positions:
+    return np.flatnonzero(mask).astype(np.int32)

@@ -1,0 +1,235 @@
+"""Model soup: one network whose weights are the mean of several networks' (the long paper's future work, [57]).
+
+Input: runs of the same networks on the same data set and held-out rows, trained apart: other seeds, learning rates,
+epochs. Output: a run of the same size, whose every branch is the mean of the runs' branches, as good a run as any.
+
+1. The ingredients of a branch are ordered by their loss on held-out rows.
+2. `greedy` begins with the best and takes each further one whose mean with those taken is no less accurate on held-out
+   rows (Wortsman et al. 2022, algorithm 1); so it is never worse there than the best. `uniform` takes all.
+3. The statistics of batch normalisation are not those of any mean: they are estimated again on the training rows.
+4. Outputs on held-out and test rows, weights and record are written as after training.
+
+Networks that began with different random weights do not lie in one basin, and their mean knows nothing: greedy then
+keeps the best one alone. Ingredients of one seed, trained at other rates or longer, have a better chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.system.differences import differences
+from spectral_prep.system.workers import torch_threads
+from spectral_train.data.loader import batches
+from spectral_train.data.placement import placement, prove
+from spectral_train.data.shard import find_data, open_shard
+from spectral_train.device import choose_device, deterministic
+from spectral_train.models import branch_options
+from spectral_train.run.branches import read_branches, shard_of
+from spectral_train.run.metrics import Report
+from spectral_train.run.outputs import Outputs
+from spectral_train.run.paths import BranchPaths, RunPaths
+from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.training.branch import row_reader, silent
+from spectral_train.training.fit import Training
+from spectral_train.training.network import (
+    Trained,
+    TrainingRows,
+    build_network,
+    outputs_on_test,
+    threads_for,
+    write_network,
+)
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """One trained branch."""
+
+    record: BranchRecord
+    paths: BranchPaths
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights."""
+        return next(entry.sha256 for entry in self.record.files if entry.path == self.paths.model.name)
+
+    def weights(self) -> Weights:
+        """Return its weights; `read_branches` has proved the file whole."""
+        return safetensors.torch.load_file(self.paths.model)
+
+
+def soup(
+    runs: Sequence[Path],
+    out: Path,
+    data: Path | None = None,
+    method: str = "greedy",
+    device: str = "auto",
+    report: Report = silent,
+) -> tuple[BranchRecord, ...]:
+    """Write the run whose branches are the means of these runs' and return its records.
+
+    Parameters
+    ----------
+    runs
+        Two or more runs with all their branches.
+    out
+        The run to write; it must not hold a branch yet.
+    data
+        The data set that they were trained on; None: the only one in `./spectral`.
+    method
+        A name of `METHODS`.
+    device
+        `auto`, `cpu` or `cuda`.
+    report
+        Takes a line a branch.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two runs, the method is unknown, or `out` holds a branch.
+    PlanMismatchError
+        If the runs are not of the same networks, data set and held-out rows, or the data is another.
+    CorruptShardError
+        As `read_branches` and `placement.prove` do.
+    """
+    if len(runs) < 2:
+        raise InputError("a soup needs ingredients", expected="two runs or more", got=len(runs))
+    if method not in METHODS:
+        raise InputError("unknown kind of soup", expected=f"one of {', '.join(METHODS)}", got=method)
+    target = RunPaths(out)
+    if target.finished():
+        raise InputError("there is a run already", where=out, run="the same command with another --out")
+    collected = [[Ingredient(each, RunPaths(run).branch(shard_of(each))) for each in read_branches(RunPaths(run))]
+                 for run in runs]  # fmt: skip
+    for run, branches in zip(runs, collected, strict=True):
+        _require_same(collected[0][0].record.plan, branches[0].record.plan, runs[0], run)
+    root = find_data(data)
+    records = []
+    for ingredients in zip(*collected, strict=True):
+        plan = ingredients[0].record.plan
+        training = Training(plan, target.branch(shard_of(ingredients[0].record)), choose_device(device), report)
+        with torch_threads(threads_for(plan)):
+            records.append(_soup_of(ingredients, root, method, training))
+        report(_line(records[-1], ingredients))
+    return tuple(records)
+
+
+def mean_weights(weights: Sequence[Weights]) -> dict[str, Tensor]:
+    """Return the mean of each tensor, computed in float64; what is not floating is that of the first.
+
+    >>> mean_weights([{"w": torch.tensor([1.0])}, {"w": torch.tensor([2.0])}])["w"].item()
+    1.5
+    """
+    return {
+        name: torch.stack([each[name].double() for each in weights]).mean(0).to(first.dtype)
+        if first.is_floating_point()
+        else first
+        for name, first in weights[0].items()
+    }
+
+
+def _soup_of(ingredients: Sequence[Ingredient], root: Path, method: str, training: Training) -> BranchRecord:
+    plan = training.plan
+    shard = open_shard(root, plan.shard or 0, plan.shards, plan.grouping, plan.common)
+    if shard.dataset_id != plan.dataset_id:
+        raise PlanMismatchError(
+            "the runs were trained on another data set", where=root, expected=plan.dataset_id, got=shard.dataset_id
+        )
+    chosen = placement(shard, "train", device=training.device)
+    prove(shard, chosen)
+    reader = row_reader(shard, training.device, chosen)
+    rows = TrainingRows.read(reader, plan.recipe)
+    pot = Pot(rows, training)
+    by_loss = sorted(ingredients, key=lambda each: each.record.held_out_loss)
+    kept = METHODS[method](by_loss, pot)
+    outputs = pot.taste(kept)
+    trained = Trained(
+        rows.partition.training[0].size,
+        sum(each.record.seconds for each in ingredients),
+        outputs.loss,
+        outputs.accuracy,
+        tuple(each.sha256 for each in kept),
+    )
+    return write_network(pot.model, trained, outputs, outputs_on_test(pot.model, reader, training), training)
+
+
+class Pot:
+    """One network that takes any mean of weights, and the training rows to score it on."""
+
+    def __init__(self, rows: TrainingRows, training: Training) -> None:
+        self.rows, self.training = rows, training
+        self.model = build_network(training.plan).to(training.device)
+
+    def taste(self, ingredients: Sequence[Ingredient]) -> Outputs:
+        """Give the network the mean of these and return what it says of the held-out rows."""
+        self.model.load_state_dict(mean_weights([each.weights() for each in ingredients]))
+        if len(ingredients) > 1:
+            self._estimate_batch_norm()
+        return self.rows.held_out_outputs(self.model, self.training)
+
+    def _estimate_batch_norm(self) -> None:
+        recipe, positions = self.training.recipe, self.rows.partition.training[0]
+        inputs = (x for x, _ in batches(self.rows.examples, positions, recipe.batch_size, self.training.device))
+        with deterministic():
+            update_bn((x for x in inputs if len(x) > 1), self.model)  # a lone row has no variance
+
+
+def _greedy(by_loss: Sequence[Ingredient], pot: Pot) -> Sequence[Ingredient]:
+    kept = [by_loss[0]]
+    best = pot.taste(kept).accuracy
+    for candidate in by_loss[1:]:
+        accuracy = pot.taste([*kept, candidate]).accuracy
+        if accuracy >= best:
+            kept, best = [*kept, candidate], accuracy
+    return kept
+
+
+def _uniform(by_loss: Sequence[Ingredient], pot: Pot) -> Sequence[Ingredient]:
+    return by_loss
+
+
+METHODS: Mapping[str, Callable[[Sequence[Ingredient], Pot], Sequence[Ingredient]]] = {
+    "greedy": _greedy,
+    "uniform": _uniform,
+}
+
+
+def _require_same(first: BranchPlan, other: BranchPlan, first_run: Path, run: Path) -> None:
+    if found := differences(_same_for_all(first), _same_for_all(other)):
+        raise PlanMismatchError(
+            "these runs cannot be averaged",
+            where=f"{first_run} and {run}",
+            expected="the same networks, data set and held-out rows",
+            got="; ".join(found).replace(" there", f" in {first_run}").replace(" here", f" in {run}"),
+        )
+
+
+def _same_for_all(plan: BranchPlan) -> dict[str, Any]:
+    """Return all of a plan but how it was trained."""
+    recipe = plan.recipe
+    network = {
+        "model": recipe.model,
+        "options": branch_options(recipe.model, recipe.model_options),
+        "holdout": recipe.holdout,
+        "holdout_seed": recipe.holdout_seed,
+    }
+    return {**plan.to_dict(), "recipe": network}
+
+
+def _line(record: BranchRecord, ingredients: Sequence[Ingredient]) -> str:
+    best = max(each.record.held_out_accuracy for each in ingredients)
+    return (
+        f"{record.plan.name}: {len(record.ingredients)} of {len(ingredients)} averaged, held-out accuracy "
+        f"{100 * record.held_out_accuracy:.2f} %, loss {record.held_out_loss:.4f}; best ingredient {100 * best:.2f} %"
+    )

@@ -1,0 +1,142 @@
+"""Hugging Face Parquet: columns told apart, rows in their stored order, bounded memory, every damage named."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.request import Request
+from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.sources import open_source, parquet
+from spectral_prep.sources.interface import Source
+from tests.support.releases import encoded, random_images
+from tests.support.trees import tree
+
+IMAGES = [encoded(pixels) for pixels in random_images(50, 8, 8, 3)]
+LABELS = [number % 3 for number in range(50)]
+
+
+def write(
+    path: Path, images: list[Any] = IMAGES, labels: list[Any] = LABELS, names: Any = None, **columns: Any
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [{"bytes": image, "path": f"{row}.png"} for row, image in enumerate(images)]
+    table = pyarrow.table(
+        {
+            "image": pyarrow.array(cells, pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])),
+            "label": pyarrow.array(labels, pyarrow.int64()),
+            **columns,
+        }
+    )
+    if names is not None:
+        features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pyarrow.parquet.write_table(table, path, row_group_size=7)
+
+
+def opened(path: Path) -> Source:
+    return open_source("parquet", path, path.parent / f"{path.name}-staging")
+
+
+def release(root: Path) -> Path:
+    names = ["tench", "goldfish", "shark"]
+    write(root / "data/train-00000-of-00002-9f.parquet", IMAGES[:20], LABELS[:20], names)
+    write(root / "data/train-00001-of-00002-3c.parquet", IMAGES[20:44], LABELS[20:44], names)
+    write(root / "data/validation-00000-of-00001-77.parquet", IMAGES[44:], LABELS[44:], names)
+    write(root / "data/test-00000-of-00001-5b.parquet", IMAGES[:3], [-1] * 3, names)  # as ImageNet's: no labels
+    return root
+
+
+def test_rows_in_their_stored_order(tmp_path: Path) -> None:
+    source = pickle.loads(pickle.dumps(opened(release(tmp_path / "set"))))  # noqa: S301
+    index = source.index()
+    assert source.classes == ("tench", "goldfish", "shark")
+    assert not source.random_access
+    assert [index[split].labels.tolist() for split in ("train", "test")] == [LABELS[:44], LABELS[44:]]
+    assert index["train"].names[20] == "train-00001-of-00002-3c/0"
+    assert [source.read("train", row, name) for row, name in enumerate(index["train"].names)] == IMAGES[:44]
+    assert [source.read("test", row, name) for row, name in enumerate(index["test"].names)] == IMAGES[44:]
+
+
+def test_a_block_may_begin_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 2)
+    source = opened(release(tmp_path / "set"))
+    for row in [33, 34, 30, 21, 19, 20, 5, 3, 43, 0]:
+        assert source.read("train", row, "any") == IMAGES[row]
+
+
+def test_converting_by_any_number_of_workers(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--shuffle none"):
+        convert(Request("parquet", "4"), release(tmp_path / "set"), tmp_path / "refused")
+    request = Request("parquet", "4", block_rows=10, shuffle="none")
+    outs = [convert(request, tmp_path / "set", tmp_path / f"out{n}", workers=n).root for n in (1, 2)]
+    assert tree(outs[0]) == tree(outs[1])
+
+
+def test_one_file_with_plain_bytes_and_no_names(tmp_path: Path) -> None:
+    table = pyarrow.table(
+        {"img": pyarrow.array(IMAGES[:5], pyarrow.binary()), "fine_label": LABELS[:5], "note": ["x"] * 5}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    source = opened(tmp_path / "a.parquet")
+    assert source.classes == ("0", "1", "2")
+    assert source.read("train", 4, "a/4") == IMAGES[4]
+
+
+@pytest.mark.parametrize(("label", "names", "message"), [(None, None, "row 1 has no label"), (-1, None, "row 1 has no"),
+                                                          (7, ["a"], "out of range")])  # fmt: skip
+def test_labels_that_cannot_be_used(tmp_path: Path, label: Any, names: Any, message: str) -> None:
+    write(tmp_path / "a.parquet", IMAGES[:2], [0, label], names)
+    with pytest.raises(CorruptSourceError, match=message):
+        opened(tmp_path / "a.parquet")
+
+
+def test_an_image_without_bytes_is_a_damaged_image(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [IMAGES[0], None], [0, 0])
+    with pytest.raises(CorruptSourceError, match=r"no image bytes.*a/1"):
+        opened(tmp_path / "a.parquet").read("train", 1, "a/1")
+
+
+def test_columns_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "two.parquet", IMAGES[:1], [0], thumbnail=pyarrow.array([b"x"]))
+    with pytest.raises(InputError, match=r"told apart.*Got: image, label, thumbnail"):
+        opened(tmp_path / "two.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"image": [b"x"], "caption": ["x"]}), tmp_path / "none.parquet")
+    with pytest.raises(InputError, match=r"told apart.*Got: image, caption"):
+        opened(tmp_path / "none.parquet")
+
+
+def test_a_missing_file_of_a_series(tmp_path: Path) -> None:
+    (release(tmp_path) / "data/train-00001-of-00002-3c.parquet").unlink()
+    with pytest.raises(InputError, match=r"missing.*2 files.*no train-00001-of-00002"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, -4])
+def test_a_truncated_file(tmp_path: Path, keep: int) -> None:
+    write(tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:keep])
+    with pytest.raises(CorruptSourceError, match=r"damaged Parquet file.*a\.parquet"):
+        opened(tmp_path / "a.parquet")
+
+
+def test_a_file_that_changes_after_indexing(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet")
+    source = opened(tmp_path / "a.parquet")
+    write(tmp_path / "a.parquet", IMAGES[:9], LABELS[:9])
+    with pytest.raises(InputError, match="changed since it was indexed"):
+        source.read("train", 0, "a/0")
+
+
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.parquet")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"spectral-shards\[parquet\]"):
+        opened(tmp_path / "a.parquet")

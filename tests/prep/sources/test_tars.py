@@ -1,0 +1,148 @@
+"""Tar archives read in place: what is found in them, what is refused, and that no damage is silent."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectral_prep.errors import CorruptSourceError, InputError, SpectralError
+from spectral_prep.sources.tars import Archive, Member, members
+from tests.support.releases import tar_bytes
+
+IMAGES = {"n01_0.JPEG": b"a" * 700, "n01_1.JPEG": b"", "n01_2.JPEG": b"\x89PNG" * 400}
+NESTED = {"n01.tar": tar_bytes(IMAGES), "n02.tar": tar_bytes({"n02_0.JPEG": b"z" * 3})}
+
+
+def written(folder: Path, content: bytes) -> Path:
+    (folder / "a.tar").write_bytes(content)
+    return folder / "a.tar"
+
+
+def found(path: Path) -> dict[str, bytes]:
+    archive = Archive.of(path)
+    return {f"{m.tar}/{m.path}": archive.read(m.offset, m.size) for m in members(path) if m.path}
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_of_nested_tars_are_read_in_place(tmp_path: Path, form: int) -> None:
+    path = written(tmp_path, tar_bytes(NESTED, format=form))
+    images = {f"n01/{name}": content for name, content in IMAGES.items()}
+    assert found(path) == {**images, "n02/n02_0.JPEG": b"z" * 3}
+    assert [member.tar for member in members(path) if not member.path] == ["n01", "n02"]
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_and_names_that_are_not_utf8(tmp_path: Path, form: int) -> None:
+    names = [f"{'deep/' * 60}{'x' * 150}.png", os.fsdecode(b"c/\xff.png"), "c/naïve\n.png"]
+    path = written(tmp_path, tar_bytes({name: name.encode("utf-8", "surrogateescape") for name in names}, format=form))
+    assert found(path) == {f"/{name}": name.encode("utf-8", "surrogateescape") for name in names}
+
+
+def test_folders_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, kind in (("./", tarfile.DIRTYPE), ("./c.png/", tarfile.DIRTYPE), ("fifo", tarfile.FIFOTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            tar.addfile(info)
+        for name in ("./c.png/1.png", "./c.png/._1.png", "__MACOSX/._c.png", ".git/2.png", ".DS_Store"):
+            tar.addfile(tarfile.TarInfo(name))
+    assert list(found(written(tmp_path, buffer.getvalue()))) == ["/c.png/1.png"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.GNUTYPE_SPARSE])
+def test_links_and_sparse_files_in_place_of_images_are_refused(tmp_path: Path, kind: bytes) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("README", "c/1.png"):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "elsewhere"
+            tar.addfile(info)
+    with pytest.raises(CorruptSourceError, match=r"link or sparse file.*a\.tar!c/1\.png.*extract"):
+        found(written(tmp_path, buffer.getvalue()))
+
+
+WHOLE = tar_bytes(NESTED)
+LAST = "n02_0.JPEG"
+
+
+@pytest.mark.parametrize("keep", range(256, WHOLE.index(b"z" * 3) + 2, 509))
+def test_a_truncated_archive_is_named_with_its_member(tmp_path: Path, keep: int) -> None:
+    with pytest.raises(CorruptSourceError, match=r"a\.tar.*truncated|truncated.*a\.tar|damaged.*a\.tar") as caught:
+        found(written(tmp_path, WHOLE[:keep]))
+    if keep >= 512:
+        assert "a.tar!n0" in str(caught.value)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 5])
+def test_an_archive_cut_between_two_members(tmp_path: Path, blocks: int) -> None:
+    simple = tar_bytes(IMAGES)
+    cut = {1: 512 + 1024, 2: 512 + 1024 + 512, 5: 512 + 1024 + 512 + 512 + 2048}[blocks]
+    with pytest.raises(CorruptSourceError, match=r"truncated or damaged.*a\.tar!n01_\d.*end marker"):
+        found(written(tmp_path, simple[:cut]))
+
+
+def test_a_damaged_header_in_the_middle(tmp_path: Path) -> None:
+    simple = bytearray(tar_bytes(IMAGES))
+    simple[512 + 1024 + 3] ^= 1
+    with pytest.raises(CorruptSourceError, match=r"truncated or damaged.*a\.tar!n01_0\.JPEG.*byte 1536"):
+        found(written(tmp_path, bytes(simple)))
+
+
+def test_a_nested_tar_without_end_marker_is_whole_by_the_size_outside(tmp_path: Path) -> None:
+    inner = tar_bytes({"1.png": b"x"})[:1024]
+    assert found(written(tmp_path, tar_bytes({"n01.tar": inner, "n02.tar": inner}))) == {
+        "n01/1.png": b"x",
+        "n02/1.png": b"x",
+    }
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x1f\x8b" + bytes(600), bytes(100)])
+def test_what_is_no_tar(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(CorruptSourceError, match=r"a\.tar"):
+        found(written(tmp_path, content))
+
+
+def test_an_archive_that_changes_after_indexing(tmp_path: Path) -> None:
+    path = written(tmp_path, WHOLE)
+    archive, first = Archive.of(path), next(member for member in members(path) if member.path)
+    os.utime(path, ns=(0, 1))
+    with pytest.raises(InputError, match="changed since it was indexed"):
+        archive.read(first.offset, first.size)
+    path.unlink()
+    with pytest.raises(InputError, match="No such file"):
+        archive.read(first.offset, first.size)
+
+
+def test_a_member_knows_where_its_bytes_are(tmp_path: Path) -> None:
+    path = written(tmp_path, tar_bytes({"c/1.png": b"12345"}))
+    assert list(members(path)) == [Member("", "c/1.png", 512, 5)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(flips=st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(1, 255)), min_size=1, max_size=4))
+def test_only_our_errors_escape_from_any_archive(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]]
+) -> None:
+    content = bytearray(WHOLE)
+    for place, bits in flips:
+        content[place] ^= bits
+    path = written(tmp_path_factory.mktemp("fuzz"), bytes(content))
+    try:
+        found(path)
+    except SpectralError as error:
+        assert str(path) in str(error)  # noqa: PT017
+
+
+def test_a_negative_size_does_not_seek_backwards_for_ever(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("c/1.png")
+    header.size = -1024
+    content = header.tobuf(tarfile.GNU_FORMAT)
+    with pytest.raises(CorruptSourceError, match="-1024"):
+        found(written(tmp_path, tar_bytes({"c/0.png": b"1"})[:1024] + content))

@@ -1,0 +1,61 @@
+"""A small run: recipes that learn the shapes of `make_shards` in a second, and changes to what a run recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from spectral_prep.store.records import FileEntry, write_record
+from spectral_train.recipe.recipe import Recipe
+from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs, to_bytes
+from spectral_train.run.paths import BranchPaths, RunPaths
+from spectral_train.run.record import KIND, BranchRecord, read_branch
+from spectral_train.training.branch import train_branches
+
+QUICK = Recipe(
+    model="fc",
+    model_options={"depth": 2, "width": 16},
+    lr=0.01,
+    batch_size=32,
+    epochs=4,
+    schedule="constant",
+    noise=0.1,
+)
+
+
+def make_run(data: Path, run: Path, recipe: Recipe = QUICK) -> Path:
+    """Train all branches of a data set and return the run."""
+    train_branches(data, None, recipe, run, device="cpu")
+    return run
+
+
+def weights_of(paths: BranchPaths) -> dict[str, Tensor]:
+    return safetensors.torch.load_file(paths.model)
+
+
+def equal_weights(one: BranchPaths, other: BranchPaths) -> bool:
+    """Whether two trained networks are the same bit for bit."""
+    first, second = weights_of(one), weights_of(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def rewrite_record(run: Path, shard: int, change: Callable[[BranchRecord], BranchRecord]) -> None:
+    """Let a branch have recorded something else."""
+    paths = RunPaths(run).branch(shard)
+    write_record(paths.record, KIND, change(read_branch(paths)).to_dict())
+
+
+def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs], Outputs]) -> None:
+    """Let a branch have given other outputs on `held_out` or `test` rows."""
+    paths = RunPaths(run).branch(shard)
+    outputs = {name: read_outputs(paths.outputs, name) for name in (HELD_OUT, TEST)}
+    outputs[rows] = change(outputs[rows])
+    record = read_branch(paths)
+    paths.outputs.write_bytes(to_bytes(outputs[HELD_OUT], outputs[TEST]))
+    files = tuple(FileEntry.of(paths.root, paths.root / entry.path) for entry in record.files)
+    write_record(paths.record, KIND, replace(record, files=files).to_dict())

@@ -1,0 +1,30 @@
+"""Whole folders as values: to be compared byte by byte, or with what was converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+
+from spectral_prep.conversion.plan import Plan
+from spectral_prep.encoding import decode
+from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.records import read_record
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Return {relative path: content} of every file."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def stored(root: Path, split: str) -> tuple[Plan, torch.Tensor, np.ndarray, np.ndarray]:
+    """Return the plan, the decoded spectrum (Q, N, C, h, w), labels and ids, read with plain zarr."""
+    plan = Plan.from_dict(read_record(DatasetPaths(root).plan, "plan"))
+    groups = [zarr.open_group(DatasetPaths(root).spectral(k).root, mode="r") for k in range(plan.spec.q)]
+    spectrum = torch.from_numpy(np.stack([group[f"{split}/x"][:] for group in groups]))
+    labels, ids = (np.stack([group[f"{split}/{name}"][:] for group in groups]) for name in ("y", "id"))
+    assert (labels == labels[0]).all()
+    assert (ids == ids[0]).all()
+    return plan, decode(spectrum, plan.encoding), labels[0], ids[0]

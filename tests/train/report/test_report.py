@@ -1,0 +1,124 @@
+import base64
+import io
+import re
+import shutil
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spectral_prep.errors import CorruptShardError, InputError
+from spectral_train.ensemble.evaluate import evaluate, percent
+from spectral_train.report.figures import FIGURES
+from spectral_train.report.report import HTML, MARKDOWN, report
+from spectral_train.report.summary import summarise
+from spectral_train.run.outputs import TEST, read_outputs
+from spectral_train.run.paths import RunPaths
+from spectral_train.training.baseline import train_baseline
+from tests.support.runs import QUICK, make_run, rewrite_record
+from tests.support.shards import make_shards
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two seeds of one plan, the first with a baseline, under the name of a recipe of the papers."""
+    root = tmp_path_factory.mktemp("runs")
+    data = make_shards(root / "data")
+    recipes = [replace(QUICK, name="poster-mnist", seed=seed) for seed in (0, 1)]
+    folders = [make_run(data, root / f"seed{recipe.seed}", recipe) for recipe in recipes]
+    train_baseline(data, recipes[0], folders[0], device="cpu")
+    return folders
+
+
+@pytest.fixture(scope="module")
+def written(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(runs[:1], tmp_path_factory.mktemp("report")).folder
+
+
+def lines_with(text: str, start: str) -> list[list[str]]:
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows if row[0].startswith(start)]
+
+
+def test_the_figures_of_the_papers_stand_beside_ours(runs: list[Path], written: Path) -> None:
+    text, found = (written / MARKDOWN).read_text(), evaluate(runs[0])
+    ours, paper = lines_with(text, "this run")[0], lines_with(text, "poster, Table 1")[0]
+    values = [found.mean_accuracy, found.best_accuracy, found.ensemble["geometric"], found.baseline]
+    assert ours[1:] == [percent(value) for value in values if value is not None]
+    assert paper[1:] == ["82.74 %", "96.32 %", "98.36 %", "98.71 %"]
+    assert [row[1] for row in lines_with(text, "spectral, ")] == [percent(value) for value in found.ensemble.values()]
+    assert lines_with(text, "Compression ratio, all")[0][1] == f"{summarise(runs[0]).costs.compression[0]:.2f}×"
+    assert lines_with(text, "training rows")[0][1:] == ["275 (and 25 held out)", "60,000"]
+    assert lines_with(text, "epochs")[0][1:] == ["4", "not given"]
+
+
+def test_the_page_needs_nothing_but_itself(written: Path) -> None:
+    page = (written / HTML).read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) == len(FIGURES)
+    for source in sources:
+        head, _, content = source.partition(",")
+        assert head == "data:image/png;base64"
+        width, height = Image.open(io.BytesIO(base64.b64decode(content))).size
+        assert min(width, height) > 100
+    assert page.count("<table>") == (written / MARKDOWN).read_text().count("|---|\n")
+    assert not re.search(r"https?://|<script|@import|url\(", page)
+
+
+def test_seeds_are_averaged(runs: list[Path], tmp_path: Path) -> None:
+    text = (report(runs, tmp_path / "out").folder / MARKDOWN).read_text()
+    means = [100 * evaluate(run).mean_accuracy for run in runs]
+    (row,) = lines_with(text, "seed0, seed1")
+    assert row[1] == "2"
+    assert row[2] == f"{statistics.mean(means):.2f} % ± {statistics.stdev(means):.2f} %"
+    assert len(lines_with(text, "seed")) == 3
+    assert (tmp_path / "out" / "2-loss.png").exists()
+    assert "No ratio: the baseline was not trained" in text
+
+
+def test_classes_are_counted_as_the_branches_see_them(runs: list[Path]) -> None:
+    summary = summarise(runs[0])
+    outputs = read_outputs(RunPaths(runs[0]).branch(2).outputs, TEST)
+    guess, labels = outputs.log_probabilities.argmax(1).numpy(), outputs.labels.numpy()
+    assert summary.recall[2].tolist() == pytest.approx([(guess[labels == c] == c).mean() for c in range(3)])
+    assert np.diag(summary.confusion).sum() / 100 == summary.evaluation.ensemble["geometric"]
+    assert summary.confusion.sum(1).tolist() == np.bincount(labels, minlength=3).tolist()
+
+
+def test_names_are_text_and_no_markup(runs: list[Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs[1], tmp_path / "run"))
+    for shard in range(4):
+        rewrite_record(
+            run, shard, lambda record: replace(record, plan=replace(record.plan, classes=("<b>|", "b", "c")))
+        )
+    folder = report([run]).folder
+    assert folder == run / "report"
+    assert "<b>" not in (folder / HTML).read_text()
+
+
+def test_what_is_missing_is_said(runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Path(shutil.copytree(runs[1], tmp_path / "run"))
+    shutil.rmtree(run / "branch-01")
+    with pytest.raises(InputError, match="--allow-missing"):
+        report([run])
+    for number in (0, 2, 3):
+        RunPaths(run).branch(number).metrics.unlink()
+    found = report([run], allow_missing=True)
+    assert "Branches that take no part: 1" in (found.folder / MARKDOWN).read_text()
+    assert "loss.png" not in [path.name for path in found.files]
+    RunPaths(run).branch(0).metrics.write_text("{")
+    with pytest.raises(CorruptShardError, match=r"metrics\.jsonl"):
+        report([run], allow_missing=True)
+
+
+@pytest.mark.parametrize(("module", "words"), [("matplotlib.figure", "matplotlib"), ("markdown", "Markdown")])
+def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"{words}.*spectral-shards\[report\]"):
+        report(runs[:1], tmp_path / "none")

@@ -1,0 +1,255 @@
+"""Each feature of the training loop: what it does to the weights, and that stopping and resuming does not show."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from spectral_prep.errors import CorruptShardError, InputError
+from spectral_train.data.shard import open_shard
+from spectral_train.recipe.recipe import Recipe
+from spectral_train.run.outputs import HELD_OUT, read_outputs
+from spectral_train.run.paths import BranchPaths
+from spectral_train.run.record import BranchRecord, read_branch
+from spectral_train.training import fit
+from spectral_train.training.branch import plan_of, train_branch
+from spectral_train.training.fit import Training
+from spectral_train.training.network import threads_for
+from spectral_train.training.state import State
+from tests.support.runs import QUICK, equal_weights, weights_of
+from tests.support.shards import draw, make_shards
+
+CONV = replace(QUICK, model="conv", model_options={"depth": 3, "width": 4})
+FEATURES = {
+    "warm-up": replace(QUICK, schedule="cosine", warmup=0.4),
+    "step": replace(QUICK, optimizer="sgd", schedule="step", milestones=(0.3, 0.7)),
+    "one-cycle": replace(QUICK, schedule="one-cycle"),
+    "ema": replace(CONV, ema=0.9),
+    "patience": replace(QUICK, patience=1),
+    "patience and ema": replace(CONV, patience=3, ema=0.8),
+    "clip": replace(QUICK, clip=0.1),
+    "channels_last": replace(CONV, channels_last=True, optimizer="adam"),
+    "dropout": replace(QUICK, model="alexnet", model_options={"width": 0.05}, lr=3e-3),
+    "bfloat16": replace(CONV, precision="bfloat16"),
+    "float16": replace(QUICK, precision="float16", clip=1.0),
+}
+STEPS = 3
+"""An epoch: 275 rows in batches of 100."""
+
+
+class KilledError(Exception):
+    """Raised out of a step by a test."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread on a busy machine makes these small networks many times slower."""
+    monkeypatch.setattr("spectral_train.training.network.usable_cpus", lambda: 1)
+
+
+@pytest.fixture
+def any_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let float16 train on the CPU, which is refused because it is slow and coarse, not because it fails."""
+    monkeypatch.setattr(Training, "__post_init__", lambda training: None)
+
+
+def train(data: Path, root: Path, recipe: Recipe, **options: bool) -> BranchPaths:
+    train_branch(open_shard(data, 1), recipe, BranchPaths(root), "cpu", **options)
+    return BranchPaths(root)
+
+
+def lines(paths: BranchPaths) -> list[dict[str, float]]:
+    return [json.loads(line) for line in paths.metrics.read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("any_precision")
+@pytest.mark.parametrize("name", FEATURES)
+def test_stopped_at_any_step_and_resumed_the_weights_are_those_of_an_undisturbed_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    recipe = replace(FEATURES[name], epochs=2, batch_size=100)
+    expected = train(data, tmp_path / "undisturbed", recipe)
+    for last in range(2 * STEPS):
+        root = tmp_path / f"{last}"
+        with monkeypatch.context() as patched:
+            patched.setattr(fit, "move", stopping_after(last))
+            with pytest.raises(KilledError):
+                train(data, root, recipe)
+        assert BranchPaths(root).checkpoint.exists() == (last >= STEPS)
+        assert equal_weights(train(data, root, recipe), expected), f"stopped after step {last}"
+
+
+def stopping_after(steps: int) -> Callable[..., None]:
+    move, left = fit.move, iter(range(steps))
+
+    def stopping(*arguments: object) -> None:
+        if next(left, None) is None:
+            raise KilledError
+        move(*arguments)  # type: ignore[arg-type]
+
+    return stopping
+
+
+@pytest.mark.usefixtures("any_precision")
+@pytest.mark.parametrize("name", FEATURES)
+def test_every_feature_changes_the_weights_and_still_learns(data: Path, tmp_path: Path, name: str) -> None:
+    recipe = FEATURES[name]
+    paths = train(data, tmp_path / "with", recipe)
+    assert lines(paths)[-1]["train_loss"] < lines(paths)[0]["train_loss"]
+    plain = replace(QUICK, model=recipe.model, model_options=recipe.model_options, lr=recipe.lr)
+    if name not in ("dropout", "patience"):
+        assert not equal_weights(train(data, tmp_path / "without", plain), paths)
+
+
+@pytest.mark.usefixtures("any_precision")
+@pytest.mark.parametrize("name", FEATURES)
+def test_what_is_stored_is_what_was_scored(data: Path, tmp_path: Path, name: str) -> None:
+    """The record's held-out loss, measured while training, is that of the outputs, made from the stored weights."""
+    paths = train(data, tmp_path, FEATURES[name])
+    outputs = read_outputs(paths.outputs, HELD_OUT)
+    record = read_branch(paths)
+    assert record.held_out_loss == pytest.approx(outputs.loss, rel=1e-5)
+    assert record.held_out_accuracy == pytest.approx(outputs.accuracy)
+    assert {tensor.dtype for tensor in weights_of(paths).values()} <= {torch.float32, torch.int64}
+
+
+def scripted(losses: list[float]) -> Callable[..., tuple[float, float]]:
+    left: Iterator[float] = iter(losses)
+    return lambda *arguments: (next(left), 0.5)
+
+
+def test_patience_stops_and_keeps_the_best_epoch(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = train(data, tmp_path / "two", replace(QUICK, epochs=2))
+    monkeypatch.setattr(fit, "score", scripted([0.9, 0.5, 0.7, 0.6, 0.5, 0.1]))
+    stopped = train(data, tmp_path / "stopped", replace(QUICK, epochs=9, patience=3))
+    assert len(lines(stopped)) == 5
+    assert equal_weights(stopped, two)
+    assert read_branch(stopped).held_out_loss == 0.5
+
+
+def test_a_run_that_patience_ended_does_not_go_on_when_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(QUICK, epochs=9, patience=1)
+    best = train(data, tmp_path / "best", replace(QUICK, epochs=1))
+    monkeypatch.setattr(fit, "score", scripted([0.5, 0.7, 0.1]))
+    with monkeypatch.context() as patched:
+        patched.setattr("spectral_train.training.network.write_network", stopping_after(0))
+        with pytest.raises(KilledError):
+            train(data, tmp_path / "stopped", recipe)
+    resumed = train(data, tmp_path / "stopped", recipe)
+    assert len(lines(resumed)) == 2
+    assert equal_weights(resumed, best)
+
+
+def test_the_average_is_that_of_its_definition() -> None:
+    """Weights and running statistics after each step, by the recurrence; counters of batches are the network's."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    state = State.fresh(model, Recipe(ema=0.5), torch.device("cpu"))
+    expected = {name: tensor.double() for name, tensor in copy.deepcopy(model.state_dict()).items()}
+    for step in range(20):
+        model(torch.randn(5, 3)).square().sum().backward()
+        state.optimizer.step()
+        state.average(0.5, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        for name, tensor in model.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * tensor
+    expected["1.num_batches_tracked"] = torch.tensor(20.0)
+    for name, tensor in state.scored.state_dict().items():
+        torch.testing.assert_close(tensor.double(), expected[name].double())
+
+
+def test_the_scale_of_float16_is_part_of_the_checkpoint() -> None:
+    recipe = Recipe(precision="float16")
+    state, again = (State.fresh(nn.Linear(2, 2), recipe, torch.device("cpu")) for _ in range(2))
+    for batch in (torch.ones(1, 2), torch.full((1, 2), torch.inf)):  # the second halves the scale
+        state.scaler.scale(state.model(batch).sum()).backward()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+    again.restore(state.tensors(), json.loads(json.dumps(state.content())))
+    assert again.scaler.state_dict() == state.scaler.state_dict()
+    assert again.scaler.get_scale() == 2**15
+
+
+def test_the_norm_of_the_gradient_is_limited(data: Path, tmp_path: Path) -> None:
+    """Plain SGD without momentum moves by at most lr · clip a step."""
+    recipe = replace(QUICK, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, epochs=1, batch_size=999)
+    moved = {}
+    for clip in (0.0, 1e-3):
+        start = train(data, tmp_path / f"start-{clip}", replace(recipe, lr=1e-12, clip=clip))
+        end = train(data, tmp_path / f"end-{clip}", replace(recipe, clip=clip))
+        moved[clip] = sum((weights_of(end)[name] - tensor).square().sum() for name, tensor in weights_of(start).items())
+    assert moved[1e-3] ** 0.5 == pytest.approx(1e-3, rel=0.01)
+    assert moved[0.0] > moved[1e-3]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "threads"),
+    [
+        ("fc", {}, 1),
+        ("fc", {"width": 256}, 5),
+        ("tnn", {"width": 28}, 1),
+        ("conv", {"width": 4}, 5),
+        ("resnet34", {"width": 0.1}, 5),
+        ("timm:resnet18", {}, 5),
+    ],
+)
+def test_narrow_linear_layers_train_on_one_thread(
+    data: Path, monkeypatch: pytest.MonkeyPatch, model: str, options: dict[str, float], threads: int
+) -> None:
+    monkeypatch.setattr("spectral_train.training.network.usable_cpus", lambda: 5)
+    assert threads_for(plan_of(open_shard(data, 0), Recipe(model=model, model_options=options))) == threads
+
+
+def test_float16_is_refused_without_cuda(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"float16 trains on CUDA only.*--set precision=bfloat16"):
+        train(data, tmp_path, FEATURES["float16"])
+
+
+def test_a_compiled_network_reads_the_checkpoints_of_a_plain_one(data: Path, tmp_path: Path) -> None:
+    plain = train(data, tmp_path / "plain", QUICK)
+
+    def stop(line: str) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        train_branch(open_shard(data, 1), QUICK, BranchPaths(tmp_path / "both"), "cpu", stop)
+    compiled = train(data, tmp_path / "both", QUICK, compiled=True)
+    assert [line["epoch"] for line in lines(compiled)] == [1, 2, 3, 4]
+    for name, tensor in weights_of(compiled).items():
+        torch.testing.assert_close(tensor, weights_of(plain)[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_checkpoint_without_its_average_is_damaged(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = FEATURES["ema"]
+    tensors = State.tensors
+    with monkeypatch.context() as patched:
+        patched.setattr(State, "tensors", lambda state: {k: v for k, v in tensors(state).items() if k[:4] != "ema."})
+        patched.setattr(fit, "move", stopping_after(10))
+        with pytest.raises(KilledError):
+            train(data, tmp_path, recipe)
+    with pytest.raises(CorruptShardError, match=r"checkpoint\.safetensors"):
+        train(data, tmp_path, recipe)
+
+
+def test_a_batch_of_one_row_is_left_out_where_batch_norm_could_not_take_it(tmp_path: Path) -> None:
+    """275 rows in batches of 137, and a network that ends in maps of one pixel."""
+    data = make_shards(tmp_path / "data", train=draw(300))
+    recipe = replace(QUICK, model="timm:test_resnet", model_options={}, epochs=1, batch_size=137)
+    record: BranchRecord = read_branch(train(data, tmp_path / "run", recipe))
+    assert record.rows["training"] == 275

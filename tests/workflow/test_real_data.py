@@ -1,0 +1,94 @@
+"""The official releases, at their real size: complete, verified, every pixel back. Needs SPECTRAL_TEST_DATA."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.request import Request
+from spectral_prep.images.load import Geometry, load
+from spectral_prep.inspection.info import info
+from spectral_prep.inspection.verify import Verification, verify
+from spectral_prep.sources import open_source
+from tests.prep.images.test_resize import by_pillow
+from tests.support.trees import tree
+
+CIFAR10 = ("cifar-10-batches-bin", "cifar-10-batches-py", "cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for path in tmp_path.rglob("*"):  # pytest keeps folders of three runs; these are large
+        if path.is_file():
+            path.unlink()
+
+
+def verified(out: Path, source: Path) -> Verification:
+    found = verify(out, lambda plan: open_source(plan.dataset, source, out.parent / "staging"))
+    assert found.faults == ()
+    assert found.pixels is not None
+    return found
+
+
+@pytest.mark.parametrize("q", ["16", "28"])
+def test_mnist(real_data, scratch, q) -> None:
+    out = convert(Request("mnist", q), real_data / "mnist", scratch / "out").root
+    found = verified(out, real_data / "mnist")
+    assert found.rows == {"train": 60000, "test": 10000}
+    assert found.spectrals == int(q)
+
+
+@pytest.mark.parametrize("q", ["4", "32"])
+def test_the_four_layouts_of_cifar10(real_data, scratch, q) -> None:
+    first: dict[str, bytes] = {}
+    for number, layout in enumerate(CIFAR10):
+        out = convert(Request("cifar10", q), real_data / "cifar10" / layout, scratch / str(number), workers=1).root
+        first = first or tree(out)
+        assert tree(out) == first
+    assert verified(scratch / "0", real_data / "cifar10").rows == {"train": 50000, "test": 10000}
+
+
+@pytest.mark.parametrize("q", ["4", "16"])
+def test_tiny_imagenet_at_64_pixels(real_data, scratch, q) -> None:
+    source = real_data / "tiny-imagenet"
+    found = verified(convert(Request("folder", q, size=64), source, scratch / "out").root, source)
+    assert found.rows == {"train": 20000, "test": 2000}
+
+
+def test_imagenet_at_224_pixels_as_int8(real_data, scratch) -> None:
+    source = real_data / "imagenet" / "folder"
+    out = convert(Request("imagenet", "16"), source, scratch / "out").root
+    tars = convert(Request("imagenet", "16"), real_data / "imagenet" / "tars", scratch / "tars").root
+    assert tree(tars) == tree(out)
+    found = verified(out, source)
+    assert found.rows == {"train": 400, "test": 100}
+    assert found.pixels is not None
+    assert found.pixels.psnr is not None
+    assert found.pixels.psnr >= 50
+    assert info(out).bytes / 500 <= 100_000
+
+
+def test_imagenet_at_224_pixels_as_float16_is_exact(real_data, scratch) -> None:
+    source = real_data / "imagenet" / "folder"
+    found = verified(convert(Request("imagenet", "16", dtype="float16"), source, scratch / "out").root, source)
+    assert found.pixels is not None
+    assert found.pixels.psnr is None
+    assert found.pixels.exact_rows == found.pixels.rows
+
+
+def test_decode_and_resize_of_photographs_agree_with_pillow(real_data) -> None:
+    differences = []
+    for path in sorted((real_data / "imagenet" / "folder").rglob("*.JPEG")):
+        raw = path.read_bytes()
+        resized = by_pillow(np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")), 256, 224, 224)
+        differences.append(np.abs(load(raw, Geometry(224, 224, 3, 256)) - resized.astype(int)))
+    assert len(differences) == 500
+    assert np.max(differences) <= 2
+    assert np.mean(differences) <= 0.005
