@@ -56,7 +56,7 @@ def open_network(
 
     Raises
     ------
-    InputError, PlanMismatchError, CorruptShardError
+    InputError, PlanMismatchError, CorruptFileError
         As `run.branches.read_branches` and `schemes.weigh` do.
     """
     paths = RunPaths(run)

@@ -55,7 +55,7 @@ def train_branches(
 
     Raises
     ------
-    InputError, PlanMismatchError, CorruptShardError
+    InputError, PlanMismatchError, CorruptFileError
         As `find_data`, `open_shard` and `train_branch` do.
     """
     root = find_data(data)
@@ -147,7 +147,7 @@ def train_branch(
     ------
     PlanMismatchError
         If another branch or recipe was begun or finished in this folder.
-    CorruptShardError
+    CorruptFileError
         Naming the file of the shard that is missing or damaged.
     InputError
         If the loss stops being finite, or too few rows are good.

@@ -86,7 +86,7 @@ def train_jointly(
     ------
     InputError
         If not all training rows fit into `memory`, or as `stack.train_together` does.
-    PlanMismatchError, CorruptShardError
+    PlanMismatchError, CorruptFileError
         As `train_branches` does.
     """
     root = find_data(data)

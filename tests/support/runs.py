@@ -10,11 +10,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from spectral_prep.store.records import FileEntry, write_record
+from spectral_prep.store.record_file import write_record
+from spectral_prep.store.records import FileEntry
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs, to_bytes
 from spectral_train.run.paths import BranchPaths, RunPaths
-from spectral_train.run.record import KIND, BranchRecord, read_branch
+from spectral_train.run.record import BranchRecord, read_branch
 from spectral_train.training.branch import train_branches
 
 QUICK = Recipe(
@@ -47,7 +48,7 @@ def equal_weights(one: BranchPaths, other: BranchPaths) -> bool:
 def rewrite_record(run: Path, shard: int, change: Callable[[BranchRecord], BranchRecord]) -> None:
     """Let a branch have recorded something else."""
     paths = RunPaths(run).branch(shard)
-    write_record(paths.record, KIND, change(read_branch(paths)).to_dict())
+    write_record(paths.record, change(read_branch(paths)))
 
 
 def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs], Outputs]) -> None:
@@ -58,4 +59,4 @@ def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs]
     record = read_branch(paths)
     paths.outputs.write_bytes(to_bytes(outputs[HELD_OUT], outputs[TEST]))
     files = tuple(FileEntry.of(paths.root, paths.root / entry.path) for entry in record.files)
-    write_record(paths.record, KIND, replace(record, files=files).to_dict())
+    write_record(paths.record, replace(record, files=files))

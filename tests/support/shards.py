@@ -16,7 +16,8 @@ from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.layout import DatasetPaths, Format
-from spectral_prep.store.records import FileEntry, SpectralRecord, SplitInfo, write_record
+from spectral_prep.store.record_file import write_record
+from spectral_prep.store.records import FileEntry, SpectralRecord, SplitInfo
 
 torch.set_num_threads(1)  # the tests promise bit-equal weights, and share their cores with others
 
@@ -106,7 +107,7 @@ def make_shards(
             (folder / path).write_bytes(content)
             files.append(FileEntry.of_bytes(folder, folder / path, content))
         record = SpectralRecord(k=k, mean=mean, std=std, **{**common, "files": tuple(files)})
-        write_record(folder / "spectral.json", "spectral", record.to_dict())
+        write_record(folder / "spectral.json", record)
     return root
 
 
