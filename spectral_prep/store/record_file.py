@@ -22,11 +22,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.system.files import atomic_write
+from spectral_prep.system.regular import read_regular
 
 FORMAT = "spectral-shards"
 VERSION = 1
 DIGEST = "sha256"
 LONGEST_TEXT = 200
+LARGEST = 1 << 28
+"""Bytes of a record: the manifest of ImageNet-21K at Q = 16 has some 10 MB."""
 
 Value = TypeVar("Value")
 Content = Mapping[str, Any]
@@ -87,7 +90,7 @@ def read_record(path: Path, kind: type[Kind], upgrade: Callable[[Content], Conte
 def read_content(path: Path, kind: str) -> dict[str, Any]:
     """Return the content of a record whose fields nobody has looked at; raises what `read_record` raises."""
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(read_regular(path, LARGEST))
     except FileNotFoundError:
         raise InputError(f"no {kind} record", where=path, expected=f"a file {path.name}") from None
     except (ValueError, OSError, RecursionError) as error:
