@@ -46,13 +46,13 @@ def methods(spec: SpectralSpec, encoding: Encoding, compiled: bool) -> dict[str,
 
     def fused(images_NHWC: Tensor) -> Tensor:
         written = out.get(images_NHWC.shape)
-        out[images_NHWC.shape] = cpu.split_cpu(images_NHWC, spec, encoding=encoding, out=written)
+        out[images_NHWC.shape] = cpu.required().split(images_NHWC, spec, encoding=encoding, out=written)
         return out[images_NHWC.shape]
 
     found: dict[str, Method] = {
         "fused": fused,
         "fused, into a block": into_a_block(spec, encoding),
-        "fused, new memory": lambda x: cpu.split_cpu(x, spec, encoding=encoding),
+        "fused, new memory": lambda x: cpu.required().split(x, spec, encoding=encoding),
         "torch": lambda x: encode(split(x, spec), encoding),
         "scipy": lambda x: encode(scipy_split(x, spec), encoding),
         "copy": copy_of(spec, encoding),

@@ -11,6 +11,7 @@ from torch import Tensor
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import InputError
 from spectral_prep.kernel import operators
+from spectral_prep.kernel.cpu import each_contiguous
 from spectral_prep.spectrum import SpectralSpec
 
 
@@ -55,9 +56,12 @@ def fused_split(
     shape = (spec.q, n, c, *spec.spectral_size(height, width))
     stored = dtype if encoding is None else encoding.torch_dtype
     _check(spec, stored, encoding)
-    if out is not None and (out.shape != shape or out.dtype != stored or out.device != images_NHWC.device):
+    if out is not None:
         wanted, given = (shape, stored, images_NHWC.device), (tuple(out.shape), out.dtype, out.device)
-        raise InputError("out does not fit", expected=wanted, got=given)
+        if wanted != given:
+            raise InputError("out does not fit", expected=wanted, got=given)
+        if not each_contiguous(out):
+            raise InputError("out does not fit", expected="each spectral contiguous", got=f"strides {out.stride()}")
     return operators.split(images_NHWC, spec, stored, encoding, out)
 
 

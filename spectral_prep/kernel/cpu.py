@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.encoding import Encoding
-from spectral_prep.errors import InputError
+from spectral_prep.errors import InputError, KernelError
 from spectral_prep.kernel.arguments import (
     LAYOUTS,
     PIXELS,
@@ -37,12 +37,16 @@ WORTH_A_THREAD = 1 << 20  # coefficients; starting a thread costs about as much 
 
 
 class CpuKernel:
-    """One build of the compiled kernel.
+    """One build of the compiled kernel; a `Backend` that reads and writes memory once.
+
+    Images are uint8 or float32, any strides; spectra are float32, float16, bfloat16 or, with an encoding, int8.
 
     Raises
     ------
     OSError
         If the file cannot be loaded.
+    InputError
+        From `split` and `merge`, if the kernel has no such dtype.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,14 +70,12 @@ class CpuKernel:
         encoding: Encoding | None = None,
         out: Tensor | None = None,
     ) -> Tensor:
-        """Return the stored spectrum (Q, N, C, h, w) of CPU images (N, H, W, C): see `split_cpu`."""
+        """Return the stored spectrum (Q, N, C, h, w) of CPU images (N, H, W, C), in `out` where that is given."""
         n, height, width, c = images_NHWC.shape
         h, w = spec.spectral_size(height, width)
         if out is None:
             stored = dtype if encoding is None else encoding.torch_dtype
             out = torch.empty((spec.q, n, c, h, w), dtype=stored)
-        elif out.shape != (spec.q, n, c, h, w) or not _each_contiguous(out):
-            raise InputError("unusable out", expected=f"each of {spec.q} × {(n, c, h, w)} contiguous", got=out.shape)
         factors = split_factors(encoding)
         self._run(self._library.spectral_cpu_split, (images_NHWC, out), factors, images_NHWC, out, spec)
         return out
@@ -85,7 +87,7 @@ class CpuKernel:
         dtype: torch.dtype = torch.uint8,
         encoding: Encoding | None = None,
     ) -> Tensor:
-        """Return the images (N, H, W, C) of a stored CPU spectrum (Q, N, C, h, w): see `merge_cpu`."""
+        """Return the images (N, H, W, C) of a stored CPU spectrum (Q, N, C, h, w)."""
         _, n, c, h, w = spectrum_QNChw.shape
         spectrum_QNChw = spectrum_QNChw.contiguous()
         images_NHWC = torch.empty((n, h * spec.q1, w * spec.q2, c), dtype=dtype)
@@ -96,7 +98,7 @@ class CpuKernel:
     def totals(self, stored_QNChw: Tensor) -> Tensor:
         """Return sums, sums of squares and how many values are ±127, of an int8 CPU spectrum: (3, Q, C) int64."""
         q, n, c, h, w = stored_QNChw.shape
-        if not _each_contiguous(stored_QNChw):
+        if not each_contiguous(stored_QNChw):
             stored_QNChw = stored_QNChw.contiguous()
         totals_3QC = torch.zeros((3, q, c), dtype=torch.int64)
         shape = (ctypes.c_longlong * 5)(q, n, c, h * w, stored_QNChw.stride(0))
@@ -132,10 +134,13 @@ class CpuKernel:
             with ThreadPoolExecutor(len(bounds)) as pool:
                 failed = any(pool.map(lambda bound: function(*fixed, *bound), bounds))
         if failed:
-            raise MemoryError("no memory for the CPU kernel's strip of lines")
+            raise KernelError(
+                "no memory for the CPU kernel's strip of lines", expected="some hundred kilobytes a thread"
+            )
 
 
-def _each_contiguous(spectrum_QNChw: Tensor) -> bool:
+def each_contiguous(spectrum_QNChw: Tensor) -> bool:
+    """Whether the values of each spectral lie in memory one after the other; the spectrals may lie apart."""
     _, _, c, h, w = spectrum_QNChw.shape
     return spectrum_QNChw.stride()[1:] == (c * h * w, h * w, w, 1) or spectrum_QNChw[:1].is_contiguous()
 
@@ -156,11 +161,6 @@ def _prepared(
     return *rows, (ctypes.c_int * 6)(*numbers)
 
 
-def available() -> bool:
-    """Return whether a build of the kernel is installed here and this machine can run it."""
-    return kernel() is not None
-
-
 @functools.cache
 def kernel() -> CpuKernel | None:
     """Return the best build of the kernel for this machine, or None where the package was installed without one."""
@@ -169,50 +169,8 @@ def kernel() -> CpuKernel | None:
     return next((found for found in map(_load, reversed(BUILDS[1 : best + 1])) if found is not None), baseline)
 
 
-def split_cpu(
-    images_NHWC: Tensor,
-    spec: SpectralSpec,
-    dtype: torch.dtype = torch.float16,
-    encoding: Encoding | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Return the stored spectrum (Q, N, C, h, w) of images (N, H, W, C) on the CPU, read and written once.
-
-    Parameters
-    ----------
-    images_NHWC
-        uint8 or float32, any strides; N may be 0.
-    dtype
-        Of the result where neither an encoding nor `out` is given: float32, float16 or bfloat16.
-    out
-        Where to write: (Q, N, C, h, w), each spectral contiguous, for instance the rows of one image in a block's
-        tensor, so that an image is transformed while it is still in the cache.
-
-    Raises
-    ------
-    InputError
-        If the kernel is not installed, has no such dtype, or the grid does not divide the images.
-    """
-    return _required().split(images_NHWC, spec, dtype, encoding, out)
-
-
-def merge_cpu(
-    spectrum_QNChw: Tensor,
-    spec: SpectralSpec,
-    dtype: torch.dtype = torch.uint8,
-    encoding: Encoding | None = None,
-) -> Tensor:
-    """Return the images (N, H, W, C), uint8 or float32, of a stored spectrum (Q, N, C, h, w) on the CPU.
-
-    Raises
-    ------
-    InputError
-        If the kernel is not installed or has no such dtype.
-    """
-    return _required().merge(spectrum_QNChw, spec, dtype, encoding)
-
-
-def _required() -> CpuKernel:
+def required() -> CpuKernel:
+    """Return the kernel; raise `InputError` where the package was installed without one."""
     found = kernel()
     if found is None:
         raise InputError(

@@ -1,4 +1,4 @@
-"""`split` and `merge` on a CUDA device, by the header's kernel once it has agreed with the CPU on that device.
+"""The CUDA kernel as a backend: the header's kernel, once it has agreed with the CPU on the device.
 
 Input: a CUDA tensor, a spec, how to store. Output: a tensor on the same device. Whatever stands in the way, from a
 missing compiler to a wrong result, is a `KernelError`; the dispatcher then computes with torch operations.
@@ -17,43 +17,38 @@ from spectral_prep.kernel import launch, self_check
 from spectral_prep.spectrum import SpectralSpec
 
 
-def split_cuda(
-    images_NHWC: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.float16, encoding: Encoding | None = None
-) -> Tensor:
-    """Return the stored spectrum (Q, N, C, h, w) of images (N, H, W, C) on a CUDA device, read and written once.
+class CudaKernel:
+    """Split and merge on a CUDA device, memory read and written once; a `Backend`.
 
-    Parameters
-    ----------
-    images_NHWC
-        uint8 or float32, any strides; N may be 0.
-    dtype
-        Of the result where no encoding is given: float32, float16 or bfloat16.
+    Images are uint8 or float32, any strides; spectra are float32, float16, bfloat16 or, with an encoding, int8.
 
     Raises
     ------
     InputError
-        If the kernel has no such dtype or the grid does not divide the images.
+        From either method, if the kernel has no such dtype.
     KernelError
         If it cannot be compiled or launched here, or differs from the CPU on this device.
     """
-    _require_trust(images_NHWC.device)
-    return launch.split(images_NHWC, spec, dtype, encoding)
 
+    def split(
+        self,
+        images_NHWC: Tensor,
+        spec: SpectralSpec,
+        dtype: torch.dtype,
+        encoding: Encoding | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return the stored spectrum (Q, N, C, h, w)."""
+        _require_trust(images_NHWC.device)
+        stored_QNChw = launch.split(images_NHWC, spec, dtype, encoding)
+        return stored_QNChw if out is None else out.copy_(stored_QNChw)
 
-def merge_cuda(
-    spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.uint8, encoding: Encoding | None = None
-) -> Tensor:
-    """Return the images (N, H, W, C), uint8 or float32, of a stored spectrum (Q, N, C, h, w) on a CUDA device.
-
-    Raises
-    ------
-    InputError
-        If the kernel has no such dtype.
-    KernelError
-        If it cannot be compiled or launched here, or differs from the CPU on this device.
-    """
-    _require_trust(spectrum_QNChw.device)
-    return launch.merge(spectrum_QNChw, spec, dtype, encoding)
+    def merge(
+        self, spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None = None
+    ) -> Tensor:
+        """Return the images (N, H, W, C)."""
+        _require_trust(spectrum_QNChw.device)
+        return launch.merge(spectrum_QNChw, spec, dtype, encoding)
 
 
 def _require_trust(device: torch.device) -> None:

@@ -15,6 +15,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from spectral_prep.errors import InputError, KernelError
@@ -45,29 +46,27 @@ def architecture(device: int) -> str:
     return f"sm_{major}{minor}"
 
 
-def launch(
-    cubin: bytes,
-    name: str,
-    device: int,
-    stream: int,
-    blocks: int,
-    threads: int,
-    parameters: Sequence[Any],
-    *,
-    capturing: bool = False,
-) -> None:
-    """Queue one kernel on a stream of a device.
+@dataclass(frozen=True)
+class Stream:
+    """Where a kernel is queued: the index of a device, and the handle that torch gives as `cuda_stream`, 0 the default.
+
+    `capturing` says whether a CUDA graph is being captured: code cannot be loaded then, only used.
+    """
+
+    device: int
+    handle: int
+    capturing: bool = False
+
+
+def launch(cubin: bytes, name: str, stream: Stream, blocks: int, threads: int, parameters: Sequence[Any]) -> None:
+    """Queue one kernel on a stream.
 
     Parameters
     ----------
-    stream
-        The handle that torch gives as `cuda_stream`; 0 is the default stream.
     blocks, threads
         Blocks of the grid and threads of a block, both along x.
     parameters
         ctypes values in the kernel's order.
-    capturing
-        Whether a CUDA graph is being captured: code cannot be loaded then, only used.
 
     Raises
     ------
@@ -77,11 +76,12 @@ def launch(
         If the driver refuses any step; the message names the call.
     """
     driver = _driver()
-    addresses = (ctypes.c_void_p * len(parameters))(*(ctypes.addressof(value) for value in parameters))
-    with _current_context(device):
-        kernel = driver.CUfunction(int(_kernel(cubin, name, device, capturing)))
-        status = driver.cuLaunchKernel(kernel, blocks, 1, 1, threads, 1, 1, 0, stream, ctypes.addressof(addresses), 0)
-        _checked("cuLaunchKernel", status, device)
+    values = (ctypes.c_void_p * len(parameters))(*map(ctypes.addressof, parameters))
+    grid, block, addresses = (blocks, 1, 1), (threads, 1, 1), ctypes.addressof(values)
+    with _current_context(stream.device):
+        kernel = driver.CUfunction(int(_kernel(cubin, name, stream)))
+        status = driver.cuLaunchKernel(kernel, *grid, *block, 0, stream.handle, addresses, 0)
+        _checked("cuLaunchKernel", status, stream.device)
 
 
 @contextlib.contextmanager
@@ -94,21 +94,21 @@ def _current_context(device: int) -> Iterator[None]:
         _checked("cuCtxPopCurrent", driver.cuCtxPopCurrent(), device)
 
 
-def _kernel(cubin: bytes, name: str, device: int, capturing: bool) -> Any:
+def _kernel(cubin: bytes, name: str, stream: Stream) -> Any:
     with _one_at_a_time:
-        if (cubin, name, device) not in _loaded:
-            if capturing:
+        if (cubin, name, stream.device) not in _loaded:
+            if stream.capturing:
                 raise InputError(
                     "a CUDA graph is being captured, and the kernel of this call is not loaded yet",
-                    where=f"cuda:{device}",
+                    where=f"cuda:{stream.device}",
                     run="the same call once before the capture",
                 )
             driver = _driver()
             library = _checked("cuLibraryLoadData", driver.cuLibraryLoadData(cubin, [], [], 0, [], [], 0))
-            _loaded[cubin, name, device] = _checked(
+            _loaded[cubin, name, stream.device] = _checked(
                 "cuLibraryGetKernel", driver.cuLibraryGetKernel(library, name.encode())
             )
-        return _loaded[cubin, name, device]
+        return _loaded[cubin, name, stream.device]
 
 
 def _primary_context(device: int) -> Any:

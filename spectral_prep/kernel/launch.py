@@ -37,7 +37,7 @@ class Launch:
 def split(
     images_NHWC: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.float16, encoding: Encoding | None = None
 ) -> Tensor:
-    """Return the stored spectrum (Q, N, C, h, w) of CUDA images (N, H, W, C), unchecked: see `split_cuda`."""
+    """Return the stored spectrum (Q, N, C, h, w) of CUDA images (N, H, W, C), on a device that nobody has checked."""
     n, height, width, c = images_NHWC.shape
     h, w = spec.spectral_size(height, width)
     stored = dtype if encoding is None else encoding.torch_dtype
@@ -50,7 +50,7 @@ def split(
 def merge(
     spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.uint8, encoding: Encoding | None = None
 ) -> Tensor:
-    """Return the images (N, H, W, C) of a stored CUDA spectrum (Q, N, C, h, w), unchecked: see `merge_cuda`."""
+    """Return the images (N, H, W, C) of a stored CUDA spectrum (Q, N, C, h, w), unchecked alike."""
     _, n, c, h, w = spectrum_QNChw.shape
     spectrum_QNChw = spectrum_QNChw.contiguous()
     images_NHWC = spectrum_QNChw.new_empty((n, h * spec.q1, w * spec.q2, c), dtype=dtype)
@@ -121,8 +121,7 @@ def _queue(launch: Launch, *tensors: Tensor) -> None:
         return
     cubin = nvrtc.cubin_for(launch.macros, driver.architecture(device.index))
     stream = torch.cuda.current_stream(device)
-    capturing = torch.cuda.is_current_stream_capturing()
-    where = (device.index, stream.cuda_stream)
-    driver.launch(cubin, launch.name, *where, launch.blocks, THREADS, launch.parameters, capturing=capturing)
+    where = driver.Stream(device.index, stream.cuda_stream, torch.cuda.is_current_stream_capturing())
+    driver.launch(cubin, launch.name, where, launch.blocks, THREADS, launch.parameters)
     for tensor in tensors:
         tensor.record_stream(stream)

@@ -94,14 +94,14 @@ def compare(case: Case, device: torch.device) -> Comparison:
     KernelError
         If the kernel cannot be compiled or launched, or there is no compiled CPU kernel to compare with.
     """
-    if not cpu.available():
+    if (cpu_kernel := cpu.kernel()) is None:
         raise KernelError(
             "the CUDA kernel cannot be checked: the compiled CPU kernel is not installed",
             run="pip install again where a C++ compiler is there",
         )
     images_NHWC = _images(case)
     encoding = _encoding(case)
-    on_cpu = _digest(cpu.split_cpu, cpu.merge_cpu, images_NHWC, case, encoding)
+    on_cpu = _digest(cpu_kernel.split, cpu_kernel.merge, images_NHWC, case, encoding)
     on_device = _digest(launch.split, launch.merge, images_NHWC.to(device), case, encoding)
     return Comparison(case, on_device, on_cpu)
 
@@ -114,7 +114,7 @@ def agrees(case: Case, device: torch.device) -> bool:
     KernelError
         If the kernel cannot be compiled or launched.
     """
-    if cpu.available():
+    if cpu.kernel() is not None:
         return compare(case, device).equal
     images_NHWC = _images(case)
     encoding = _encoding(case)

@@ -6,6 +6,7 @@ import _ctypes
 import logging
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from spectral_prep import spectrum
 from spectral_prep.encoding import Encoding, calibrate, encode
 from spectral_prep.errors import InputError
 from spectral_prep.kernel import cpu, dispatch, fused_merge, fused_split
+from spectral_prep.kernel.backend import TorchOperations
 from spectral_prep.kernel.cpu import BUILDS, CpuKernel
 from spectral_prep.spectrum import SpectralSpec
 from tests.prep.test_spectrum import GRIDS, LAYOUTS, TRANSFORMS, images, reference
@@ -247,8 +249,14 @@ def test_compiles_as_one_graph(backend) -> None:
 def test_the_variable_chooses_the_kernel(monkeypatch) -> None:
     batch, spec = images(2, 8, 8, 3), SpectralSpec(4, 4)
     seen = []
-    monkeypatch.setattr(cpu, "split_cpu", lambda *_: seen.append("cpu") or spectrum.split(batch, spec).half())
-    monkeypatch.setattr(cpu, "available", lambda: True)
+
+    class Noted(TorchOperations):
+        def split(self, *arguments: Any, **options: Any) -> Tensor:
+            seen.append("cpu")
+            return super().split(*arguments, **options)
+
+    monkeypatch.setitem(dispatch.BACKENDS, "cpu", Noted)
+    monkeypatch.setattr(cpu, "kernel", lambda: Noted())
     for name in ("torch", "cpu", ""):
         monkeypatch.setenv(dispatch.VARIABLE, name)
         fused_split(batch, spec)

@@ -21,7 +21,7 @@ batch = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
 for _ in range(2):
     stored = fused_split(batch, SpectralSpec(4, 4))
 assert torch.allclose(stored.float(), split(batch, SpectralSpec(4, 4)), rtol=1e-3, atol=1e-3)
-print(kernel.__file__, "compiled" if cpu.available() else "torch")
+print(kernel.__file__, "compiled" if cpu.kernel() else "torch")
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to build the wheel with")

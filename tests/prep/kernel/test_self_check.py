@@ -5,38 +5,45 @@ from __future__ import annotations
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import Tensor
 
+from spectral_prep.encoding import Encoding
 from spectral_prep.errors import KernelError
 from spectral_prep.kernel import cpu, cuda, launch, self_check
 from spectral_prep.kernel.__main__ import main
-from spectral_prep.spectrum import merge, regroup, split
+from spectral_prep.spectrum import SpectralSpec, merge, regroup, split
 
 CPU = torch.device("cpu")
+
+
+class Regrouping:
+    """Stands for both kernels: regroups pixels and transforms nothing."""
+
+    def split(self, images: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None = None) -> Tensor:
+        spectrum = regroup(images, spec).to(torch.float32)
+        return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
+
+    def merge(
+        self, spectrum: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None = None
+    ) -> Tensor:
+        return merge(spectrum.to(torch.float32), spec, dtype)
 
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A CPU kernel that computes with torch, and a launcher that calls the same: no GPU and no compiler are needed."""
 
-    def split_torch(images, spec, dtype, encoding):
-        spectrum = regroup(images, spec).to(torch.float32)
-        return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
-
-    def merge_torch(spectrum, spec, dtype, encoding):
-        return merge(spectrum.to(torch.float32), spec, dtype)
-
-    monkeypatch.setattr(cpu, "available", lambda: True)
+    monkeypatch.setattr(cpu, "kernel", Regrouping)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    for module, suffix in ((cpu, "_cpu"), (launch, "")):
-        monkeypatch.setattr(module, f"split{suffix}", split_torch)
-        monkeypatch.setattr(module, f"merge{suffix}", merge_torch)
+    monkeypatch.setattr(launch, "split", Regrouping().split)
+    monkeypatch.setattr(launch, "merge", Regrouping().merge)
     cuda._objection.cache_clear()
     yield monkeypatch
     cuda._objection.cache_clear()
 
 
-def one_bit_off(images, spec, dtype, encoding):
-    spectrum = cpu.split_cpu(images, spec, dtype, encoding)
+def one_bit_off(images: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:
+    spectrum = Regrouping().split(images, spec, dtype, encoding)
     spectrum.view(torch.uint8).flatten()[-1] ^= 1
     return spectrum
 
@@ -60,18 +67,17 @@ def test_equal_bits_are_equal_hashes_and_one_bit_is_seen(case, on_cpu) -> None:
 def test_a_device_that_agrees_is_used(on_cpu) -> None:
     case = self_check.QUICK[0]
     images = self_check._images(case)
-    assert torch.equal(
-        cuda.split_cuda(images, case.spec, case.stored), cpu.split_cpu(images, case.spec, case.stored, None)
-    )
+    given = (images, case.spec, case.stored)
+    assert torch.equal(cuda.CudaKernel().split(*given), Regrouping().split(*given))
 
 
 def test_a_device_that_differs_is_not_used_and_the_case_is_named(on_cpu) -> None:
     on_cpu.setattr(launch, "split", one_bit_off)
-    for operation in (cuda.split_cuda, cuda.merge_cuda):
+    for operation in (cuda.CudaKernel().split, cuda.CudaKernel().merge):
         with pytest.raises(
             KernelError, match=r"differs from the CPU for 4x4 blocks dct, uint8 to float16.*--self-check"
         ):
-            operation(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), self_check.QUICK[0].spec)
+            operation(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), self_check.QUICK[0].spec, torch.float16)
 
 
 def test_a_device_that_cannot_launch_is_asked_once(on_cpu) -> None:
@@ -84,7 +90,7 @@ def test_a_device_that_cannot_launch_is_asked_once(on_cpu) -> None:
     on_cpu.setattr(launch, "split", refuse)
     for _ in range(3):
         with pytest.raises(KernelError, match="cuLaunchKernel failed"):
-            cuda.split_cuda(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), self_check.QUICK[0].spec)
+            cuda.CudaKernel().split(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), self_check.QUICK[0].spec, torch.float16)
     assert len(asked) == 1
 
 
@@ -94,7 +100,7 @@ def test_without_a_cpu_kernel_torch_is_the_judge(case, monkeypatch) -> None:
         spectrum = split(images, spec)
         return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
 
-    monkeypatch.setattr(cpu, "available", lambda: False)
+    monkeypatch.setattr(cpu, "kernel", lambda: None)
     monkeypatch.setattr(launch, "split", exact)
     assert self_check.agrees(case, CPU)
     monkeypatch.setattr(launch, "split", lambda *arguments: exact(*arguments).flip(0))

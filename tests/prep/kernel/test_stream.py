@@ -104,10 +104,8 @@ def test_a_cuda_kernel_that_fails_gives_way_to_torch_with_one_warning(batches, m
     def refuse(*_: object) -> Tensor:
         raise KernelError("no such device")
 
-    monkeypatch.setattr(cuda, "split_cuda", refuse)
-    monkeypatch.setattr(
-        dispatch, "_operation", lambda *_: lambda *call: dispatch._on_cuda("split_cuda", dispatch._split_torch, *call)
-    )
+    monkeypatch.setattr(cuda.CudaKernel, "split", refuse)
+    monkeypatch.setattr(dispatch, "_backend", lambda tensor: dispatch.WithFallback(cuda.CudaKernel()))
     dispatch._say_once.cache_clear()
     with caplog.at_level("WARNING", "spectral_prep"):
         results = list(pipelined(batches, SPEC, Encoding("float16"), RecordedQueues()))
