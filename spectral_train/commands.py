@@ -15,7 +15,7 @@ from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipe.recipe import OPTIONS, RECIPES, Optimizer, named, parse_settings
 
 if TYPE_CHECKING:
-    from spectral_train.run.record import BranchRecord
+    from spectral_train.run.record import NetworkRecord
 
 
 @click.command("spectral-train", context_settings={"max_content_width": 120})
@@ -91,7 +91,7 @@ def train_command(
     from spectral_prep.conversion.memory import parse_bytes
     from spectral_train.training.baseline import train_baseline
     from spectral_train.training.branch import train_branches
-    from spectral_train.training.devices import train_jointly
+    from spectral_train.training.devices import train_on_devices
 
     chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS}, **parse_settings(settings))
     if baseline == (shard is not None):
@@ -103,12 +103,12 @@ def train_command(
     try:
         if baseline:
             del options["workers"]
-            records: tuple[BranchRecord, ...] = (train_baseline(options.pop("data"), chosen, report=say, **options),)
+            records: tuple[NetworkRecord, ...] = (train_baseline(options.pop("data"), chosen, report=say, **options),)
         else:
             options["memory"] = parse_bytes(memory) if memory else None
             if joint:
                 del options["compiled"]
-                records = train_jointly(options.pop("data"), chosen, joint=joint, report=say, **options)
+                records = train_on_devices(options.pop("data"), chosen, joint=joint, report=say, **options)
             else:
                 records = train_branches(options.pop("data"), _shard_number(shard), chosen, report=say, **options)
     except KeyboardInterrupt:

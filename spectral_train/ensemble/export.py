@@ -26,10 +26,10 @@ from spectral_prep.errors import InputError
 from spectral_prep.spectrum import basis, regroup
 from spectral_prep.system.files import atomic_write
 from spectral_train.ensemble.combiners import DEFAULT_SPACE
-from spectral_train.ensemble.network import WholeNetwork, open_network
+from spectral_train.ensemble.network import EnsembleNetwork, open_network
 from spectral_train.ensemble.predict import branch_input
 from spectral_train.ensemble.schemes import DEFAULT_SCHEME
-from spectral_train.run.record import BranchPlan
+from spectral_train.run.record import NetworkPlan
 
 METADATA = "spectral.json"
 EXAMPLE_ROWS = 2
@@ -40,7 +40,7 @@ LARGEST_ONNX = 2**31 - 2**24  # protobuf ends at 2 GiB
 class ImagesToProbabilities(nn.Module):
     """(N, H, W, C) uint8 → (N, classes) float64, in plain torch operators."""
 
-    def __init__(self, network: WholeNetwork) -> None:
+    def __init__(self, network: EnsembleNetwork) -> None:
         super().__init__()
         self.branches = nn.ModuleList(network.models)
         self.plans, self.combiner = network.plans, network.combiner
@@ -106,7 +106,7 @@ def export(
     return metadata
 
 
-def describe(network: WholeNetwork, scheme: str) -> dict[str, Any]:
+def describe(network: EnsembleNetwork, scheme: str) -> dict[str, Any]:
     """Return what a user of the file has to know: the input, the classes, and how the branches were combined."""
     plan = network.plans[0]
     return {
@@ -164,7 +164,7 @@ def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any])
     return content
 
 
-def _stored_dtype(plan: BranchPlan) -> torch.dtype:
+def _stored_dtype(plan: NetworkPlan) -> torch.dtype:
     return torch.float32 if plan.encoding.dtype == "int8" else plan.encoding.torch_dtype
 
 

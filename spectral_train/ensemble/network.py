@@ -17,15 +17,15 @@ from spectral_train.ensemble.schemes import DEFAULT_SCHEME, weigh
 from spectral_train.run.branches import outputs_of, read_branches, shard_of
 from spectral_train.run.outputs import HELD_OUT
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchPlan
+from spectral_train.run.record import NetworkPlan
 from spectral_train.training.network import load_model
 
 
 @dataclass(frozen=True)
-class WholeNetwork:
+class EnsembleNetwork:
     """S networks in evaluation mode with their plans, by shard, and the combiner of their outputs."""
 
-    plans: tuple[BranchPlan, ...]
+    plans: tuple[NetworkPlan, ...]
     models: tuple[nn.Module, ...]
     combiner: Combiner
 
@@ -40,7 +40,7 @@ def open_network(
     calibrate: bool = False,
     without: Collection[int] = (),
     allow_missing: bool = False,
-) -> WholeNetwork:
+) -> EnsembleNetwork:
     """Read the branches of a run and weigh them on their held-out rows.
 
     Parameters
@@ -63,7 +63,7 @@ def open_network(
     records = read_branches(paths, without, allow_missing)
     held_out = outputs_of(paths, records, HELD_OUT)
     combiner = weigh(scheme, held_out, space, p=p, k=k)
-    return WholeNetwork(
+    return EnsembleNetwork(
         plans=tuple(record.plan for record in records),
         models=tuple(load_model(record.plan, paths.branch(shard_of(record))) for record in records),
         combiner=calibrated(combiner, held_out) if calibrate else combiner,

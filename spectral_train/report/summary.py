@@ -23,7 +23,7 @@ from spectral_train.run.branches import outputs_of, read_baseline, read_branches
 from spectral_train.run.metrics import EpochMetrics, read_lines
 from spectral_train.run.outputs import HELD_OUT, TEST
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Summary:
     """
 
     name: str
-    records: tuple[BranchRecord, ...]
-    baseline: BranchRecord | None
+    records: tuple[NetworkRecord, ...]
+    baseline: NetworkRecord | None
     evaluation: Evaluation
     costs: Costs
     curves: tuple[Curve, ...]
@@ -53,7 +53,7 @@ class Summary:
     recall: npt.NDArray[np.float64]
 
     @property
-    def plan(self) -> BranchPlan:
+    def plan(self) -> NetworkPlan:
         """That of the first branch, for what all share."""
         return self.records[0].plan
 

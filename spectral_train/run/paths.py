@@ -26,7 +26,7 @@ DEFAULT_RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
-class BranchPaths:
+class NetworkPaths:
     """Where things are inside the folder of one trained network."""
 
     root: Path
@@ -68,18 +68,18 @@ class RunPaths:
 
     root: Path
 
-    def branch(self, shard: int) -> BranchPaths:
+    def branch(self, shard: int) -> NetworkPaths:
         """The folder of one branch.
 
         >>> RunPaths(Path("run")).branch(3).root.as_posix()
         'run/branch-03'
         """
-        return BranchPaths(self.root / f"branch-{shard:02d}")
+        return NetworkPaths(self.root / f"branch-{shard:02d}")
 
     @property
-    def baseline(self) -> BranchPaths:
+    def baseline(self) -> NetworkPaths:
         """The conventional network, for comparison."""
-        return BranchPaths(self.root / "baseline")
+        return NetworkPaths(self.root / "baseline")
 
     def finished(self) -> tuple[int, ...]:
         """Return the shards whose branches are done, ascending."""

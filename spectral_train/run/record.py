@@ -18,13 +18,13 @@ from spectral_prep.system.differences import differences
 from spectral_prep.system.files import sha256_of
 from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
-from spectral_train.run.paths import BranchPaths
+from spectral_train.run.paths import NetworkPaths
 
 KIND = "branch"
 
 
 @dataclass(frozen=True)
-class BranchPlan:
+class NetworkPlan:
     """Everything that decides the weights, and the geometry that turns an image file into this network's input.
 
     `shard` is None for the baseline, whose input is the whole image. `mean` and `std` are those of the input's
@@ -60,7 +60,7 @@ class BranchPlan:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> BranchPlan:
+    def from_dict(cls, record: Mapping[str, Any]) -> NetworkPlan:
         """Return the plan that `to_dict` wrote."""
         height, width, channels = record["input_shape"]
         lists = {name: tuple(record[name]) for name in ("classes", "common", "spectrals", "mean", "std")}
@@ -77,14 +77,14 @@ class BranchPlan:
 
 
 @dataclass(frozen=True)
-class BranchRecord:
+class NetworkRecord:
     """`branch.json`: the plan and what came of it.
 
     `size_bytes` is that of weights and buffers; `seconds` the training time of all epochs; `rows` counts "training",
     "held_out" and "test". `ingredients` holds the sha256 of the weights that a soup averages, and is empty otherwise.
     """
 
-    plan: BranchPlan
+    plan: NetworkPlan
     parameters: int
     size_bytes: int
     device: str
@@ -100,13 +100,13 @@ class BranchRecord:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> BranchRecord:
+    def from_dict(cls, record: Mapping[str, Any]) -> NetworkRecord:
         """Return the record that `to_dict` wrote."""
         lists = {"files": entries(record["files"]), "ingredients": tuple(record.get("ingredients", ()))}
-        return cls(**{**record, **lists, "plan": BranchPlan.from_dict(record["plan"])})
+        return cls(**{**record, **lists, "plan": NetworkPlan.from_dict(record["plan"])})
 
 
-def read_branch(paths: BranchPaths) -> BranchRecord:
+def read_network(paths: NetworkPaths) -> NetworkRecord:
     """Return the record of a finished network after proving its files whole.
 
     Raises
@@ -116,7 +116,7 @@ def read_branch(paths: BranchPaths) -> BranchRecord:
     CorruptShardError
         If the record or a file it vouches for is damaged; the message names it.
     """
-    record = BranchRecord.from_dict(read_record(paths.record, KIND))
+    record = NetworkRecord.from_dict(read_record(paths.record, KIND))
     for entry in record.files:
         path = paths.root / entry.path
         if not path.is_file() or path.stat().st_size != entry.size or sha256_of(path) != entry.sha256:
@@ -129,7 +129,7 @@ def read_branch(paths: BranchPaths) -> BranchRecord:
     return record
 
 
-def same_plan(there: Mapping[str, Any], here: BranchPlan, paths: BranchPaths) -> None:
+def same_plan(there: Mapping[str, Any], here: NetworkPlan, paths: NetworkPaths) -> None:
     """Refuse to go on in a folder that was begun with another plan; `there` is the plain form of that plan.
 
     Raises

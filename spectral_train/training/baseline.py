@@ -26,7 +26,7 @@ from spectral_train.device import choose_device
 from spectral_train.models import full_options
 from spectral_train.recipe.recipe import Recipe, override, resolve
 from spectral_train.run.metrics import Report
-from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.training.branch import plan_of, run_of, silent
 from spectral_train.training.fit import Training
 from spectral_train.training.network import RowReader, finished, train_network
@@ -43,7 +43,7 @@ def train_baseline(
     device: str = "auto",
     compiled: bool = False,
     report: Report = silent,
-) -> BranchRecord:
+) -> NetworkRecord:
     """Train the conventional network; it is finished, resumed and refused as a branch is.
 
     It needs all Q spectral folders, and memory for the images as uint8. `shards`, `grouping` and `common` only say to
@@ -75,7 +75,7 @@ def train_baseline(
     return train_network(training, rows)
 
 
-def baseline_plan(whole: Shard, recipe: Recipe) -> BranchPlan:
+def baseline_plan(whole: Shard, recipe: Recipe) -> NetworkPlan:
     """Return everything that decides the conventional network's weights; `whole` holds all Q spectrals."""
     mean, std = pixel_statistics(whole)
     first = whole.first

@@ -21,8 +21,8 @@ from spectral_train.data.shard import Shard, find_data, open_shard, read_labels
 from spectral_train.device import choose_device
 from spectral_train.recipe.recipe import Recipe, resolve
 from spectral_train.run.metrics import Report
-from spectral_train.run.paths import BranchPaths, RunPaths, default_run
-from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.run.paths import NetworkPaths, RunPaths, default_run
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.training.fit import Training
 from spectral_train.training.network import RowReader, finished, threads_for, train_network
 
@@ -45,7 +45,7 @@ def train_branches(
     compiled: bool = False,
     memory: int | None = None,
     report: Report = silent,
-) -> tuple[BranchRecord, ...]:
+) -> tuple[NetworkRecord, ...]:
     """Train one branch, or all of them (`shard` None), and return their records.
 
     All of them: networks that train on one CPU thread each (`network.threads_for`) go into at most `workers` processes,
@@ -90,7 +90,7 @@ class BranchTask:
 
     shard: Shard
     recipe: Recipe
-    paths: BranchPaths
+    paths: NetworkPaths
     device: str
     compiled: bool
     memory: int
@@ -99,7 +99,7 @@ class BranchTask:
         return self.paths.root.name
 
 
-def run_task(task: BranchTask, report: Report = silent) -> BranchRecord:
+def run_task(task: BranchTask, report: Report = silent) -> NetworkRecord:
     """Train one branch, in a process of its own or in this one."""
     return train_branch(task.shard, task.recipe, task.paths, task.device, report, task.compiled, task.memory)
 
@@ -114,12 +114,12 @@ def processes_for(shard: Shard, recipe: Recipe, device: str) -> int:
 def train_branch(
     shard: Shard,
     recipe: Recipe,
-    paths: BranchPaths,
+    paths: NetworkPaths,
     device: str = "auto",
     report: Report = silent,
     compiled: bool = False,
     memory: int | None = None,
-) -> BranchRecord:
+) -> NetworkRecord:
     """Train the branch of a shard to the end of its recipe; a finished one is returned, a begun one resumed.
 
     The same seed on the same machine gives the same weights bit for bit, if the rows are streamed with the same memory.
@@ -184,10 +184,10 @@ def run_of(shard: Shard, recipe: Recipe, run: Path | None) -> RunPaths:
     return default_run(shard.first.dataset, shard.spec, model, shard.shards, shard.grouping, shard.common)
 
 
-def plan_of(shard: Shard, recipe: Recipe) -> BranchPlan:
+def plan_of(shard: Shard, recipe: Recipe) -> NetworkPlan:
     """Return everything that decides this branch's weights."""
     record = shard.first
-    return BranchPlan(
+    return NetworkPlan(
         dataset=record.dataset,
         dataset_id=record.dataset_id,
         classes=record.classes,

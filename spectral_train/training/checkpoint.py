@@ -20,20 +20,20 @@ from torch import Tensor
 
 from spectral_prep.errors import CorruptShardError
 from spectral_prep.system.files import atomic_write
-from spectral_train.run.paths import BranchPaths
+from spectral_train.run.paths import NetworkPaths
 
 METADATA = "spectral_train"
 DIGEST = "sha256"
 
 
-def save(paths: BranchPaths, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
+def save(paths: NetworkPaths, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
     """Write the checkpoint of a folder; `content` is the plain JSON that goes with the tensors."""
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     metadata = {METADATA: json.dumps(content), DIGEST: _digest(whole)}
     atomic_write(paths.checkpoint, safetensors.torch.save(whole, metadata))
 
 
-def read_content(paths: BranchPaths) -> dict[str, Any] | None:
+def read_content(paths: NetworkPaths) -> dict[str, Any] | None:
     """Return the JSON of the checkpoint, or None where there is none; raise `CorruptShardError` if it is damaged."""
     if not paths.checkpoint.is_file():
         return None
@@ -45,7 +45,7 @@ def read_content(paths: BranchPaths) -> dict[str, Any] | None:
     return content
 
 
-def read_tensors(paths: BranchPaths) -> dict[str, Tensor]:
+def read_tensors(paths: NetworkPaths) -> dict[str, Tensor]:
     """Return the tensors of the checkpoint; raise `CorruptShardError` if it is damaged."""
     try:
         tensors = safetensors.torch.load_file(paths.checkpoint)
@@ -66,7 +66,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return content.hexdigest()
 
 
-def damaged(paths: BranchPaths, error: object) -> CorruptShardError:
+def damaged(paths: NetworkPaths, error: object) -> CorruptShardError:
     """Return the error that names the checkpoint and says what to do."""
     return CorruptShardError(
         "the checkpoint is damaged",

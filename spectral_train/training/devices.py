@@ -27,11 +27,11 @@ from spectral_train.device import choose_device, every_device
 from spectral_train.recipe.recipe import Recipe, resolve
 from spectral_train.run.metrics import Report
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchRecord
+from spectral_train.run.record import NetworkRecord
 from spectral_train.training.branch import plan_of, processes_for, row_reader, run_of, silent, train_branches, what_next
 from spectral_train.training.fit import Fitting, Training, train_epoch
 from spectral_train.training.network import finished, new_network, threads_for
-from spectral_train.training.stack import NOT_STACKED, epoch_together, train_together
+from spectral_train.training.stack import NOT_STACKED, stacked_epoch, train_stacked
 from spectral_train.training.state import State
 
 Joint = Literal["auto", "always"]
@@ -63,7 +63,7 @@ class Share:
         ]
 
 
-def train_jointly(
+def train_on_devices(
     data: Path | None,
     recipe: Recipe,
     run: Path | None = None,
@@ -76,7 +76,7 @@ def train_jointly(
     workers: int | None = None,
     memory: int | None = None,
     report: Report = silent,
-) -> tuple[BranchRecord, ...]:
+) -> tuple[NetworkRecord, ...]:
     """Train all branches of a data set as one stack a device, and return their records.
 
     With `auto` a CPU trains them as `train_branches` does, in up to `workers` processes, if that is measured to be
@@ -85,7 +85,7 @@ def train_jointly(
     Raises
     ------
     InputError
-        If not all training rows fit into `memory`, or as `stack.train_together` does.
+        If not all training rows fit into `memory`, or as `stack.train_stacked` does.
     PlanMismatchError, CorruptShardError
         As `train_branches` does.
     """
@@ -117,9 +117,9 @@ def train_jointly(
                 report=report,
             )
     if len(dealt) == 1:
-        records = list(train_share(dealt[0], report))
+        records = list(train_one_device(dealt[0], report))
     else:
-        records = [record for each in run_all(train_share, dealt, len(dealt)) for record in each]
+        records = [record for each in run_all(train_one_device, dealt, len(dealt)) for record in each]
     report(what_next(paths))
     return tuple(sorted(records, key=lambda record: record.plan.shard or 0))
 
@@ -133,7 +133,7 @@ def deal(items: Sequence[Item], hands: int) -> list[tuple[Item, ...]]:
     return [tuple(items[hand::hands]) for hand in range(min(hands, len(items)))]
 
 
-def train_share(share: Share, report: Report = silent) -> tuple[BranchRecord, ...]:
+def train_one_device(share: Share, report: Report = silent) -> tuple[NetworkRecord, ...]:
     """Train the branches of one device that are not finished as one stack; return the records of all."""
     records, members = [], []
     for shard, training in zip(share.shards, share.trainings(report), strict=True):
@@ -144,7 +144,7 @@ def train_share(share: Share, report: Report = silent) -> tuple[BranchRecord, ..
             members.append((shard, training))
     chosen = _placed(share, [shard for shard, _ in members])
     readers = [(training, row_reader(shard, training.device, chosen)) for shard, training in members]
-    return (*records, *train_together(readers))
+    return (*records, *train_stacked(readers))
 
 
 def speed_ratio(share: Share, processes: int) -> float:
@@ -161,7 +161,7 @@ def speed_ratio(share: Share, processes: int) -> float:
         with torch_threads(threads):
             alone = min(alone, _seconds(lambda: train_epoch(apart)))
         with torch_threads(usable_cpus()):
-            together = min(together, _seconds(lambda: epoch_together(fittings)))
+            together = min(together, _seconds(lambda: stacked_epoch(fittings)))
     return alone * len(trainings) / processes / together
 
 

@@ -30,8 +30,8 @@ from spectral_train.recipe.augmentation import Augmentation
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.recipe.schedules import factor
 from spectral_train.run.metrics import EpochMetrics, Report, scalars, write_lines
-from spectral_train.run.paths import BranchPaths
-from spectral_train.run.record import BranchPlan, same_plan
+from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.record import NetworkPlan, same_plan
 from spectral_train.seeds import derive_seed
 from spectral_train.training import checkpoint
 from spectral_train.training.state import State, exhausted, kept_epoch
@@ -60,8 +60,8 @@ class Training:
         If the device cannot train in the recipe's precision, or its augmentation would not be exact.
     """
 
-    plan: BranchPlan
-    paths: BranchPaths
+    plan: NetworkPlan
+    paths: NetworkPaths
     device: torch.device
     report: Report
     compiled: bool = False

@@ -35,8 +35,8 @@ from spectral_train.models import branch_options, build, parameter_count, size_i
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs, to_bytes
-from spectral_train.run.paths import BranchPaths
-from spectral_train.run.record import KIND, BranchPlan, BranchRecord, read_branch, same_plan
+from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.record import KIND, NetworkPlan, NetworkRecord, read_network, same_plan
 from spectral_train.seeds import derive_seed
 from spectral_train.training.fit import Partition, Training, fit, log_probabilities
 from spectral_train.training.state import kept_epoch
@@ -53,16 +53,16 @@ class RowReader:
     examples: Callable[[str, Tensor], RowSource]
 
 
-def finished(plan: BranchPlan, paths: BranchPaths) -> BranchRecord | None:
+def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
     """Return the record if this network is done, None if not; raise `PlanMismatchError` if another one is done here."""
     if not paths.record.is_file():
         return None
-    record = read_branch(paths)
+    record = read_network(paths)
     same_plan(record.plan.to_dict(), plan, paths)
     return record
 
 
-def train_network(training: Training, rows: RowReader) -> BranchRecord:
+def train_network(training: Training, rows: RowReader) -> NetworkRecord:
     """Train a network that is not finished, from its last checkpoint if there is one, and write its record.
 
     Raises
@@ -85,7 +85,7 @@ def new_network(training: Training) -> nn.Module:
         return build_network(training.plan).to(training.device)
 
 
-def threads_for(plan: BranchPlan) -> int:
+def threads_for(plan: NetworkPlan) -> int:
     """Return how many CPU threads a network trains on: narrow linear layers lose more to a second than they gain."""
     model = plan.recipe.model
     width = branch_options(model, plan.recipe.model_options).get("width", math.inf)
@@ -105,8 +105,8 @@ def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
     return partition
 
 
-def load_model(plan: BranchPlan, paths: BranchPaths) -> nn.Module:
-    """Return a finished network ready for use on the CPU; `read_branch` has proved its file whole."""
+def load_model(plan: NetworkPlan, paths: NetworkPaths) -> nn.Module:
+    """Return a finished network ready for use on the CPU; `read_network` has proved its file whole."""
     model = build_network(plan)
     model.load_state_dict(safetensors.torch.load_file(paths.model))
     return model.eval()
@@ -136,7 +136,7 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a record says of how weights came about; `ingredients` as in `BranchRecord`."""
+    """What a record says of how weights came about; `ingredients` as in `NetworkRecord`."""
 
     rows: int
     seconds: float
@@ -161,14 +161,14 @@ def outputs_on_test(model: nn.Module, rows: RowReader, training: Training) -> Ou
 
 def write_network(
     model: nn.Module, trained: Trained, held_out_rows: Outputs, test_rows: Outputs, training: Training
-) -> BranchRecord:
+) -> NetworkRecord:
     """Write weights, outputs, and last the record that vouches for both."""
     paths = training.paths
     weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
     contents = {paths.model: weights, paths.outputs: to_bytes(held_out_rows, test_rows)}
     for path, content in contents.items():
         atomic_write(path, content)
-    record = BranchRecord(
+    record = NetworkRecord(
         plan=training.plan,
         parameters=parameter_count(model),
         size_bytes=size_in_bytes(model),
@@ -200,14 +200,14 @@ def _outputs(
     return Outputs(values[torch.from_numpy(order)], ids[order], labels)
 
 
-def _remove_leftovers(paths: BranchPaths) -> None:
+def _remove_leftovers(paths: NetworkPaths) -> None:
     """Remove the temporary files of killed writes."""
     for path in paths.root.glob("*"):
         if is_temporary(path):
             path.unlink(missing_ok=True)
 
 
-def build_network(plan: BranchPlan) -> nn.Module:
+def build_network(plan: NetworkPlan) -> nn.Module:
     """Return the network of a plan, initialised from torch's global generator."""
     return build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
 

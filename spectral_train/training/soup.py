@@ -36,8 +36,8 @@ from spectral_train.models import branch_options
 from spectral_train.run.branches import read_branches, shard_of
 from spectral_train.run.metrics import Report
 from spectral_train.run.outputs import Outputs
-from spectral_train.run.paths import BranchPaths, RunPaths
-from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.training.branch import row_reader, silent
 from spectral_train.training.fit import Training
 from spectral_train.training.network import (
@@ -56,8 +56,8 @@ Weights = Mapping[str, Tensor]
 class Ingredient:
     """One trained branch."""
 
-    record: BranchRecord
-    paths: BranchPaths
+    record: NetworkRecord
+    paths: NetworkPaths
 
     @property
     def sha256(self) -> str:
@@ -76,7 +76,7 @@ def soup(
     method: str = "greedy",
     device: str = "auto",
     report: Report = silent,
-) -> tuple[BranchRecord, ...]:
+) -> tuple[NetworkRecord, ...]:
     """Write the run whose branches are the means of these runs' and return its records.
 
     Parameters
@@ -139,7 +139,7 @@ def mean_weights(weights: Sequence[Weights]) -> dict[str, Tensor]:
     }
 
 
-def _soup_of(ingredients: Sequence[Ingredient], root: Path, method: str, training: Training) -> BranchRecord:
+def _soup_of(ingredients: Sequence[Ingredient], root: Path, method: str, training: Training) -> NetworkRecord:
     plan = training.plan
     shard = open_shard(root, plan.shard or 0, plan.shards, plan.grouping, plan.common)
     if shard.dataset_id != plan.dataset_id:
@@ -205,7 +205,7 @@ METHODS: Mapping[str, Callable[[Sequence[Ingredient], Pot], Sequence[Ingredient]
 }
 
 
-def _require_same(first: BranchPlan, other: BranchPlan, first_run: Path, run: Path) -> None:
+def _require_same(first: NetworkPlan, other: NetworkPlan, first_run: Path, run: Path) -> None:
     if found := differences(_same_for_all(first), _same_for_all(other)):
         raise PlanMismatchError(
             "these runs cannot be averaged",
@@ -215,7 +215,7 @@ def _require_same(first: BranchPlan, other: BranchPlan, first_run: Path, run: Pa
         )
 
 
-def _same_for_all(plan: BranchPlan) -> dict[str, Any]:
+def _same_for_all(plan: NetworkPlan) -> dict[str, Any]:
     """Return all of a plan but how it was trained."""
     recipe = plan.recipe
     network = {
@@ -227,7 +227,7 @@ def _same_for_all(plan: BranchPlan) -> dict[str, Any]:
     return {**plan.to_dict(), "recipe": network}
 
 
-def _line(record: BranchRecord, ingredients: Sequence[Ingredient]) -> str:
+def _line(record: NetworkRecord, ingredients: Sequence[Ingredient]) -> str:
     best = max(each.record.held_out_accuracy for each in ingredients)
     return (
         f"{record.plan.name}: {len(record.ingredients)} of {len(ingredients)} averaged, held-out accuracy "

@@ -13,8 +13,8 @@ from torch import Tensor
 from spectral_prep.store.records import FileEntry, write_record
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs, to_bytes
-from spectral_train.run.paths import BranchPaths, RunPaths
-from spectral_train.run.record import KIND, BranchRecord, read_branch
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import KIND, NetworkRecord, read_network
 from spectral_train.training.branch import train_branches
 
 QUICK = Recipe(
@@ -34,20 +34,20 @@ def make_run(data: Path, run: Path, recipe: Recipe = QUICK) -> Path:
     return run
 
 
-def weights_of(paths: BranchPaths) -> dict[str, Tensor]:
+def weights_of(paths: NetworkPaths) -> dict[str, Tensor]:
     return safetensors.torch.load_file(paths.model)
 
 
-def equal_weights(one: BranchPaths, other: BranchPaths) -> bool:
+def equal_weights(one: NetworkPaths, other: NetworkPaths) -> bool:
     """Whether two trained networks are the same bit for bit."""
     first, second = weights_of(one), weights_of(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def rewrite_record(run: Path, shard: int, change: Callable[[BranchRecord], BranchRecord]) -> None:
+def rewrite_record(run: Path, shard: int, change: Callable[[NetworkRecord], NetworkRecord]) -> None:
     """Let a branch have recorded something else."""
     paths = RunPaths(run).branch(shard)
-    write_record(paths.record, KIND, change(read_branch(paths)).to_dict())
+    write_record(paths.record, KIND, change(read_network(paths)).to_dict())
 
 
 def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs], Outputs]) -> None:
@@ -55,7 +55,7 @@ def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs]
     paths = RunPaths(run).branch(shard)
     outputs = {name: read_outputs(paths.outputs, name) for name in (HELD_OUT, TEST)}
     outputs[rows] = change(outputs[rows])
-    record = read_branch(paths)
+    record = read_network(paths)
     paths.outputs.write_bytes(to_bytes(outputs[HELD_OUT], outputs[TEST]))
     files = tuple(FileEntry.of(paths.root, paths.root / entry.path) for entry in record.files)
     write_record(paths.record, KIND, replace(record, files=files).to_dict())

@@ -14,7 +14,7 @@ from spectral_train.ensemble.schemes import DEFAULT_SPACE, SCHEMES
 from spectral_train.recipe.recipe import named
 from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
 from tests.support.runs import QUICK, make_run, rewrite_outputs, rewrite_record
@@ -201,7 +201,7 @@ def test_a_folder_without_branches_is_refused(tmp_path: Path) -> None:
         evaluate(tmp_path)
 
 
-REFUSED: dict[str, Callable[[BranchPlan], BranchPlan]] = {
+REFUSED: dict[str, Callable[[NetworkPlan], NetworkPlan]] = {
     "dataset_id": lambda plan: replace(plan, dataset_id="f" * 16),
     "spec.layout": lambda plan: replace(plan, spec=replace(plan.spec, layout="tiles")),
     "spec.transform": lambda plan: replace(plan, spec=replace(plan.spec, transform="none")),
@@ -216,7 +216,7 @@ REFUSED: dict[str, Callable[[BranchPlan], BranchPlan]] = {
 
 @pytest.mark.parametrize("field", sorted(REFUSED))
 def test_branches_that_do_not_belong_together_are_refused(run: Path, field: str) -> None:
-    def change(record: BranchRecord) -> BranchRecord:
+    def change(record: NetworkRecord) -> NetworkRecord:
         return replace(record, plan=REFUSED[field](record.plan))
 
     rewrite_record(run, 2, change)

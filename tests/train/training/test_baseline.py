@@ -9,7 +9,7 @@ from spectral_prep.spectrum import SpectralSpec
 from spectral_train.data.shard import open_shard, read_labels
 from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import read_branch
+from spectral_train.run.record import read_network
 from spectral_train.training.baseline import pixel_statistics, read_images, train_baseline
 from spectral_train.training.branch import train_branch
 from tests.support.runs import QUICK, equal_weights
@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_baseline_and_it_is_not_trained_again(tmp_p
         train_baseline(data, QUICK, run.root, device="cpu")
     assert equal_weights(one.baseline, two.baseline)
     lines: list[str] = []
-    assert train_baseline(data, QUICK, one.root, device="cpu", report=lines.append) == read_branch(one.baseline)
+    assert train_baseline(data, QUICK, one.root, device="cpu", report=lines.append) == read_network(one.baseline)
     assert lines == [f"baseline: finished already in {one.baseline.root}"]
 
 

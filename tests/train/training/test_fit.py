@@ -16,8 +16,8 @@ from spectral_prep.errors import CorruptShardError, InputError
 from spectral_train.data.shard import open_shard
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, read_outputs
-from spectral_train.run.paths import BranchPaths
-from spectral_train.run.record import BranchRecord, read_branch
+from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.record import NetworkRecord, read_network
 from spectral_train.training import fit
 from spectral_train.training.branch import plan_of, train_branch
 from spectral_train.training.fit import Training
@@ -65,12 +65,12 @@ def any_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "__post_init__", lambda training: None)
 
 
-def train(data: Path, root: Path, recipe: Recipe, **options: bool) -> BranchPaths:
-    train_branch(open_shard(data, 1), recipe, BranchPaths(root), "cpu", **options)
-    return BranchPaths(root)
+def train(data: Path, root: Path, recipe: Recipe, **options: bool) -> NetworkPaths:
+    train_branch(open_shard(data, 1), recipe, NetworkPaths(root), "cpu", **options)
+    return NetworkPaths(root)
 
 
-def lines(paths: BranchPaths) -> list[dict[str, float]]:
+def lines(paths: NetworkPaths) -> list[dict[str, float]]:
     return [json.loads(line) for line in paths.metrics.read_text().splitlines()]
 
 
@@ -87,7 +87,7 @@ def test_stopped_at_any_step_and_resumed_the_weights_are_those_of_an_undisturbed
             patched.setattr(fit, "move", stopping_after(last))
             with pytest.raises(KilledError):
                 train(data, root, recipe)
-        assert BranchPaths(root).checkpoint.exists() == (last >= STEPS)
+        assert NetworkPaths(root).checkpoint.exists() == (last >= STEPS)
         assert equal_weights(train(data, root, recipe), expected), f"stopped after step {last}"
 
 
@@ -119,7 +119,7 @@ def test_what_is_stored_is_what_was_scored(data: Path, tmp_path: Path, name: str
     """The record's held-out loss, measured while training, is that of the outputs, made from the stored weights."""
     paths = train(data, tmp_path, FEATURES[name])
     outputs = read_outputs(paths.outputs, HELD_OUT)
-    record = read_branch(paths)
+    record = read_network(paths)
     assert record.held_out_loss == pytest.approx(outputs.loss, rel=1e-5)
     assert record.held_out_accuracy == pytest.approx(outputs.accuracy)
     assert {tensor.dtype for tensor in weights_of(paths).values()} <= {torch.float32, torch.int64}
@@ -136,7 +136,7 @@ def test_patience_stops_and_keeps_the_best_epoch(data: Path, tmp_path: Path, mon
     stopped = train(data, tmp_path / "stopped", replace(QUICK, epochs=9, patience=3))
     assert len(lines(stopped)) == 5
     assert equal_weights(stopped, two)
-    assert read_branch(stopped).held_out_loss == 0.5
+    assert read_network(stopped).held_out_loss == 0.5
 
 
 def test_a_run_that_patience_ended_does_not_go_on_when_resumed(
@@ -226,7 +226,7 @@ def test_a_compiled_network_reads_the_checkpoints_of_a_plain_one(data: Path, tmp
         raise KilledError
 
     with pytest.raises(KilledError):
-        train_branch(open_shard(data, 1), QUICK, BranchPaths(tmp_path / "both"), "cpu", stop)
+        train_branch(open_shard(data, 1), QUICK, NetworkPaths(tmp_path / "both"), "cpu", stop)
     compiled = train(data, tmp_path / "both", QUICK, compiled=True)
     assert [line["epoch"] for line in lines(compiled)] == [1, 2, 3, 4]
     for name, tensor in weights_of(compiled).items():
@@ -251,5 +251,5 @@ def test_a_batch_of_one_row_is_left_out_where_batch_norm_could_not_take_it(tmp_p
     """275 rows in batches of 137, and a network that ends in maps of one pixel."""
     data = make_shards(tmp_path / "data", train=draw(300))
     recipe = replace(QUICK, model="timm:test_resnet", model_options={}, epochs=1, batch_size=137)
-    record: BranchRecord = read_branch(train(data, tmp_path / "run", recipe))
+    record: NetworkRecord = read_network(train(data, tmp_path / "run", recipe))
     assert record.rows["training"] == 275

@@ -13,7 +13,7 @@ from spectral_train.ensemble.evaluate import evaluate
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import read_branch
+from spectral_train.run.record import read_network
 from spectral_train.training.network import partition_rows
 from spectral_train.training.soup import soup
 from tests.support.runs import QUICK, make_run, weights_of
@@ -57,7 +57,7 @@ def test_a_soup_of_equals_is_the_run_itself(data: Path, runs: dict[str, Path], t
 def test_greedy_is_never_less_accurate_than_the_best_alone(data: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     together = [runs["one"], runs["seed"], runs["rate"]]
     for shard, record in enumerate(soup(together, tmp_path / "soup", data, device="cpu")):
-        best = min((read_branch(RunPaths(run).branch(shard)) for run in together), key=lambda each: each.held_out_loss)
+        best = min((read_network(RunPaths(run).branch(shard)) for run in together), key=lambda each: each.held_out_loss)
         outputs = read_outputs(RunPaths(tmp_path / "soup").branch(shard).outputs, HELD_OUT)
         assert outputs.accuracy == record.held_out_accuracy >= best.held_out_accuracy
         assert best.files[0].sha256 in record.ingredients

@@ -15,10 +15,10 @@ from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import Report
 from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchRecord, read_branch
+from spectral_train.run.record import NetworkRecord, read_network
 from spectral_train.training import devices, network, stack
 from spectral_train.training.branch import train_branch, train_branches
-from spectral_train.training.devices import Share, train_jointly, train_share
+from spectral_train.training.devices import Share, train_on_devices, train_one_device
 from tests.support.commands import run as command
 from tests.support.runs import QUICK, equal_weights, weights_of
 from tests.support.shards import make_shards
@@ -49,14 +49,14 @@ def _one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def jointly(data: Path, run: Path, recipe: Recipe, **options: object) -> RunPaths:
-    train_jointly(data, recipe, run, joint="always", device="cpu", **options)  # type: ignore[arg-type]
+    train_on_devices(data, recipe, run, joint="always", device="cpu", **options)  # type: ignore[arg-type]
     return RunPaths(run)
 
 
 def require_the_same(one: RunPaths, other: RunPaths) -> None:
     for shard in range(4):
         mine, theirs = one.branch(shard), other.branch(shard)
-        record, expected = read_branch(mine), read_branch(theirs)
+        record, expected = read_network(mine), read_network(theirs)
         assert record.plan == expected.plan
         assert (record.rows, record.parameters) == (expected.rows, expected.parameters)
         assert {path.name for path in mine.root.iterdir()} == {path.name for path in theirs.root.iterdir()}
@@ -116,13 +116,13 @@ def test_the_faster_way_is_taken_and_said(
     shares: list[Share] = []
     monkeypatch.setattr(devices, "speed_ratio", lambda share, processes: ratio)
 
-    def noted(share: Share, report: Report) -> tuple[BranchRecord, ...]:
+    def noted(share: Share, report: Report) -> tuple[NetworkRecord, ...]:
         shares.append(share)
-        return train_share(share, report)
+        return train_one_device(share, report)
 
-    monkeypatch.setattr(devices, "train_share", noted)
+    monkeypatch.setattr(devices, "train_one_device", noted)
     lines: list[str] = []
-    train_jointly(data, replace(QUICK, epochs=1), tmp_path, device="cpu", workers=1, report=lines.append)
+    train_on_devices(data, replace(QUICK, epochs=1), tmp_path, device="cpu", workers=1, report=lines.append)
     assert said in lines[0]
     assert len(shares) == (ratio > 1)
     assert RunPaths(tmp_path).finished() == (0, 1, 2, 3)
