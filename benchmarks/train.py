@@ -29,6 +29,7 @@ import click
 import torch
 from torch.nn import functional
 
+from spectral_train.ensemble.combination import SCHEME_NAMES
 from spectral_train.ensemble.evaluate import Evaluation, evaluate
 from spectral_train.report.cost import Costs
 from spectral_train.report.papers import published
@@ -37,13 +38,12 @@ from spectral_train.run.branches import read_branches
 from spectral_train.run.outputs import TEST, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkPlan, read_network
+from spectral_train.run.weights import build_network
 from spectral_train.training.fit import Training, autocast
-from spectral_train.training.network import build_network
 from spectral_train.training.state import State
 
 STEPS = 5
 NONE = "–"
-SCHEMES = ("average", "loss", "geometric", "best", "top-k", "learned", "stacked")
 
 SETS = {
     "mnist-q16": "--dataset mnist --q 16",
@@ -234,7 +234,17 @@ def run(command: list[str]) -> None:
 
 def accuracy_table(table: Mapping[str, System], work: Work) -> str:
     """Return how good every finished system is, beside its conventional network and the papers'."""
-    heads = ["System", "Seeds", "Epochs", "Mean branch", "Highest", *SCHEMES, "Conventional", "Best − conv.", "Paper"]
+    heads = [
+        "System",
+        "Seeds",
+        "Epochs",
+        "Mean branch",
+        "Highest",
+        *SCHEME_NAMES,
+        "Conventional",
+        "Best − conv.",
+        "Paper",
+    ]
     return markdown_table([heads, *(line for name, system in table.items() for line in accuracies(name, system, work))])
 
 
@@ -250,11 +260,19 @@ def accuracies(name: str, system: System, work: Work) -> Iterator[list[str]]:
     )
     if system.branches is None:
         epochs = str(read_network(baselines[0]).plan.recipe.epochs)
-        yield [name, str(len(seeds)), epochs, *[NONE] * (len(SCHEMES) + 2), spread(conventional), NONE, papers or NONE]
+        yield [
+            name,
+            str(len(seeds)),
+            epochs,
+            *[NONE] * (len(SCHEME_NAMES) + 2),
+            spread(conventional),
+            NONE,
+            papers or NONE,
+        ]
         return
     found = [evaluate(work.run(name, seed).root) for seed in seeds]
     plan = read_network(work.run(name, seeds[0]).branch(0)).plan
-    best = max(statistics.mean(each.ensemble[scheme] for each in found) for scheme in SCHEMES)
+    best = max(statistics.mean(each.ensemble[scheme] for each in found) for scheme in SCHEME_NAMES)
     gap = f"{100 * (best - statistics.mean(conventional)):+.2f}" if conventional else NONE
     measures: list[Callable[[Evaluation], float]] = [lambda each: each.mean_accuracy, lambda each: each.best_accuracy]
     yield [
@@ -262,7 +280,7 @@ def accuracies(name: str, system: System, work: Work) -> Iterator[list[str]]:
         str(len(seeds)),
         " / ".join(str(each.recipe.epochs) for each in [plan, *(read_network(path).plan for path in baselines[:1])]),
         *(spread([measure(each) for each in found]) for measure in measures),
-        *(spread([each.ensemble[scheme] for each in found]) for scheme in SCHEMES),
+        *(spread([each.ensemble[scheme] for each in found]) for scheme in SCHEME_NAMES),
         spread(conventional) if conventional else NONE,
         gap,
         papers or NONE,

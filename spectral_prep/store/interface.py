@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 Compression = Literal["zstd", "none"]
 
+BAD_LABEL = -1
+"""The label of a row whose image is bad, in every store."""
+
 PIECE_BYTES = 1 << 20
 UNREADABLE = (ValueError, RuntimeError, OSError, KeyError)
 """What readers of damaged files raise."""

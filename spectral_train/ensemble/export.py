@@ -25,10 +25,9 @@ from spectral_prep.encoding import LARGEST
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import basis, regroup
 from spectral_prep.system.files import atomic_write
-from spectral_train.ensemble.combiners import DEFAULT_SPACE
+from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
 from spectral_train.ensemble.predict import branch_input
-from spectral_train.ensemble.schemes import DEFAULT_SCHEME
 from spectral_train.run.record import NetworkPlan
 
 METADATA = "spectral.json"
@@ -70,9 +69,7 @@ class ImagesToProbabilities(nn.Module):
         return spectrum.float().to(_stored_dtype(plan)).reshape(pixels_QNChw.shape)
 
 
-def export(
-    run: Path, out: Path, scheme: str = DEFAULT_SCHEME, space: str = DEFAULT_SPACE, **options: Any
-) -> Mapping[str, Any]:
+def export(run: Path, out: Path, combination: Combination = DEFAULT_COMBINATION) -> Mapping[str, Any]:
     """Write the whole network of a run as one file and return the metadata that lies in it.
 
     The file takes any number of images, (N, H, W, C) uint8 of the size of the data set, and gives (N, classes) float64.
@@ -83,8 +80,8 @@ def export(
         The folder with `branch-00/` ….
     out
         A name that ends in `.pt2` (load it with `torch.export.load`) or `.onnx` (for ONNX Runtime and others).
-    scheme, space, options
-        As in `ensemble.network.open_network`.
+    combination
+        Of which branches, and how their outputs are combined.
 
     Raises
     ------
@@ -95,8 +92,8 @@ def export(
         raise InputError(
             "unknown kind of model file", where=out, expected=f"a name that ends in {' or '.join(WRITERS)}"
         )
-    network = open_network(run, scheme, space, **options)
-    plan, metadata = network.plans[0], describe(network, scheme)
+    network = open_network(run, combination)
+    plan, metadata = network.plans[0], describe(network, combination.scheme)
     example = torch.zeros(EXAMPLE_ROWS, plan.height, plan.width, plan.channels, dtype=torch.uint8)
     rows = {0: torch.export.Dim("rows")}
     program = torch.export.export(  # an older torch traces strictly unless told: its dynamo cannot follow this

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +19,8 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.load import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
 from spectral_train.data.standardise import Standardisation
-from spectral_train.ensemble.combiners import DEFAULT_SPACE
+from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
-from spectral_train.ensemble.schemes import DEFAULT_SCHEME
 from spectral_train.run.record import NetworkPlan
 
 IMAGES_AT_ONCE = 64
@@ -38,12 +36,7 @@ class Prediction:
 
 
 def predict(
-    run: Path,
-    images: Sequence[Path],
-    scheme: str = DEFAULT_SCHEME,
-    top: int = 5,
-    space: str = DEFAULT_SPACE,
-    **options: Any,
+    run: Path, images: Sequence[Path], combination: Combination = DEFAULT_COMBINATION, top: int = 5
 ) -> tuple[Prediction, ...]:
     """Return the prediction for each image file, in the order given; one bad image does not keep the others from it.
 
@@ -53,8 +46,8 @@ def predict(
         The folder with `branch-00/` ….
     images
         Files of any size that Pillow reads; they are resized and cropped as at conversion.
-    scheme, space, options
-        As in `ensemble.network.open_network`.
+    combination
+        Of which branches, and how their outputs are combined.
     top
         How many classes to name, at most all.
 
@@ -65,7 +58,7 @@ def predict(
     """
     if top < 1:
         raise InputError("unusable --top", expected="1 or more", got=top)
-    network = open_network(run, scheme, space, **options)
+    network = open_network(run, combination)
     plans = network.plans
     found: list[Prediction] = []
     for start in range(0, len(images), IMAGES_AT_ONCE):

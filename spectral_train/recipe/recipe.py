@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from spectral_prep.errors import InputError
-from spectral_train.data.holdout import FRACTION
 from spectral_train.models import AUTO, MODELS, InputShape, Options, choose_model, require_model
 from spectral_train.recipe.augmentation import Augmentation
 
@@ -91,7 +90,7 @@ class Recipe:
     noise: float = 0.1
     augment: str = ""
     label_smoothing: float = 0.0
-    holdout: float = FRACTION
+    holdout: float = 1 / 12
     holdout_seed: int = 0
     seed: int = 0
     precision: Precision = "float32"

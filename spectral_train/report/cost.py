@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_train.models import build
 from spectral_train.run.record import NetworkPlan, NetworkRecord
+from spectral_train.run.weights import build_network
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def widest_layer(plan: NetworkPlan) -> int:
 
 def _without_memory(plan: NetworkPlan) -> nn.Module:
     with torch.device("meta"):
-        model = build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
+        model = build_network(plan)
     return model.to("meta").eval()  # constants that came from numpy are still in memory
 
 

@@ -20,10 +20,11 @@ from spectral_train.report.summary import Summary, worst_confusions
 NONE = "–"
 MOST_CONFUSIONS = 5
 
-Rows = Sequence[Sequence[str]]
+Cells = Sequence[Sequence[str]]
+"""Of a table: rows of text, the first one the head."""
 
 
-def markdown_table(rows: Rows) -> str:
+def markdown_table(rows: Cells) -> str:
     """Return rows of cells as a Markdown table; the first row is the head.
 
     >>> print(markdown_table([["a", "b"], ["1", "x|y"]]))

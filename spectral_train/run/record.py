@@ -16,6 +16,7 @@ from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.records import FileEntry, entries, read_record
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import sha256_of
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.paths import NetworkPaths
@@ -54,6 +55,11 @@ class NetworkPlan:
     def name(self) -> str:
         """How messages call this network."""
         return "baseline" if self.shard is None else f"branch {self.shard}"
+
+    @property
+    def choice(self) -> ShardChoice:
+        """How spectrals became the shards of the run."""
+        return ShardChoice(self.shards, self.grouping, self.common)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form that `from_dict` reads."""

@@ -24,21 +24,16 @@ from torch.nn import functional
 from spectral_prep.errors import InputError
 from spectral_prep.system.resources import usable_cpus
 from spectral_prep.system.workers import torch_threads
+from spectral_train.data.reader import RowReader
 from spectral_train.device import deterministic, seeded
-from spectral_train.run.metrics import EpochMetrics, scalars
+from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs
 from spectral_train.run.record import NetworkRecord
 from spectral_train.seeds import derive_seed
 from spectral_train.training.fit import Fitting, Training, autocast, move
-from spectral_train.training.network import (
-    RowReader,
-    Trained,
-    TrainingRows,
-    new_network,
-    outputs_on_test,
-    threads_for,
-    write_network,
-)
+from spectral_train.training.network import Trained, TrainingRows, new_network, outputs_on_test, write_network
+from spectral_train.training.processes import threads_for
+from spectral_train.training.scalars import scalars
 
 Named = dict[str, Tensor]
 NOT_STACKED = "the same command without --joint"

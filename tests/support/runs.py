@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from spectral_prep.store.records import FileEntry, write_record
+from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
+from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs, to_bytes
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import KIND, NetworkRecord, read_network
+from spectral_train.run.weights import read_weights
 from spectral_train.training.branch import train_branches
+from spectral_train.training.request import TrainingRequest
 
 QUICK = Recipe(
     model="fc",
@@ -28,14 +31,22 @@ QUICK = Recipe(
 )
 
 
+CPU = Resources("cpu")
+
+
+def on_cpu(data: Path, run: Path, recipe: Recipe = QUICK, choice: ShardChoice = DEFAULT_CHOICE) -> TrainingRequest:
+    """Return what asks for a run on the CPU."""
+    return TrainingRequest(data, recipe, run, choice, CPU)
+
+
 def make_run(data: Path, run: Path, recipe: Recipe = QUICK) -> Path:
     """Train all branches of a data set and return the run."""
-    train_branches(data, None, recipe, run, device="cpu")
+    train_branches(on_cpu(data, run, recipe))
     return run
 
 
 def weights_of(paths: NetworkPaths) -> dict[str, Tensor]:
-    return safetensors.torch.load_file(paths.model)
+    return read_weights(paths)
 
 
 def equal_weights(one: NetworkPaths, other: NetworkPaths) -> bool:

@@ -20,7 +20,12 @@ def test_the_callers_random_stream_goes_on_as_if_nothing_had_been_drawn() -> Non
 
 def test_of_many_gpus_one_alone_is_seeded_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at another one would cost it the memory of a context."""
-    gpu, calls = torch.device("cuda:2"), []
+    gpu = torch.device("cuda:2")
+    calls: list[tuple[object, object]] = []
+
+    def read(device: torch.device) -> str:
+        calls.append(("read", device))
+        return "state"
 
     @contextlib.contextmanager
     def chosen(device: torch.device) -> Iterator[None]:
@@ -29,7 +34,7 @@ def test_of_many_gpus_one_alone_is_seeded_and_put_back(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device", chosen)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: calls.append(("read", device)) or "state")
+    monkeypatch.setattr(torch.cuda, "get_rng_state", read)
     monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: calls.append(("seed", seed)))
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: calls.append((state, device)))
     with seeded(5, gpu):

@@ -92,7 +92,7 @@ def test_the_options_of_a_recipe_give_it_again(name: str, changes: dict[str, obj
 
     @click.command()
     @click.pass_context
-    def command(context: click.Context, recipe: str, settings: tuple[str, ...], **options: object) -> None:
+    def command(context: click.Context, /, recipe: str, settings: tuple[str, ...], **options: object) -> None:
         again["recipe"] = named(recipe, **{key: options[key] for key in OPTIONS}, **parse_settings(settings))
 
     command.params = train_command.params

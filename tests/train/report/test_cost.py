@@ -7,7 +7,7 @@ from spectral_train.report.cost import Costs, flops, widest_layer
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import read_network
 from spectral_train.training.baseline import train_baseline
-from tests.support.runs import QUICK, make_run
+from tests.support.runs import make_run, on_cpu
 from tests.support.shards import make_shards
 
 
@@ -16,7 +16,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """Four branches of 16 -> 16 -> 3 neurons, and a baseline of 64 -> 64 -> 3."""
     root = tmp_path_factory.mktemp("run")
     data = make_shards(root / "data")
-    train_baseline(data, QUICK, make_run(data, root / "run"), device="cpu")
+    train_baseline(on_cpu(data, make_run(data, root / "run")))
     return RunPaths(root / "run")
 
 

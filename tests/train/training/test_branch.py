@@ -12,18 +12,21 @@ import pytest
 import torch
 
 from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError
-from spectral_train.data.pieces import read_split
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.placement import Placement
+from spectral_train.data.reader import row_reader
 from spectral_train.data.rows import Examples
 from spectral_train.data.shard import open_shard
 from spectral_train.data.streamed_rows import StreamedRows
+from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import read_network
-from spectral_train.training.branch import row_reader, train_branch, train_branches
-from tests.support.runs import QUICK, equal_weights, weights_of
-from tests.support.shards import CLASSES, draw, make_shards
+from spectral_train.training.branch import train_branch, train_branches
+from spectral_train.training.request import TrainingRequest
+from tests.support.runs import CPU, QUICK, equal_weights, on_cpu, weights_of
+from tests.support.shards import CLASSES, draw, make_shards, stored
 
 CONV = replace(QUICK, model="conv", model_options={"depth": 3, "width": 4})
 
@@ -44,7 +47,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Network
 
 def train(data: Path, run: Path, recipe: Recipe = QUICK, shard: int = 1) -> NetworkPaths:
     paths = RunPaths(run).branch(shard)
-    train_branch(open_shard(data, shard), recipe, paths, "cpu")
+    train_branch(open_shard(data, shard), recipe, paths, CPU)
     return paths
 
 
@@ -56,7 +59,7 @@ def train_until(data: Path, run: Path, epoch: int, recipe: Recipe = QUICK) -> No
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train_branch(open_shard(data, 1), recipe, RunPaths(run).branch(1), "cpu", stop)
+        train_branch(open_shard(data, 1), recipe, RunPaths(run).branch(1), CPU, stop)
 
 
 def test_a_branch_learns(undisturbed: NetworkPaths) -> None:
@@ -110,13 +113,13 @@ from pathlib import Path
 from spectral_train.training.branch import train_branch
 from spectral_train.run.paths import RunPaths
 from spectral_train.data.shard import open_shard
-from tests.support.runs import QUICK
+from tests.support.runs import CPU, QUICK
 
 def kill(line):
     if "epoch 2/" in line:
         os.kill(os.getpid(), signal.SIGKILL)
 
-train_branch(open_shard(Path({str(data)!r}), 1), QUICK, RunPaths(Path({str(tmp_path)!r})).branch(1), "cpu", kill)
+train_branch(open_shard(Path({str(data)!r}), 1), QUICK, RunPaths(Path({str(tmp_path)!r})).branch(1), CPU, kill)
 """
     done = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[3])
     assert done.returncode == -signal.SIGKILL
@@ -151,7 +154,7 @@ def test_a_finished_branch_is_not_trained_again(data: Path, tmp_path: Path, undi
     shutil.copytree(undisturbed.root, tmp_path / "branch-01")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     lines: list[str] = []
-    record = train_branch(open_shard(data, 1), QUICK, RunPaths(tmp_path).branch(1), "cpu", lines.append)
+    record = train_branch(open_shard(data, 1), QUICK, RunPaths(tmp_path).branch(1), CPU, lines.append)
     assert record == read_network(undisturbed)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert lines == [f"branch 1: finished already in {tmp_path / 'branch-01'}"]
@@ -258,7 +261,7 @@ def test_the_record_says_all_that_the_ensemble_needs(data: Path, undisturbed: Ne
 
 def test_the_outputs_are_those_of_the_weights(data: Path, undisturbed: NetworkPaths) -> None:
     shard = open_shard(data, 1)
-    rows = read_split(shard, "test")
+    rows = stored(shard, "test")
     weights = weights_of(undisturbed)
     hidden = (shard.standardise(rows.x).flatten(1) @ weights["1.weight"].T + weights["1.bias"]).relu()
     logits = hidden @ weights["3.weight"].T + weights["3.bias"]
@@ -319,7 +322,7 @@ def test_bfloat16_and_label_smoothing_train_too(data: Path, tmp_path: Path) -> N
 
 
 def test_all_shards_are_trained_one_after_the_other(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
-    records = train_branches(data, None, QUICK, tmp_path, device="cpu")
+    records = train_branches(on_cpu(data, tmp_path))
     assert [record.plan.shard for record in records] == [0, 1, 2, 3]
     assert equal_weights(RunPaths(tmp_path).branch(1), undisturbed)
 
@@ -333,10 +336,11 @@ def test_training_rows_stay_where_they_were_placed_though_memory_is_looked_at_la
 def test_a_run_goes_to_its_default_place(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     quick = replace(QUICK, epochs=1)
-    train_branches(data, 1, quick, shards=2, grouping="balanced", common=[0], device="cpu")
+    request = TrainingRequest(data, quick, choice=ShardChoice(2, "balanced", (0,)), resources=CPU)
+    train_branches(request, 1)
     assert (tmp_path / "runs" / "shapes-q4-s2-balanced-common0-fc" / "branch-01" / "branch.json").is_file()
 
 
 def test_a_device_that_is_not_here_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="auto, cpu, cuda"):
-        train_branch(open_shard(data, 0), QUICK, RunPaths(tmp_path).branch(0), "tpu")
+        train_branch(open_shard(data, 0), QUICK, RunPaths(tmp_path).branch(0), Resources("tpu"))

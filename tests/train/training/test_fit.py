@@ -14,16 +14,18 @@ from torch import nn
 
 from spectral_prep.errors import CorruptShardError, InputError
 from spectral_train.data.shard import open_shard
+from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, read_outputs
 from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkRecord, read_network
 from spectral_train.training import fit
-from spectral_train.training.branch import plan_of, train_branch
+from spectral_train.training.branch import train_branch
 from spectral_train.training.fit import Training
-from spectral_train.training.network import threads_for
+from spectral_train.training.plan import branch_plan
+from spectral_train.training.processes import threads_for
 from spectral_train.training.state import State
-from tests.support.runs import QUICK, equal_weights, weights_of
+from tests.support.runs import CPU, QUICK, equal_weights, weights_of
 from tests.support.shards import draw, make_shards
 
 CONV = replace(QUICK, model="conv", model_options={"depth": 3, "width": 4})
@@ -56,7 +58,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second thread on a busy machine makes these small networks many times slower."""
-    monkeypatch.setattr("spectral_train.training.network.usable_cpus", lambda: 1)
+    monkeypatch.setattr("spectral_train.training.processes.usable_cpus", lambda: 1)
 
 
 @pytest.fixture
@@ -65,8 +67,8 @@ def any_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "__post_init__", lambda training: None)
 
 
-def train(data: Path, root: Path, recipe: Recipe, **options: bool) -> NetworkPaths:
-    train_branch(open_shard(data, 1), recipe, NetworkPaths(root), "cpu", **options)
+def train(data: Path, root: Path, recipe: Recipe, resources: Resources = CPU) -> NetworkPaths:
+    train_branch(open_shard(data, 1), recipe, NetworkPaths(root), resources)
     return NetworkPaths(root)
 
 
@@ -210,8 +212,8 @@ def test_the_norm_of_the_gradient_is_limited(data: Path, tmp_path: Path) -> None
 def test_narrow_linear_layers_train_on_one_thread(
     data: Path, monkeypatch: pytest.MonkeyPatch, model: str, options: dict[str, float], threads: int
 ) -> None:
-    monkeypatch.setattr("spectral_train.training.network.usable_cpus", lambda: 5)
-    assert threads_for(plan_of(open_shard(data, 0), Recipe(model=model, model_options=options))) == threads
+    monkeypatch.setattr("spectral_train.training.processes.usable_cpus", lambda: 5)
+    assert threads_for(branch_plan(open_shard(data, 0), Recipe(model=model, model_options=options))) == threads
 
 
 def test_float16_is_refused_without_cuda(data: Path, tmp_path: Path) -> None:
@@ -226,8 +228,8 @@ def test_a_compiled_network_reads_the_checkpoints_of_a_plain_one(data: Path, tmp
         raise KilledError
 
     with pytest.raises(KilledError):
-        train_branch(open_shard(data, 1), QUICK, NetworkPaths(tmp_path / "both"), "cpu", stop)
-    compiled = train(data, tmp_path / "both", QUICK, compiled=True)
+        train_branch(open_shard(data, 1), QUICK, NetworkPaths(tmp_path / "both"), CPU, stop)
+    compiled = train(data, tmp_path / "both", QUICK, Resources("cpu", compiled=True))
     assert [line["epoch"] for line in lines(compiled)] == [1, 2, 3, 4]
     for name, tensor in weights_of(compiled).items():
         torch.testing.assert_close(tensor, weights_of(plain)[name], rtol=1e-3, atol=1e-4)

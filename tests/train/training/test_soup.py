@@ -74,7 +74,7 @@ def test_batch_norm_is_estimated_again_on_the_training_rows(data: Path, tmp_path
     assert usable(labels.y).all()
     x = shard.standardise(read_values(shard, "train")[trained_on])
     maps = torch.nn.functional.conv2d(x, weights["0.weight"], padding=1)
-    batches = maps.split(32)
+    batches = torch.split(maps, 32)
     mean = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
     torch.testing.assert_close(weights["1.running_mean"], mean, rtol=1e-3, atol=1e-5)
 
@@ -92,6 +92,6 @@ def test_what_cannot_be_averaged_is_refused(data: Path, runs: dict[str, Path], t
     with pytest.raises(InputError, match="two runs or more"):
         soup([runs["one"]], tmp_path / "soup", data)
     with pytest.raises(InputError, match="one of greedy, uniform"):
-        soup([runs["one"], runs["rate"]], tmp_path / "soup", data, "hot")
+        soup([runs["one"], runs["rate"]], tmp_path / "soup", data, "hot")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="there is a run already"):
         soup([runs["one"], runs["rate"]], runs["seed"], data)
