@@ -22,7 +22,8 @@ from pathlib import Path
 import click
 import psutil
 
-from spectral_prep.store.records import SpectralRecord, read_record
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import SpectralRecord
 
 MIB = 1 << 20
 COPIES = 4
@@ -73,7 +74,7 @@ def train(datasets: tuple[Path, ...], model: str) -> None:
 
 def shard_bytes(folder: Path) -> int:
     """Return how many int8 values all splits of one spectral hold."""
-    record = SpectralRecord.from_dict(read_record(folder / "spectral.json", "spectral"))
+    record = read_record(folder / "spectral.json", SpectralRecord)
     h, w = record.spec.spectral_size(record.height, record.width)
     return sum(split.rows for split in record.splits.values()) * record.channels * h * w
 

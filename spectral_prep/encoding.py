@@ -10,8 +10,8 @@ names are the CF conventions' (section 8.1, packed data), so xarray decodes the 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -64,15 +64,6 @@ class Encoding:
     def scalars(self, k: int) -> tuple[float, float]:
         """Return (scale_factor, add_offset) of spectral k: (1, 0) for the floating dtypes."""
         return (self.scale_factor[k], self.add_offset[k]) if self.scale_factor else (1.0, 0.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Encoding:
-        """Return the encoding that `to_dict` wrote."""
-        return cls(record["dtype"], tuple(record["scale_factor"]), tuple(record["add_offset"]))
 
 
 def encode(spectrum_QNChw: Tensor, encoding: Encoding) -> Tensor:

@@ -46,8 +46,8 @@ class CorruptSourceError(SpectralError):
     """The images or labels to convert are damaged: truncated, mislabelled, not what their name says."""
 
 
-class CorruptShardError(SpectralError):
-    """A file of a converted data set is damaged, missing or not what its record vouches for."""
+class CorruptFileError(SpectralError):
+    """A file of a converted data set or of a run is damaged, missing or not what its record vouches for."""
 
 
 class StorageError(SpectralError):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -80,15 +80,6 @@ class SpectralSpec:
                 run=f"the same command with --q {_nearest_q(self.q, height, width)}",
             )
         return height // self.q1, width // self.q2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> SpectralSpec:
-        """Return the spec that `to_dict` wrote."""
-        return cls(**record)
 
 
 def parse_q(text: str, height: int, width: int) -> tuple[int, int]:

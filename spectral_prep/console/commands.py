@@ -16,10 +16,10 @@ from spectral_prep.sources import SOURCES
 
 if TYPE_CHECKING:
     from spectral_prep.conversion.block import OnError
-    from spectral_prep.conversion.plan import Plan
     from spectral_prep.conversion.request import Request
     from spectral_prep.kernel.stream import Device
     from spectral_prep.sources.interface import Source
+    from spectral_prep.store.plan_record import Plan
 
 
 @click.group("spectral-prep", context_settings={"max_content_width": 120})
@@ -308,13 +308,13 @@ def verify_command(folder: Path, source: Path | None, deep: bool, as_json: bool)
 @click.option("--out", type=FOLDER, help="The PNG to write.  [default: ./DATASET-SPLIT-ROW.png]")
 def show_command(folder: Path, row: int, split: str, source: Path | None, out: Path | None) -> None:
     """Draw one row: the image, its spectrals, the image put back together and its error, energy and bytes."""
-    from spectral_prep.conversion.plan import Plan
     from spectral_prep.inspection.show import draw, sheet
     from spectral_prep.store.layout import DatasetPaths
-    from spectral_prep.store.records import read_record
+    from spectral_prep.store.plan_record import Plan
+    from spectral_prep.store.record_file import read_record
     from spectral_prep.system.files import atomic_write
 
-    plan = Plan.from_dict(read_record(DatasetPaths(folder).plan, "plan"))
+    plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
         shown = sheet(folder, row, split, _source_of(plan, source, Path(staging)))
     out = out or Path(f"{plan.dataset}-{split}-{row}.png")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from spectral_prep.conversion.convert import Progress
 from spectral_prep.conversion.estimate import Estimate
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.inspection.info import Info
 from spectral_prep.inspection.verify import Verification
+from spectral_prep.store.plan_record import Plan
 
 
 def conversion_text(plan: Plan) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spectral_prep.conversion.plan import Plan, make_plan
+from spectral_prep.conversion.plan import make_plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces, index_sha256
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
-from spectral_prep.store.records import read_record, write_record
+from spectral_prep.store.plan_record import Plan
+from spectral_prep.store.record_file import plain, read_record, write_record
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import atomic_write, is_temporary
 
@@ -31,10 +32,10 @@ def agreed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowInde
         If it was begun with another plan.
     """
     _refuse_foreign(paths)
-    fixed = Plan.from_dict(read_record(paths.plan, "plan")) if paths.plan.exists() else None
+    fixed = read_record(paths.plan, Plan) if paths.plan.exists() else None
     hashes = {name: index_sha256(rows) for name, rows in index.items()}
     plan = make_plan(source, index, hashes, request, fixed.encoding if fixed else None)
-    if fixed is not None and (found := differences(fixed.to_dict(), plan.to_dict())):
+    if fixed is not None and (found := differences(plain(fixed), plain(plan))):
         raise PlanMismatchError(
             "this folder was begun with another configuration",
             where=paths.plan,
@@ -50,7 +51,7 @@ def fix(paths: DatasetPaths, plan: Plan, index: Mapping[str, RowIndex]) -> None:
         if not paths.rows(name).exists():
             atomic_write(paths.rows(name), index_pieces(index[name]))
     if not paths.plan.exists():
-        write_record(paths.plan, "plan", plan.to_dict())
+        write_record(paths.plan, plan)
 
 
 def _refuse_foreign(paths: DatasetPaths) -> None:

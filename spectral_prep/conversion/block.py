@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spectral_prep.conversion.plan import Block, Plan
 from spectral_prep.conversion.totals import totals
-from spectral_prep.errors import CorruptShardError, CorruptSourceError, InputError
+from spectral_prep.errors import CorruptFileError, CorruptSourceError, InputError
 from spectral_prep.kernel.stream import Device, chosen_device, split_stream
 from spectral_prep.sources.interface import Source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.layout import DatasetPaths
-from spectral_prep.store.records import FileEntry, entries, read_record, write_record
+from spectral_prep.store.plan_record import Block, Plan
+from spectral_prep.store.record_file import read_record, write_record
+from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.files import has_size
 from spectral_prep.system.workers import torch_threads
 
@@ -35,42 +36,6 @@ OnError = Literal["fail", "skip"]
 BAD_LABEL = -1
 GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row whose image cannot be converted: label −1 and zeros stand in its place in every folder."""
-
-    id: int
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class BlockRecord:
-    """What one finished block vouches for.
-
-    `sum` and `sum_of_squares` (Q, C) are over the stored values of its good rows, exact for int8; `count` is how many
-    values each such sum has. `saturated` (Q,) counts stored values beyond the calibrated range.
-    """
-
-    number: int
-    split: str
-    start: int
-    stop: int
-    files: tuple[FileEntry, ...]
-    bad: tuple[BadRow, ...]
-    count: int
-    sum: list[list[float]]
-    sum_of_squares: list[list[float]]
-    saturated: list[int]
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> BlockRecord:
-        """Return the record whose `asdict` this is."""
-        return cls(
-            **{**record, "files": entries(record["files"]), "bad": tuple(BadRow(**row) for row in record["bad"])}
-        )
 
 
 @dataclass(frozen=True)
@@ -113,13 +78,17 @@ def run_block(task: BlockTask) -> BlockRecord:
         files=files,
         bad=tuple(bad),
         count=(block.stop - block.start - len(bad)) * math.prod(plan.spectral_shape[1:]),
-        sum=totals_3QC[0].tolist(),
-        sum_of_squares=totals_3QC[1].tolist(),
-        saturated=totals_3QC[2].sum(-1).long().tolist(),
+        sum=_rows_of(totals_3QC[0]),
+        sum_of_squares=_rows_of(totals_3QC[1]),
+        saturated=tuple(totals_3QC[2].sum(-1).long().tolist()),
     )
     if files:
-        write_record(DatasetPaths(task.root).block(block.number), "block", asdict(record))
+        write_record(DatasetPaths(task.root).block(block.number), record)
     return record
+
+
+def _rows_of(totals_QC: Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, totals_QC.tolist()))
 
 
 def _writer(task: BlockTask) -> BlockWriter:
@@ -150,8 +119,8 @@ def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip")
     """
     for block in plan.blocks:
         try:
-            record = BlockRecord.from_dict(read_record(paths.block(block.number), "block"))
-        except (InputError, CorruptShardError):
+            record = read_record(paths.block(block.number), BlockRecord)
+        except (InputError, CorruptFileError):
             continue
         if all(has_size(paths.root / entry.path, entry.size) for entry in record.files) and (
             on_error == "skip" or not record.bad

@@ -18,16 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.conversion.agree import agreed_plan, fix
-from spectral_prep.conversion.block import BadRow, BlockRecord, OnError, finished_blocks, run_block
+from spectral_prep.conversion.block import OnError, finished_blocks, run_block
 from spectral_prep.conversion.estimate import Estimate, Limits, estimate, refuse_without_room
 from spectral_prep.conversion.finalize import finalize, is_complete
-from spectral_prep.conversion.plan import Block, Plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.tasks import ALONE, Task, block_tasks
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.kernel.stream import Device, chosen_device
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.plan_record import Block, Plan
+from spectral_prep.store.records import BadRow, BlockRecord
 from spectral_prep.system.files import alone_in, in_use, remove, remove_empty
 from spectral_prep.system.workers import run_all
 

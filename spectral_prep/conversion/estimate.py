@@ -25,7 +25,7 @@ import torch
 from spectral_prep.conversion.agree import agreed_plan
 from spectral_prep.conversion.block import finished_blocks, stored_batches
 from spectral_prep.conversion.memory import Memory, memory_of
-from spectral_prep.conversion.plan import Block, Plan, SplitPlan, sample_rows
+from spectral_prep.conversion.plan import sample_rows
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
 from spectral_prep.conversion.tasks import block_task
@@ -34,6 +34,7 @@ from spectral_prep.sources import open_source
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.store import STORES
 from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.resources import memory_limit, usable_cpus
 from spectral_prep.system.workers import torch_threads
 

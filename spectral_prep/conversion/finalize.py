@@ -10,21 +10,22 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.conversion.block import BlockRecord, finished_blocks, part_paths
+from spectral_prep.conversion.block import finished_blocks, part_paths
 from spectral_prep.conversion.card import card
-from spectral_prep.conversion.plan import Block, Plan
 from spectral_prep.conversion.row_index import read_labels
-from spectral_prep.errors import CorruptShardError, InputError
+from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.store import STORES
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
-from spectral_prep.store.records import FileEntry, SpectralRecord, SplitInfo, digest, entries, read_record, write_record
+from spectral_prep.store.plan_record import Block, Plan
+from spectral_prep.store.record_file import digest, plain, read_record, write_record
+from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
 from spectral_prep.system.files import alone_in, atomic_write, has_size, in_use, is_temporary, sha256_of
 
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
@@ -39,7 +40,7 @@ def finalize(out: Path) -> DatasetPaths:
         If blocks are missing; the message names them and, if there is one, the task that makes just them.
     """
     paths = DatasetPaths(out)
-    plan = Plan.from_dict(read_record(paths.plan, "plan"))
+    plan = read_record(paths.plan, Plan)
     records = list(finished_blocks(paths, plan))
     finished = {record.number for record in records}
     missing = [block for block in plan.blocks if block.number not in finished]
@@ -65,12 +66,9 @@ def _complete(paths: DatasetPaths, plan: Plan, records: list[BlockRecord]) -> No
     atomic_write(paths.card, card(plan, dataset_id, spectrals).encode())
     files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
     files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
-    content = {
-        "dataset_id": dataset_id,
-        "bad_rows": [asdict(row) for record in records for row in record.bad],
-        "files": [asdict(entry) for entry in sorted(files, key=lambda entry: entry.path)],
-    }
-    write_record(paths.manifest, "manifest", content)
+    bad_rows = tuple(row for record in records for row in record.bad)
+    listed = tuple(sorted(files, key=lambda entry: entry.path))
+    write_record(paths.manifest, Manifest(dataset_id, bad_rows, listed))
 
 
 def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:
@@ -89,9 +87,9 @@ def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:
 def is_complete(paths: DatasetPaths) -> bool:
     """Whether the manifest is there and every file that it lists is: parts by size, all the small ones by sha256."""
     try:
-        listed = entries(read_record(paths.manifest, "manifest")["files"])
-        plan = Plan.from_dict(read_record(paths.plan, "plan"))
-    except (InputError, CorruptShardError):
+        listed = read_record(paths.manifest, Manifest).files
+        plan = read_record(paths.plan, Plan)
+    except (InputError, CorruptFileError):
         return False
     parts = {path for block in plan.blocks for path in part_paths(paths, plan, block)}
     return all(
@@ -104,7 +102,7 @@ def is_complete(paths: DatasetPaths) -> bool:
 def _dataset_id(plan: Plan, records: list[BlockRecord]) -> str:
     """Return a name for exactly these rows: 16 hexadecimal digits of the sha256 of the plan, all parts and bad rows."""
     blocks = [[[entry.sha256 for entry in record.files], [row.id for row in record.bad]] for record in records]
-    return digest("dataset", {"plan": plan.to_dict(), "blocks": blocks})[:16]
+    return digest("dataset", {"plan": plain(plan), "blocks": blocks})[:16]
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -151,7 +149,7 @@ def _finish_spectral(
     record = _spectral_record(
         plan, k, records, dataset_id, statistics, tuple(sorted(parts + written, key=lambda entry: entry.path))
     )
-    content = write_record(paths.spectral(k).record, "spectral", record.to_dict())
+    content = write_record(paths.spectral(k).record, record)
     written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
     return record, [replace(entry, path=prefix + entry.path) for entry in written]
 

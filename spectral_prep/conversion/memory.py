@@ -11,8 +11,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.errors import InputError
+from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.resources import resident_memory
 
 MIB = 1 << 20

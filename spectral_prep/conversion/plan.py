@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from spectral_prep.conversion.request import Request, Shuffle
+from spectral_prep.conversion.request import Request
 from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.decode import MAX_PIXELS
 from spectral_prep.images.load import Geometry, image_size
 from spectral_prep.images.views import Augmentation, choose_augmentation, load_view
-from spectral_prep.sources.interface import RawImage, RowIndex, Source
+from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.spectrum import SpectralSpec, parse_q, split
 from spectral_prep.store import STORES
-from spectral_prep.store.interface import Compression, SpectralArray
-from spectral_prep.store.layout import Format
-from spectral_prep.store.records import digest
+from spectral_prep.store.plan_record import Plan, SplitPlan
 from spectral_prep.system.workers import torch_threads
 
 CALIBRATION_ROWS = 1024
@@ -36,161 +32,6 @@ CHUNK_ROWS = (64, 2048)
 PART_BYTES = 32 << 20
 BLOCK_ROWS = 8192
 MOST_PARTS = 1800
-BATCH_VALUES = 640 << 10  # pixels: few enough to stay in a core's cache until they are summed, yet calls are few
-
-
-@dataclass(frozen=True)
-class SplitPlan:
-    """One split: its rows, how many a block and an inner chunk hold, and the sha256 of its row index.
-
-    With more than one view, rows v·images ≤ i < (v+1)·images are view v of every image, each view in the same order.
-    """
-
-    rows: int
-    block_rows: int
-    chunk_rows: int
-    index_sha256: str
-    views: int = 1
-
-    @property
-    def images(self) -> int:
-        """How many images the rows are views of: the length of the row index."""
-        return self.rows // self.views
-
-
-@dataclass(frozen=True)
-class Block:
-    """One unit of work: rows start ≤ i < stop of a split, in stored order.
-
-    >>> str(Block(3, "train", 0, 8192))
-    'block 3 (train rows 0 to 8191)'
-    """
-
-    number: int
-    split: str
-    start: int
-    stop: int
-
-    def __str__(self) -> str:
-        return f"block {self.number} ({self.split} rows {self.start} to {self.stop - 1})"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that decides the output; two equal plans give the same bytes."""
-
-    dataset: str
-    fingerprint: str
-    classes: tuple[str, ...]
-    geometry: Geometry
-    spec: SpectralSpec
-    encoding: Encoding
-    store: Format
-    compression: Compression
-    seed: int
-    shuffle: Shuffle
-    splits: Mapping[str, SplitPlan]
-    augmentation: Augmentation | None = None
-
-    @property
-    def plan_id(self) -> str:
-        """A short name for what is planned: 16 hexadecimal digits of the plan's sha256."""
-        return digest("plan", self.to_dict())[:16]
-
-    @property
-    def rows(self) -> int:
-        """Rows of all splits."""
-        return sum(part.rows for part in self.splits.values())
-
-    @property
-    def spectral_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of one row of one spectral."""
-        return (self.geometry.channels, *self.spec.spectral_size(self.geometry.height, self.geometry.width))
-
-    @property
-    def batch_rows(self) -> int:
-        """Images transformed and summed at once by a CPU; no byte depends on it."""
-        return max(1, BATCH_VALUES // (self.geometry.height * self.geometry.width * self.geometry.channels))
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """Every block, numbered through all splits."""
-        ranges = [
-            (name, start, min(start + part.block_rows, part.rows))
-            for name, part in self.splits.items()
-            for start in range(0, part.rows, part.block_rows)
-        ]
-        return tuple(Block(number, *bounds) for number, bounds in enumerate(ranges))
-
-    def ids(self, name: str) -> npt.NDArray[np.int32]:
-        """Return the row ids of a split in stored order, (N,): with `shuffle` "global" training images are
-        permuted by the seed, others never are; the ids come once for each view.
-
-        The permutation comes from RandomState, whose stream NEP 19 has frozen; Generator's may change.
-        """
-        part = self.splits[name]
-        order = np.arange(part.images, dtype=np.int32)
-        if name == "train" and self.shuffle == "global":
-            order = np.random.RandomState(self.seed).permutation(part.images).astype(np.int32)
-        return np.tile(order, part.views)
-
-    def image(self, raw: RawImage, name: str, row: int, row_id: int) -> npt.NDArray[np.uint8]:
-        """Return the pixels (height, width, channels) that a stored row of a split holds, from its raw image.
-
-        Raises
-        ------
-        CorruptSourceError
-            As `spectral_prep.images.load.load` does.
-        """
-        view = row // self.splits[name].images
-        return load_view(raw, self.geometry, self.augmentation, (self.seed, row_id, view))
-
-    def array(self, name: str, k: int) -> SpectralArray:
-        """Return what `x` of a split of spectral k looks like."""
-        part = self.splits[name]
-        scale, offset = self.encoding.scalars(k) if self.encoding.dtype == "int8" else (None, None)
-        return SpectralArray(
-            part.rows,
-            self.spectral_shape,
-            self.encoding.dtype,
-            part.block_rows,
-            part.chunk_rows,
-            self.compression,
-            scale,
-            offset,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return {
-            "dataset": self.dataset,
-            "fingerprint": self.fingerprint,
-            "classes": list(self.classes),
-            "geometry": self.geometry.to_dict(),
-            "spec": self.spec.to_dict(),
-            "encoding": self.encoding.to_dict(),
-            "store": self.store,
-            "compression": self.compression,
-            "seed": self.seed,
-            "shuffle": self.shuffle,
-            "splits": {name: vars(part) for name, part in self.splits.items()},
-            "augmentation": self.augmentation and self.augmentation.to_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Plan:
-        """Return the plan that `to_dict` wrote."""
-        return cls(
-            **{
-                **record,
-                "classes": tuple(record["classes"]),
-                "geometry": Geometry.from_dict(record["geometry"]),
-                "spec": SpectralSpec.from_dict(record["spec"]),
-                "encoding": Encoding.from_dict(record["encoding"]),
-                "splits": {name: SplitPlan(**part) for name, part in record["splits"].items()},
-                "augmentation": record["augmentation"] and Augmentation.from_dict(record["augmentation"]),
-            }
-        )
 
 
 def choose_geometry(source: Source, index: Mapping[str, RowIndex], request: Request) -> Geometry:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.conversion.block import BlockTask, OnError
-from spectral_prep.conversion.plan import Block, Plan
 from spectral_prep.errors import InputError
 from spectral_prep.kernel.stream import Device
 from spectral_prep.sources.interface import RowIndex, Source
+from spectral_prep.store.plan_record import Block, Plan
 
 
 @dataclass(frozen=True)

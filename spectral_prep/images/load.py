@@ -10,9 +10,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -54,15 +52,6 @@ class Geometry:
                 expected=f"at least {max(self.height, self.width)}",
                 got=self.resize,
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Geometry:
-        """Return the geometry that `to_dict` wrote."""
-        return cls(**record)
 
 
 def load(raw: RawImage, geometry: Geometry) -> npt.NDArray[np.uint8]:

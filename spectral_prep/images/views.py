@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -47,16 +46,6 @@ class Augmentation:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     shift: int = 0
     flip: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Augmentation:
-        """Return the augmentation that `to_dict` wrote."""
-        area = record["area"]
-        return cls(**{**record, "area": area and tuple(area), "ratio": tuple(record["ratio"])})
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {

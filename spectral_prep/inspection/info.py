@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from spectral_prep.conversion.block import finished_blocks
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.layout import DatasetPaths, Format, SpectralPaths
+from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import part_bytes
-from spectral_prep.store.records import SpectralRecord, read_record
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import SpectralRecord
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def info(root: Path) -> Info:
     if SpectralPaths(root).record.exists():
         return _complete([SpectralPaths(root)])
     if paths.manifest.exists():
-        plan = Plan.from_dict(read_record(paths.plan, "plan"))
+        plan = read_record(paths.plan, Plan)
         return _complete([paths.spectral(k) for k in range(plan.spec.q)])
     if paths.plan.exists():
         return _unfinished(paths)
@@ -82,7 +83,7 @@ def info(root: Path) -> Info:
 
 
 def _complete(spectrals: Sequence[SpectralPaths]) -> Info:
-    records = [SpectralRecord.from_dict(read_record(spectral.record, "spectral")) for spectral in spectrals]
+    records = [read_record(spectral.record, SpectralRecord) for spectral in spectrals]
     first = records[0]
     blocks = sum(len(list(split.parts())) for split in first.splits.values())
     return Info(
@@ -107,7 +108,7 @@ def _complete(spectrals: Sequence[SpectralPaths]) -> Info:
 
 
 def _unfinished(paths: DatasetPaths) -> Info:
-    plan = Plan.from_dict(read_record(paths.plan, "plan"))
+    plan = read_record(paths.plan, Plan)
     finished = list(finished_blocks(paths, plan))
     return Info(
         dataset=plan.dataset,

@@ -21,7 +21,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.conversion.row_index import read_index
 from spectral_prep.encoding import decode
 from spectral_prep.errors import InputError
@@ -29,8 +28,10 @@ from spectral_prep.inspection.verify import require_source
 from spectral_prep.kernel import fused_merge
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import stored_labels, stored_rows
-from spectral_prep.store.records import SpectralRecord, read_record
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import Manifest, SpectralRecord
 
 Pixels = npt.NDArray[np.uint8]
 DPI = 100
@@ -101,12 +102,12 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
         If the source's image cannot be read.
     """
     paths = DatasetPaths(root)
-    read_record(paths.manifest, "manifest")
-    plan = Plan.from_dict(read_record(paths.plan, "plan"))
+    read_record(paths.manifest, Manifest)
+    plan = read_record(paths.plan, Plan)
     _require(plan, split, row)
     if source is not None:
         require_source(plan, source, root)
-    records = [SpectralRecord.from_dict(read_record(paths.spectral(k).record, "spectral")) for k in range(plan.spec.q)]
+    records = [read_record(paths.spectral(k).record, SpectralRecord) for k in range(plan.spec.q)]
     row_id = int(plan.ids(split)[row])
     name, label = next(islice(read_index(paths, split), row_id, None))
     spectrals = [stored_rows(paths.spectral(k).root, record, split) for k, record in enumerate(records)]

@@ -23,8 +23,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from spectral_prep.conversion.block import BlockRecord
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.conversion.row_index import read_index, read_labels
 from spectral_prep.errors import InputError, SpectralError
 from spectral_prep.inspection.verify_values import dataset_faults, folder_faults, folders
@@ -32,8 +30,10 @@ from spectral_prep.kernel import fused_merge, fused_split
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.interface import UNREADABLE
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
+from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import stored_labels, stored_rows
-from spectral_prep.store.records import FileEntry, SpectralRecord, entries, read_record
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord
 from spectral_prep.system.files import is_temporary, sha256_of
 from spectral_prep.system.resources import usable_cpus
 
@@ -99,17 +99,17 @@ def verify(
             expected="manifest.json, or spectral.json of a single spectral folder",
             run="the spectral-prep convert command again: it goes on where it stopped" if paths.plan.exists() else None,
         )
-    manifest = read_record(paths.manifest, "manifest")
-    listed = entries(manifest["files"])
+    manifest = read_record(paths.manifest, Manifest)
+    listed = manifest.files
     faults = [*_file_faults(root, listed, {paths.manifest.name})]
     rows: dict[str, int] = {}
     pixels = None
     spectrals = 0
     if not faults:
-        plan = Plan.from_dict(read_record(paths.plan, "plan"))
+        plan = read_record(paths.plan, Plan)
         rows = {name: part.rows for name, part in plan.splits.items()}
         spectrals = plan.spec.q
-        faults += _row_faults(paths, plan, manifest["dataset_id"])
+        faults += _row_faults(paths, plan, manifest.dataset_id)
         if deep and not faults:
             faults += dataset_faults(paths, plan)
         source = open_source(plan)
@@ -135,7 +135,7 @@ def require_source(plan: Plan, source: Source, root: Path) -> None:
 
 
 def _verify_spectral(root: Path, deep: bool) -> Verification:
-    record = SpectralRecord.from_dict(read_record(SpectralPaths(root).record, "spectral"))
+    record = read_record(SpectralPaths(root).record, SpectralRecord)
     faults = tuple(_file_faults(root, record.files, {SpectralPaths(root).record.name}))
     if deep and not faults:
         faults = tuple(folder_faults(root, record))
@@ -173,7 +173,7 @@ def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[st
     """Yield a line for every record or label array that does not agree with the plan."""
     bad: dict[str, list[int]] = {name: [] for name in plan.splits}
     for block in plan.blocks:
-        record = BlockRecord.from_dict(read_record(paths.block(block.number), "block"))
+        record = read_record(paths.block(block.number), BlockRecord)
         bad[block.split] += [row.id for row in record.bad]
     for name, part in plan.splits.items():
         labels = read_labels(paths, name)
@@ -190,7 +190,7 @@ def _alignment_faults(
     spectral: SpectralPaths, dataset_id: str, name: str, labels: npt.NDArray[Any], ids: npt.NDArray[Any]
 ) -> Iterator[str]:
     try:
-        record = SpectralRecord.from_dict(read_record(spectral.record, "spectral"))
+        record = read_record(spectral.record, SpectralRecord)
         if record.dataset_id != dataset_id:
             yield f"{spectral.record}: of data set {record.dataset_id}, but the manifest is of {dataset_id}"
         for what, stored, expected in zip(

@@ -101,7 +101,7 @@ class Store(Protocol):
         """
         ...
 
-    def labels(self, root: Path, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def labels(self, root: Path, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return the labels and row ids (N,) of a split of a spectral folder; raises one of `UNREADABLE`."""
         ...
 

@@ -32,7 +32,7 @@ def part_bytes(record: SpectralRecord) -> int:
 
 def stored_labels(root: Path, record: SpectralRecord, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the labels (N,), −1 for a bad row, and row ids (N,) of a split."""
-    labels, ids = STORES[record.store].labels(root, split)
+    labels, ids = STORES[record.store].labels(root, split, record.splits[split].rows)
     if not labels.shape == ids.shape == (record.splits[split].rows,):
         raise ValueError(
             f"{labels.shape} labels and {ids.shape} ids, but the record has {record.splits[split].rows} rows"

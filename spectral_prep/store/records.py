@@ -1,28 +1,22 @@
-"""Versioned, self-checking JSON records: the only place that knows format versions.
+"""The records of a converted data set, one dataclass a kind: what stands in its JSON files, each field bounded.
 
-Input: a kind ("plan", "block", "spectral", "manifest") and a plain dictionary.
-Output: a JSON file that names its format, version and kind and carries the sha256 of its own content, so that a
-record copied alone still proves that it is whole.
+Input and output: see `record_file`, which writes and reads them: `read_record(paths.block(3), BlockRecord)`. The plan,
+which decides more than it records, is in `plan_record`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from spectral_prep.encoding import Encoding
-from spectral_prep.errors import CorruptShardError, InputError
 from spectral_prep.spectrum import SpectralSpec
+from spectral_prep.store.fields import Count, Sha256, Size
 from spectral_prep.store.layout import Format
-from spectral_prep.system.files import atomic_write, sha256_of
-
-FORMAT = "spectral-shards"
-VERSION = 1
-DIGEST = "sha256"
+from spectral_prep.system.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -30,8 +24,8 @@ class FileEntry:
     """One file that a record vouches for; `path` is relative to the record's folder and always uses `/`."""
 
     path: str
-    size: int
-    sha256: str
+    size: Size
+    sha256: Sha256
 
     @classmethod
     def of(cls, root: Path, path: Path) -> FileEntry:
@@ -50,10 +44,10 @@ class SplitInfo:
     views of each image the rows are: rows v·N/views ≤ i < (v+1)·N/views are view v of every image, 0 the image itself.
     """
 
-    rows: int
-    block_rows: int
-    bad_rows: int = 0
-    views: int = 1
+    rows: Count
+    block_rows: Count
+    bad_rows: Count = 0
+    views: Count = 1
 
     def parts(self) -> Iterator[tuple[int, slice]]:
         """Yield (index, rows) of each part file.
@@ -66,6 +60,37 @@ class SplitInfo:
 
 
 @dataclass(frozen=True)
+class BadRow:
+    """A row whose image cannot be converted: label −1 and zeros stand in its place in every folder."""
+
+    id: Count
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """`blocks/00003.json`: what one finished block vouches for.
+
+    `sum` and `sum_of_squares` (Q, C) are over the stored values of its good rows, exact for int8; `count` is how many
+    values each such sum has. `saturated` (Q,) counts stored values beyond the calibrated range.
+    """
+
+    KIND: ClassVar[str] = "block"
+
+    number: Count
+    split: str
+    start: Count
+    stop: Count
+    files: tuple[FileEntry, ...]
+    bad: tuple[BadRow, ...]
+    count: Size
+    sum: tuple[tuple[float, ...], ...]
+    sum_of_squares: tuple[tuple[float, ...], ...]
+    saturated: tuple[Size, ...]
+
+
+@dataclass(frozen=True)
 class SpectralRecord:
     """`spectral.json`: all that a training node needs to know about the one spectral folder it mounts.
 
@@ -74,93 +99,33 @@ class SpectralRecord:
     stored values beyond the calibrated range.
     """
 
+    KIND: ClassVar[str] = "spectral"
+
     dataset_id: str
     dataset: str
-    k: int
+    k: Count
     spec: SpectralSpec
     encoding: Encoding
     store: Format
-    height: int
-    width: int
-    channels: int
-    resize: int | None
+    height: Count
+    width: Count
+    channels: Count
+    resize: Count | None
     classes: tuple[str, ...]
     splits: Mapping[str, SplitInfo]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     energy: tuple[float, ...]
-    saturated: int
+    saturated: Size
     files: tuple[FileEntry, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> SpectralRecord:
-        """Return the record that `to_dict` wrote."""
-        return cls(
-            **{
-                **record,
-                "spec": SpectralSpec.from_dict(record["spec"]),
-                "encoding": Encoding.from_dict(record["encoding"]),
-                "classes": tuple(record["classes"]),
-                "splits": {name: SplitInfo(**split) for name, split in record["splits"].items()},
-                "mean": tuple(record["mean"]),
-                "std": tuple(record["std"]),
-                "energy": tuple(record["energy"]),
-                "files": entries(record["files"]),
-            }
-        )
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`: written last; its presence means complete. It lists every file but itself, and every bad row."""
 
+    KIND: ClassVar[str] = "manifest"
 
-def entries(records: Sequence[Mapping[str, Any]]) -> tuple[FileEntry, ...]:
-    """Return file entries from their plain form."""
-    return tuple(FileEntry(**record) for record in records)
-
-
-def digest(kind: str, content: Mapping[str, Any]) -> str:
-    """Return the sha256 of a record's content, independent of how the JSON is laid out."""
-    canonical = json.dumps([FORMAT, VERSION, kind, content], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def write_record(path: Path, kind: str, content: Mapping[str, Any]) -> bytes:
-    """Write a record atomically and return the bytes written."""
-    plain = json.loads(json.dumps(content))
-    record = {"format": FORMAT, "version": VERSION, "kind": kind, **plain, DIGEST: digest(kind, plain)}
-    written = (json.dumps(record, indent=1) + "\n").encode()
-    atomic_write(path, written)
-    return written
-
-
-def read_record(path: Path, kind: str) -> dict[str, Any]:
-    """Return the content of a record.
-
-    Raises
-    ------
-    InputError
-        If the file is not there, or was written by a newer version of the format.
-    CorruptShardError
-        If it is not this kind of record or its content does not match its own sha256.
-    """
-    try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"no {kind} record", where=path, expected=f"a file {path.name}") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise CorruptShardError(f"unreadable {kind} record", where=path, got=error) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("kind") != kind:
-        raise CorruptShardError(f"not a {FORMAT} {kind} record", where=path)
-    if record.get("version") != VERSION:
-        raise InputError(
-            "unknown format version",
-            where=path,
-            expected=VERSION,
-            got=record.get("version"),
-            run="pip install --upgrade spectral-shards",
-        )
-    content = {key: value for key, value in record.items() if key not in ("format", "version", "kind", DIGEST)}
-    if record.get(DIGEST) != digest(kind, content):
-        raise CorruptShardError(f"the {kind} record does not match its own sha256", where=path)
-    return content
+    dataset_id: str
+    bad_rows: tuple[BadRow, ...]
+    files: tuple[FileEntry, ...]

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from spectral_prep.store.interface import PIECE_BYTES, Compression, SpectralArray
 from spectral_prep.store.layout import SpectralPaths
+from spectral_prep.system.regular import open_regular
 
 HEADER = np.dtype([("name", "S100"), ("before", "V48"), ("checksum", "S8"), ("after", "V356")])
 OWNER, MODE = "bigdata", 0o444
@@ -91,9 +92,11 @@ class WebDatasetRows:
         part = SpectralPaths(self.root).part(self.split, start // self.block_rows, "webdataset")
         frame = _frame(self.dtype, self.image_shape)
         first = start - start % self.block_rows
-        rows = np.fromfile(part, frame, stop - start, offset=(start - first) * frame.itemsize)
-        if len(rows) != stop - start:
-            raise ValueError(f"ends at row {start + len(rows)}, expected {stop}")
+        with open_regular(part) as file:
+            if (whole := first + file.size // frame.itemsize) < stop:
+                raise ValueError(f"ends at row {whole}, expected {stop}")
+            content = file.read((start - first) * frame.itemsize, (stop - start) * frame.itemsize)
+        rows = np.frombuffer(bytearray(content), frame)
         for header, name in (("cls_header", "cls"), ("x_header", "x.npy")):
             wrong = np.flatnonzero(rows[header]["name"] != np.array(_names(start, stop - start, name)))
             if len(wrong):
@@ -126,9 +129,9 @@ class WebDatasetStore:
             _side(split, name): _npy(values[split]) for split in arrays for name, values in (("y", labels), ("id", ids))
         }
 
-    def labels(self, root: Path, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Return labels and row ids of a split."""
-        y, ids = (np.load(root / _side(split, name), allow_pickle=False) for name in ("y", "id"))
+    def labels(self, root: Path, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return labels and row ids of a split; ValueError if a file is not the .npy of so many of them."""
+        y, ids = (_read_side(root / _side(split, name), rows) for name in ("y", "id"))
         return y, ids
 
     def rows(
@@ -142,15 +145,28 @@ def _side(split: str, name: str) -> str:
     return f"{split}-{name}.npy"
 
 
+def _read_side(path: Path, rows: int) -> npt.NDArray[Any]:
+    """Read a .npy whose header is the one that this format writes: no other is looked into."""
+    with open_regular(path) as file:
+        for dtype in ("<i2", "<i4"):
+            header = _npy_header(dtype, (rows,))
+            size = len(header) + rows * np.dtype(dtype).itemsize
+            if file.size == size and (content := file.read(0, size)).startswith(header):
+                return np.frombuffer(bytearray(content), dtype, offset=len(header))
+    raise ValueError(f"{path.name} is not the .npy of {rows} labels or ids")
+
+
 def _npy(values: npt.NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, values, allow_pickle=False)
     return buffer.getvalue()
 
 
-def _npy_header(dtype: str, image_shape: tuple[int, int, int]) -> bytes:
-    image_CHW = np.empty(image_shape, dtype)
-    return _npy(image_CHW)[: -image_CHW.nbytes]
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, described)
+    return buffer.getvalue()
 
 
 def _frame(dtype: str, image_shape: tuple[int, int, int]) -> np.dtype[Any]:

@@ -8,11 +8,11 @@ zarr-python can write one only as a whole. Parts are written chunk by chunk, so 
 as zarr-python does (the `sharding_indexed` codec of the Zarr v3 specification): the chunks in order, then for each its
 (offset, nbytes) as little-endian uint64, all ones for a chunk beyond the last row, then the crc32c of that index. `y`
 and `id` (N,) are small, written at the end, and wholly zarr-python's. Every chunk and every index carries a crc32c.
+What is read is the business of `zarr_metadata` and `zarr_rows`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +27,11 @@ from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from spectral_prep.store.interface import PIECE_BYTES, Compression, SpectralArray
+from spectral_prep.store.interface import Compression, SpectralArray
+from spectral_prep.store.zarr_metadata import LABEL_CHUNK_ROWS, ZSTD_LEVEL, read_cut
+from spectral_prep.store.zarr_rows import ZarrRows, read_labels
 
-LABEL_CHUNK_ROWS = 1 << 20
-ZSTD_LEVEL = 1
 NO_CHUNK = 2**64 - 1
-
-# Threads that each decode a chunk are no faster here, and the allocator keeps megabytes for every one of them.
-ONE_CHUNK_AT_A_TIME = {"threading.max_workers": 1, "async.concurrency": 1}
 
 
 class ZarrParts:
@@ -68,28 +65,6 @@ class ZarrParts:
 def _with_crc32c(content: bytes) -> bytes:
     checksum: int = google_crc32c.value(content)
     return content + checksum.to_bytes(4, "little")
-
-
-@dataclass(frozen=True)
-class ZarrRows:
-    """The `x` of one split of one spectral folder, opened; a `Rows`."""
-
-    opened: zarr.Array[Any]
-
-    @property
-    def piece_rows(self) -> int:
-        """About a MiB of whole chunks."""
-        chunk_bytes = math.prod(self.opened.chunks) * self.opened.dtype.itemsize
-        return int(self.opened.chunks[0] * max(1, PIECE_BYTES // chunk_bytes))
-
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return `x` of these rows; their crc32c is checked."""
-        with zarr.config.set(ONE_CHUNK_AT_A_TIME):
-            return np.asarray(self.opened[start:stop])
-
-    def part_labels(self, start: int, stop: int) -> None:
-        """Return None: labels stand in `y` only."""
-        return
 
 
 @dataclass(frozen=True)
@@ -131,19 +106,18 @@ class ZarrStore:
             objects |= {f"{split}/{key}": content for key, content in split_objects.items()}
         return {key: content.to_bytes() for key, content in objects.items()}
 
-    def labels(self, root: Path, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def labels(self, root: Path, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return labels and row ids of a split."""
-        y, ids = (np.asarray(zarr.open_array(root / split / name, mode="r")[:]) for name in ("y", "id"))
+        y, ids = (read_labels(root / split / name, rows) for name in ("y", "id"))
         return y, ids
 
     def rows(
         self, root: Path, split: str, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int
     ) -> ZarrRows:
         """Return the rows of a split; ValueError if the array is not the one that belongs there."""
-        opened = zarr.open_array(root / split / "x", mode="r")
-        if opened.shape != shape_NChw or opened.dtype != dtype:
-            raise ValueError(f"{opened.shape} {opened.dtype}, but the record has {shape_NChw} {dtype}")
-        return ZarrRows(opened)
+        cut = read_cut(root / split / "x" / "zarr.json", shape_NChw, dtype, block_rows)
+        array = SpectralArray(shape_NChw[0], shape_NChw[1:], dtype, block_rows, cut.chunk_rows, cut.compression)
+        return ZarrRows(root, split, array)
 
 
 def create(array: SpectralArray, store: MemoryStore) -> zarr.Array[Any]:

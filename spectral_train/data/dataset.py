@@ -35,7 +35,7 @@ class ShardDataset(Dataset[tuple[Tensor, int]]):
 
     Raises
     ------
-    CorruptShardError
+    CorruptFileError
         Naming the file that is missing or damaged; from reading an item also for a damaged chunk.
     IndexError
         From an item that does not exist.

@@ -96,7 +96,7 @@ class ShardLoader:
 
     Raises
     ------
-    CorruptShardError
+    CorruptFileError
         Naming the file that is missing or damaged; while iterating, if it happened since.
     InputError
         If the batch size is less than 1 or `memory` does not hold two pieces of the shard.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectral_prep.errors import CorruptShardError
+from spectral_prep.errors import CorruptFileError
 from spectral_prep.store.interface import UNREADABLE, Rows
 from spectral_prep.store.read_folder import stored_rows
 from spectral_train.data.shard import COPY_AGAIN, NO_ROWS, Shard
@@ -56,7 +56,7 @@ class PieceReader:
 
         Raises
         ------
-        CorruptShardError
+        CorruptFileError
             Naming the part that cannot be read.
         """
         channels = self.shard.first.channels
@@ -66,7 +66,7 @@ class PieceReader:
                 stored = self._rows(g).read(rows.start, rows.stop)
             except UNREADABLE as error:
                 part = rows.start // folder.record.splits[self.split].block_rows
-                raise CorruptShardError(
+                raise CorruptFileError(
                     "a part of the shard cannot be read",
                     where=folder.paths.part(self.split, part, folder.record.store),
                     got=error,
@@ -89,7 +89,7 @@ def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") ->
 
     Raises
     ------
-    CorruptShardError
+    CorruptFileError
         Naming the part that cannot be read.
     """
     rows = shard.first.splits.get(split, NO_ROWS).rows

@@ -84,7 +84,7 @@ def check_shard(shard: Shard, chosen: Placement) -> None:
 
     Raises
     ------
-    CorruptShardError
+    CorruptFileError
         Naming the file that is missing or damaged.
     """
     for folder in shard.folders:
@@ -96,7 +96,7 @@ def open_rows(shard: Shard, split: str, y: Tensor, chosen: Placement, device: to
 
     Raises
     ------
-    CorruptShardError
+    CorruptFileError
         Naming the part that cannot be read.
     InputError
         If the memory does not hold even two pieces of a streamed split.

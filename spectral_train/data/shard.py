@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from spectral_prep.encoding import Encoding
-from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import UNREADABLE
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths, spectral_name
 from spectral_prep.store.read_folder import part_names, stored_labels
-from spectral_prep.store.records import SpectralRecord, SplitInfo, read_record
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import SpectralRecord, SplitInfo
 from spectral_prep.system.files import sha256_of
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.standardise import Standardisation
@@ -50,13 +51,7 @@ class SpectralFolder:
     def read(cls, root: Path) -> SpectralFolder:
         """Read `spectral.json`; raise what `read_record` raises."""
         paths = SpectralPaths(root)
-        content = read_record(paths.record, "spectral")
-        try:
-            return cls(paths, SpectralRecord.from_dict(content))
-        except (KeyError, TypeError) as error:
-            raise CorruptShardError(
-                "incomplete spectral record", where=paths.record, got=error, run=COPY_AGAIN
-            ) from error
+        return cls(paths, read_record(paths.record, SpectralRecord))
 
 
 @dataclass(frozen=True)
@@ -184,7 +179,7 @@ def open_shard(data: Path, shard: int, choice: ShardChoice = DEFAULT_CHOICE) -> 
         If the shard does not exist or folders of it are not here; the message names them.
     PlanMismatchError
         If folders of different conversions lie side by side.
-    CorruptShardError
+    CorruptFileError
         If a record is damaged.
     """
     beginning = _any_folder(data, shard)
@@ -238,7 +233,7 @@ def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
 
     Raises
     ------
-    CorruptShardError
+    CorruptFileError
         Naming the file that is missing, has another size or another content.
     """
     root, record = folder.paths.root, folder.record
@@ -247,9 +242,9 @@ def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
     for entry in record.files:
         path = root / entry.path
         if not path.is_file():
-            raise CorruptShardError("a file of the shard is missing", where=path, run=COPY_AGAIN)
+            raise CorruptFileError("a file of the shard is missing", where=path, run=COPY_AGAIN)
         if (size := path.stat().st_size) != entry.size:
-            raise CorruptShardError(
+            raise CorruptFileError(
                 "a file of the shard has another size",
                 where=path,
                 expected=f"{entry.size} bytes",
@@ -257,11 +252,11 @@ def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
                 run=COPY_AGAIN,
             )
         if entry.path not in left_to_crc and sha256_of(path) != entry.sha256:
-            raise CorruptShardError("a file of the shard has another sha256", where=path, run=COPY_AGAIN)
+            raise CorruptFileError("a file of the shard has another sha256", where=path, run=COPY_AGAIN)
     vouched = {entry.path for entry in record.files}
     for name in (name for split in record.splits for name in part_names(record, split)):
         if name not in vouched:
-            raise CorruptShardError("the record does not vouch for a part", where=root / name, run=COPY_AGAIN)
+            raise CorruptFileError("the record does not vouch for a part", where=root / name, run=COPY_AGAIN)
 
 
 def read_labels(folders: Sequence[SpectralFolder], split: str) -> Labels:
@@ -269,14 +264,14 @@ def read_labels(folders: Sequence[SpectralFolder], split: str) -> Labels:
 
     Raises
     ------
-    CorruptShardError
+    CorruptFileError
         Naming the folder that cannot be read, or two whose rows are not the same.
     """
     first = _folder_labels(folders[0], split)
     for folder in folders[1:]:
         other = _folder_labels(folder, split)
         if not torch.equal(first.y, other.y) or not np.array_equal(first.ids, other.ids):
-            raise CorruptShardError(
+            raise CorruptFileError(
                 f"the {split} rows of two spectral folders are not the same",
                 where=f"{folders[0].paths.root} and {folder.paths.root}",
                 run=COPY_AGAIN,
@@ -291,7 +286,7 @@ def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
         labels, ids = stored_labels(folder.paths.root, folder.record, split)
     except UNREADABLE as error:
         where = folder.paths.root / split
-        raise CorruptShardError("labels cannot be read", where=where, got=error, run=COPY_AGAIN) from error
+        raise CorruptFileError("labels cannot be read", where=where, got=error, run=COPY_AGAIN) from error
     views = folder.record.splits[split].views
     return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
 

@@ -83,7 +83,7 @@ class StreamedRows:
 
         Raises
         ------
-        CorruptShardError
+        CorruptFileError
             Naming the part that cannot be read.
         """
         if seed is None and len(positions) * self._row_bytes <= self._memory * KEPT_SHARE:

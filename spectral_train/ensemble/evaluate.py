@@ -143,7 +143,7 @@ def evaluate(
 
     Raises
     ------
-    InputError, PlanMismatchError, CorruptShardError
+    InputError, PlanMismatchError, CorruptFileError
         As `run.branches.read_branches` and `schemes.weigh` do; `InputError` also if the data set has no test rows.
     """
     paths = RunPaths(run)

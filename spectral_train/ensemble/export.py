@@ -24,6 +24,7 @@ from torch.nn import functional
 from spectral_prep.encoding import LARGEST
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import basis, regroup
+from spectral_prep.store.record_file import plain
 from spectral_prep.system.files import atomic_write
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
@@ -111,7 +112,7 @@ def describe(network: EnsembleNetwork, scheme: str) -> dict[str, Any]:
         "input_shape": [plan.height, plan.width, plan.channels],
         "resize": plan.resize,
         "classes": list(plan.classes),
-        "spec": plan.spec.to_dict(),
+        "spec": plain(plan.spec),
         "branches": [each.shard for each in network.plans],
         "scheme": scheme,
         "weights": network.combiner.weights.tolist(),

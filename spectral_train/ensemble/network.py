@@ -35,7 +35,7 @@ def open_network(run: Path, combination: Combination = DEFAULT_COMBINATION) -> E
 
     Raises
     ------
-    InputError, PlanMismatchError, CorruptShardError
+    InputError, PlanMismatchError, CorruptFileError
         As `run.branches.read_branches` and `schemes.weigh` do.
     """
     paths = RunPaths(run)

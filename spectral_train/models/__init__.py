@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 InputShape = tuple[int, int, int]
-Options = Mapping[str, float]
+Options = Mapping[str, int | float]
 
 
 @dataclass(frozen=True)

@@ -129,17 +129,6 @@ class Recipe:
             if not allowed:
                 raise InputError(f"unusable {name}", expected=expected, got=getattr(self, name))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Recipe:
-        """Return the recipe that `to_dict` wrote."""
-        # Before there was a seed for them alone, held-out rows were chosen by `seed`.
-        whole = {"holdout_seed": record["seed"], "milestones": (), **record}
-        return cls(**{**whole, "milestones": tuple(whole["milestones"])})
-
 
 def _ascending(milestones: Sequence[float]) -> bool:
     return sorted({0.0, *milestones, 1.0}) == [0.0, *milestones, 1.0]

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from spectral_prep.store.record_file import plain
 from spectral_train.ensemble.evaluate import percent, settings_text
 from spectral_train.recipe.recipe import command_options
 from spectral_train.report.cost import Cost, widest_layer
@@ -247,7 +248,7 @@ def _by_plan(summaries: Sequence[Summary]) -> list[list[Summary]]:
     """Group runs whose plans differ in the seed alone."""
     groups: dict[str, list[Summary]] = {}
     for summary in summaries:
-        plan = summary.plan.to_dict()
+        plan = plain(summary.plan)
         plan["recipe"] = {**plan["recipe"], "seed": None}
         groups.setdefault(json.dumps([plan, summary.evaluation.missing], sort_keys=True), []).append(summary)
     return list(groups.values())

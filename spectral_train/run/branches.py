@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.recipe.recipe import command_options
 from spectral_train.run.outputs import BranchOutputs, Outputs, read_outputs
@@ -38,7 +39,7 @@ def read_branches(
         If there is no run, or branches are missing: the message names them and the command that trains the first.
     PlanMismatchError
         If two branches do not belong together, naming both and what differs.
-    CorruptShardError
+    CorruptFileError
         If a file of a branch is damaged.
     """
     numbers = [number for number in run.finished() if number not in without]
@@ -135,7 +136,7 @@ def _belongs(first: NetworkPlan, other: NetworkPlan, number: int) -> None:
 def _shared(plan: NetworkPlan) -> dict[str, Any]:
     return {
         **_rows_of(plan),
-        "spec": plan.spec.to_dict(),
+        "spec": plain(plan.spec),
         "classes": plan.classes,
         "shards": plan.shards,
         "grouping": plan.grouping,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from spectral_prep.errors import CorruptShardError
+from spectral_prep.errors import CorruptFileError
+from spectral_prep.store.record_file import decoded
 from spectral_prep.system.files import atomic_write
 
 Log = Callable[[str], None]
@@ -51,12 +52,12 @@ def write_lines(path: Path, history: Sequence[EpochMetrics]) -> None:
 
 
 def read_lines(path: Path) -> tuple[EpochMetrics, ...]:
-    """Return the history that `write_lines` wrote, empty where there is none; raise `CorruptShardError` for others."""
+    """Return the history that `write_lines` wrote, empty where there is none; raise `CorruptFileError` for others."""
     if not path.is_file():
         return ()
+    what, run = "the metrics of a network", f"delete {path}: curves alone need it"
     try:
-        return tuple(EpochMetrics(**json.loads(line)) for line in path.read_text().splitlines())
-    except (ValueError, TypeError) as error:
-        raise CorruptShardError(
-            "the metrics of a network are damaged", where=path, got=error, run=f"delete {path}: curves alone need it"
-        ) from error
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{what} are damaged", where=path, got=error, run=run) from error
+    return tuple(decoded(EpochMetrics, line, path, what, run) for line in lines)

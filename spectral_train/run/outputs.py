@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from spectral_prep.errors import CorruptShardError
+from spectral_prep.errors import CorruptFileError
 
 HELD_OUT = "held_out"
 TEST = "test"
@@ -74,7 +74,7 @@ def to_bytes(held_out: Outputs, test: Outputs) -> bytes:
 
 
 def read_outputs(path: Path, rows: str) -> Outputs:
-    """Return the outputs on `held_out` or `test` rows; raise `CorruptShardError` if it cannot be read.
+    """Return the outputs on `held_out` or `test` rows; raise `CorruptFileError` if it cannot be read.
 
     The tensors are maps of the file: what is read of them can leave memory again.
     """
@@ -82,7 +82,7 @@ def read_outputs(path: Path, rows: str) -> Outputs:
         with safetensors.safe_open(path, "pt") as file:
             values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
     except (safetensors.SafetensorError, OSError) as error:
-        raise CorruptShardError(
+        raise CorruptFileError(
             "the outputs of a branch cannot be read",
             where=path,
             got=error,

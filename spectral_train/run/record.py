@@ -5,23 +5,22 @@ Input: a shard and a recipe. Output: `branch.json`, from which the ensemble and 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from spectral_prep.encoding import Encoding
-from spectral_prep.errors import CorruptShardError, PlanMismatchError
+from spectral_prep.errors import CorruptFileError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.records import FileEntry, entries, read_record
+from spectral_prep.store.fields import Count, Size
+from spectral_prep.store.record_file import Content, plain, read_record
+from spectral_prep.store.records import FileEntry
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import sha256_of
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.paths import NetworkPaths
-
-KIND = "branch"
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,17 @@ class NetworkPlan:
     dataset: str
     dataset_id: str
     classes: tuple[str, ...]
-    height: int
-    width: int
-    channels: int
-    resize: int | None
+    height: Count
+    width: Count
+    channels: Count
+    resize: Count | None
     spec: SpectralSpec
     encoding: Encoding
-    shard: int | None
-    shards: int
+    shard: Count | None
+    shards: Count
     grouping: str
-    common: tuple[int, ...]
-    spectrals: tuple[int, ...]
+    common: tuple[Count, ...]
+    spectrals: tuple[Count, ...]
     input_shape: InputShape
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -61,26 +60,6 @@ class NetworkPlan:
         """How spectrals became the shards of the run."""
         return ShardChoice(self.shards, self.grouping, self.common)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> NetworkPlan:
-        """Return the plan that `to_dict` wrote."""
-        height, width, channels = record["input_shape"]
-        lists = {name: tuple(record[name]) for name in ("classes", "common", "spectrals", "mean", "std")}
-        return cls(
-            **{
-                **record,
-                **lists,
-                "input_shape": (height, width, channels),
-                "spec": SpectralSpec.from_dict(record["spec"]),
-                "encoding": Encoding.from_dict(record["encoding"]),
-                "recipe": Recipe.from_dict(record["recipe"]),
-            }
-        )
-
 
 @dataclass(frozen=True)
 class NetworkRecord:
@@ -90,26 +69,29 @@ class NetworkRecord:
     "held_out" and "test". `ingredients` holds the sha256 of the weights that a soup averages, and is empty otherwise.
     """
 
+    KIND: ClassVar[str] = "branch"
+
     plan: NetworkPlan
-    parameters: int
-    size_bytes: int
+    parameters: Size
+    size_bytes: Size
     device: str
     seconds: float
     held_out_loss: float
     held_out_accuracy: float
-    rows: Mapping[str, int]
+    rows: Mapping[str, Count]
     files: tuple[FileEntry, ...]
     ingredients: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `from_dict` reads."""
-        return dataclasses.asdict(self)
 
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> NetworkRecord:
-        """Return the record that `to_dict` wrote."""
-        lists = {"files": entries(record["files"]), "ingredients": tuple(record.get("ingredients", ()))}
-        return cls(**{**record, **lists, "plan": NetworkPlan.from_dict(record["plan"])})
+def _upgraded(content: Content) -> Content:
+    """Add what records of earlier releases do not have; what is no record at all stays as it is, to be refused."""
+    try:
+        plan = content["plan"]
+        # Before there was a seed for them alone, held-out rows were chosen by `seed`.
+        recipe = {"holdout_seed": plan["recipe"]["seed"], "milestones": [], **plan["recipe"]}
+        return {"ingredients": [], **content, "plan": {**plan, "recipe": recipe}}
+    except (KeyError, TypeError):
+        return content
 
 
 def read_network(paths: NetworkPaths) -> NetworkRecord:
@@ -119,14 +101,14 @@ def read_network(paths: NetworkPaths) -> NetworkRecord:
     ------
     InputError
         If there is none.
-    CorruptShardError
+    CorruptFileError
         If the record or a file it vouches for is damaged; the message names it.
     """
-    record = NetworkRecord.from_dict(read_record(paths.record, KIND))
+    record = read_record(paths.record, NetworkRecord, _upgraded)
     for entry in record.files:
         path = paths.root / entry.path
         if not path.is_file() or path.stat().st_size != entry.size or sha256_of(path) != entry.sha256:
-            raise CorruptShardError(
+            raise CorruptFileError(
                 f"a file of {record.plan.name} is missing or damaged",
                 where=path,
                 expected=f"{entry.size} bytes with sha256 {entry.sha256[:12]}…",
@@ -143,7 +125,7 @@ def same_plan(there: Mapping[str, Any], here: NetworkPlan, paths: NetworkPaths) 
     PlanMismatchError
         Listing every field that differs.
     """
-    if found := differences(there, here.to_dict()):
+    if found := differences(there, plain(here)):
         raise PlanMismatchError(
             f"{here.name} was begun here with another plan",
             where=paths.root,

@@ -31,7 +31,7 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
 
     Raises
     ------
-    InputError, PlanMismatchError, CorruptShardError
+    InputError, PlanMismatchError, CorruptFileError
         As `find_data`, `open_shard` and `train_branch` do.
     """
     root, recipe, resources = find_data(request.data), request.recipe, request.resources
@@ -105,7 +105,7 @@ def train_branch(
     ------
     PlanMismatchError
         If another branch or recipe was begun or finished in this folder.
-    CorruptShardError
+    CorruptFileError
         Naming the file of the shard that is missing or damaged.
     InputError
         If the loss stops being finite, or too few rows are good.

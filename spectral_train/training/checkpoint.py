@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import safetensors
@@ -18,35 +19,47 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from spectral_prep.errors import CorruptShardError
+from spectral_prep.errors import CorruptFileError
+from spectral_prep.store.record_file import decoded, plain
 from spectral_prep.system.files import atomic_write
+from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.paths import NetworkPaths
 
 METADATA = "spectral_train"
 DIGEST = "sha256"
+START_AGAIN = "delete it, then the same command: training starts again"
 
 
-def save(paths: NetworkPaths, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
-    """Write the checkpoint of a folder; `content` is the plain JSON that goes with the tensors."""
+@dataclass(frozen=True)
+class Content:
+    """The JSON beside the tensors: the plan in its plain form, the finished epochs, the scale of float16's losses."""
+
+    plan: Mapping[str, Any]
+    history: tuple[EpochMetrics, ...]
+    scaler: Mapping[str, int | float]
+
+
+def save(paths: NetworkPaths, tensors: Mapping[str, Tensor], content: Content) -> None:
+    """Write the checkpoint of a folder."""
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    metadata = {METADATA: json.dumps(content), DIGEST: _digest(whole)}
+    metadata = {METADATA: json.dumps(plain(content)), DIGEST: _digest(whole)}
     atomic_write(paths.checkpoint, safetensors.torch.save(whole, metadata))
 
 
-def read_content(paths: NetworkPaths) -> dict[str, Any] | None:
-    """Return the JSON of the checkpoint, or None where there is none; raise `CorruptShardError` if it is damaged."""
+def read_content(paths: NetworkPaths) -> Content | None:
+    """Return the JSON of the checkpoint, or None where there is none; raise `CorruptFileError` if it is damaged."""
     if not paths.checkpoint.is_file():
         return None
     try:
         with safetensors.safe_open(paths.checkpoint, "pt") as file:
-            content: dict[str, Any] = json.loads(file.metadata()[METADATA])
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            content = json.loads(file.metadata()[METADATA])
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise damaged(paths, error) from error
-    return content
+    return decoded(Content, content, paths.checkpoint, "the checkpoint", START_AGAIN)
 
 
 def read_tensors(paths: NetworkPaths) -> dict[str, Tensor]:
-    """Return the tensors of the checkpoint; raise `CorruptShardError` if it is damaged."""
+    """Return the tensors of the checkpoint; raise `CorruptFileError` if it is damaged."""
     try:
         tensors = safetensors.torch.load_file(paths.checkpoint)
         with safetensors.safe_open(paths.checkpoint, "pt") as file:
@@ -66,11 +79,11 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return content.hexdigest()
 
 
-def damaged(paths: NetworkPaths, error: object) -> CorruptShardError:
+def damaged(paths: NetworkPaths, error: object) -> CorruptFileError:
     """Return the error that names the checkpoint and says what to do."""
-    return CorruptShardError(
+    return CorruptFileError(
         "the checkpoint is damaged",
         where=paths.checkpoint,
         got=error,
-        run="delete it, then the same command: training starts again",
+        run=START_AGAIN,
     )

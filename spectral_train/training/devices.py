@@ -74,7 +74,7 @@ def train_on_devices(request: TrainingRequest, joint: Joint = "auto", log: Log =
     ------
     InputError
         If not all training rows fit into `Resources.memory`, or as `stack.train_stacked` does.
-    PlanMismatchError, CorruptShardError
+    PlanMismatchError, CorruptFileError
         As `train_branches` does.
     """
     root, recipe, resources = find_data(request.data), request.recipe, request.resources

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spectral_prep.errors import InputError
+from spectral_prep.store.record_file import plain
 from spectral_train.data.augment import Augmenter, SpectralInput
 from spectral_train.data.loader import LoaderOptions, ShardLoader, batches
 from spectral_train.data.order import Positions
@@ -152,7 +153,7 @@ class Fitting:
         lr = state.optimizer.param_groups[0]["lr"]
         metrics = EpochMetrics(epoch + 1, train_loss, loss, accuracy, lr, train_seconds + time.perf_counter() - started)
         state.remember(metrics, training.recipe.patience)
-        checkpoint.save(training.paths, state.tensors(), {"plan": training.plan.to_dict(), **state.content()})
+        checkpoint.save(training.paths, state.tensors(), state.content(plain(training.plan)))
         write_lines(training.paths.metrics, state.history)
         training.log(f"{training.plan.name}: {metrics.line(training.recipe.epochs)}")
         return metrics
@@ -271,10 +272,10 @@ def _resume(state: State, training: Training) -> None:
     content = checkpoint.read_content(training.paths)
     if content is None:
         return
-    same_plan(content["plan"], training.plan, training.paths)
+    same_plan(content.plan, training.plan, training.paths)
     try:
         state.restore(checkpoint.read_tensors(training.paths), content)
-    except (RuntimeError, KeyError, TypeError) as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise checkpoint.damaged(training.paths, error) from error
 
 

@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from spectral_prep.errors import InputError
-from spectral_prep.store.records import FileEntry, write_record
+from spectral_prep.store.record_file import plain, write_record
+from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import atomic_write, is_temporary
 from spectral_prep.system.workers import torch_threads
 from spectral_train.data.holdout import held_out
@@ -35,7 +36,7 @@ from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs, to_bytes
 from spectral_train.run.paths import NetworkPaths
-from spectral_train.run.record import KIND, NetworkPlan, NetworkRecord, read_network, same_plan
+from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, same_plan
 from spectral_train.run.weights import build_network
 from spectral_train.seeds import derive_seed
 from spectral_train.training.fit import Partition, Training, fit, log_probabilities
@@ -48,7 +49,7 @@ def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
     if not paths.record.is_file():
         return None
     record = read_network(paths)
-    same_plan(record.plan.to_dict(), plan, paths)
+    same_plan(plain(record.plan), plan, paths)
     return record
 
 
@@ -59,7 +60,7 @@ def train_network(training: Training, rows: RowReader) -> NetworkRecord:
     ------
     PlanMismatchError, InputError
         As `fit` does; `InputError` also if no row is left to train on.
-    CorruptShardError
+    CorruptFileError
         As the reader does.
     """
     with torch_threads(threads_for(training.plan)):
@@ -156,7 +157,7 @@ def write_network(
         files=tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()),
         ingredients=trained.ingredients,
     )
-    write_record(paths.record, KIND, record.to_dict())
+    write_record(paths.record, record)
     paths.checkpoint.unlink(missing_ok=True)
     return record
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_prep.system.workers import torch_threads
 from spectral_train.data.loader import batches
@@ -95,7 +96,7 @@ def soup(
         If there are fewer than two runs, the method is unknown, or `out` holds a branch.
     PlanMismatchError
         If the runs are not of the same networks, data set and held-out rows, or the data is another.
-    CorruptShardError
+    CorruptFileError
         As `read_branches` and `placement.check_shard` do.
     """
     if len(runs) < 2:
@@ -219,7 +220,7 @@ def _same_for_all(plan: NetworkPlan) -> dict[str, Any]:
         "holdout": recipe.holdout,
         "holdout_seed": recipe.holdout_seed,
     }
-    return {**plan.to_dict(), "recipe": network}
+    return {**plain(plan), "recipe": network}
 
 
 def _line(record: NetworkRecord, ingredients: Sequence[Ingredient]) -> str:

@@ -81,7 +81,7 @@ def train_stacked(members: Sequence[tuple[Training, RowReader]]) -> tuple[Networ
     ------
     InputError
         If `vmap` cannot take the network, the recipe asks for what a stack does not do, or as `fit` does.
-    PlanMismatchError, CorruptShardError
+    PlanMismatchError, CorruptFileError
         As `train_network` does.
     """
     if not members:

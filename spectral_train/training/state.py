@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from spectral_train.recipe.optimizers import OPTIMIZERS
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics
+from spectral_train.training.checkpoint import Content
 
 Weights = dict[str, Tensor]
 
@@ -98,16 +99,16 @@ class State:
         }
         return {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
 
-    def content(self) -> dict[str, Any]:
-        """Return the plain JSON of the checkpoint."""
-        return {"history": [asdict(epoch) for epoch in self.history], "scaler": self.scaler.state_dict()}
+    def content(self, plan: Mapping[str, Any]) -> Content:
+        """Return the JSON of the checkpoint of a network with this plan, in its plain form."""
+        return Content(plan, tuple(self.history), self.scaler.state_dict())
 
-    def restore(self, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], content: Content) -> None:
         """Take up what `tensors` and `content` returned, in a fresh state of the same recipe.
 
         Raises
         ------
-        RuntimeError, KeyError, TypeError
+        RuntimeError, KeyError, TypeError, ValueError, IndexError
             If it is not that of such a state.
         """
         self.model.load_state_dict(_part(tensors, "model"))
@@ -115,9 +116,9 @@ class State:
             self.averaged.load_state_dict(_part(tensors, "ema"))
         self.best = _part(tensors, "best") or None
         self._restore_optimizer(_part(tensors, "optimizer"))
-        if content["scaler"]:
-            self.scaler.load_state_dict(content["scaler"])
-        self.history = [EpochMetrics(**epoch) for epoch in content["history"]]
+        if content.scaler:
+            self.scaler.load_state_dict(dict(content.scaler))
+        self.history = list(content.history)
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
         """Give the optimizer its state, laid out in memory as the weights are: fused steps read both in that order."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from spectral_prep.encoding import LARGEST, Encoding, calibrate, decode, encode
 from spectral_prep.errors import InputError
 from spectral_prep.kernel import fused_split
 from spectral_prep.spectrum import SpectralSpec, merge, split
+from spectral_prep.store.record_file import decoded, plain
 
 SPEC = SpectralSpec(4, 4)
 
@@ -86,7 +89,7 @@ def test_floating_storage_is_a_cast(dtype) -> None:
 
 def test_an_encoding_survives_json() -> None:
     encoding = calibrate(split(smooth_images(2), SPEC), SPEC)
-    assert Encoding.from_dict(encoding.to_dict()) == encoding
+    assert decoded(Encoding, plain(encoding), Path(), "it") == encoding
 
 
 def test_wrong_encodings_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec, basis, merge, parse_q, regroup, split, ungroup
+from spectral_prep.store.record_file import decoded, plain
 
 GRIDS = [(1, 1), (2, 2), (4, 4), (1, 28), (7, 7), (2, 4), (3, 1), (8, 8), (16, 16)]
 LAYOUTS = ["blocks", "tiles"]
@@ -167,4 +169,4 @@ def test_wrong_ranks_are_refused_with_the_shape() -> None:
 
 def test_a_spec_survives_json() -> None:
     spec = SpectralSpec(2, 4, "tiles", "dct2")
-    assert SpectralSpec.from_dict(spec.to_dict()) == spec
+    assert decoded(SpectralSpec, plain(spec), Path(), "it") == spec

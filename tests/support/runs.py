@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spectral_prep.store.records import FileEntry, write_record
+from spectral_prep.store.record_file import write_record
+from spectral_prep.store.records import FileEntry
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs, to_bytes
 from spectral_train.run.paths import NetworkPaths, RunPaths
-from spectral_train.run.record import KIND, NetworkRecord, read_network
+from spectral_train.run.record import NetworkRecord, read_network
 from spectral_train.run.weights import read_weights
 from spectral_train.training.branch import train_branches
 from spectral_train.training.request import TrainingRequest
@@ -58,7 +59,7 @@ def equal_weights(one: NetworkPaths, other: NetworkPaths) -> bool:
 def rewrite_record(run: Path, shard: int, change: Callable[[NetworkRecord], NetworkRecord]) -> None:
     """Let a branch have recorded something else."""
     paths = RunPaths(run).branch(shard)
-    write_record(paths.record, KIND, change(read_network(paths)).to_dict())
+    write_record(paths.record, change(read_network(paths)))
 
 
 def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs], Outputs]) -> None:
@@ -69,4 +70,4 @@ def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs]
     record = read_network(paths)
     paths.outputs.write_bytes(to_bytes(outputs[HELD_OUT], outputs[TEST]))
     files = tuple(FileEntry.of(paths.root, paths.root / entry.path) for entry in record.files)
-    write_record(paths.record, KIND, replace(record, files=files).to_dict())
+    write_record(paths.record, replace(record, files=files))

@@ -17,7 +17,8 @@ from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.layout import DatasetPaths, Format
-from spectral_prep.store.records import FileEntry, SpectralRecord, SplitInfo, write_record
+from spectral_prep.store.record_file import write_record
+from spectral_prep.store.records import FileEntry, SpectralRecord, SplitInfo
 from spectral_train.data.pieces import read_values
 from spectral_train.data.shard import Shard, read_labels
 
@@ -123,7 +124,7 @@ def make_shards(
             (folder / path).write_bytes(content)
             files.append(FileEntry.of_bytes(folder, folder / path, content))
         record = SpectralRecord(k=k, mean=mean, std=std, **{**common, "files": tuple(files)})
-        write_record(folder / "spectral.json", "spectral", record.to_dict())
+        write_record(folder / "spectral.json", record)
     return root
 
 

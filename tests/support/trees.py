@@ -8,10 +8,10 @@ import numpy as np
 import torch
 import zarr
 
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.encoding import decode
 from spectral_prep.store.layout import DatasetPaths
-from spectral_prep.store.records import read_record
+from spectral_prep.store.plan_record import Plan
+from spectral_prep.store.record_file import read_record
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -21,7 +21,7 @@ def tree(root: Path) -> dict[str, bytes]:
 
 def stored(root: Path, split: str) -> tuple[Plan, torch.Tensor, np.ndarray, np.ndarray]:
     """Return the plan, the decoded spectrum (Q, N, C, h, w), labels and ids, read with plain zarr."""
-    plan = Plan.from_dict(read_record(DatasetPaths(root).plan, "plan"))
+    plan = read_record(DatasetPaths(root).plan, Plan)
     groups = [zarr.open_group(DatasetPaths(root).spectral(k).root, mode="r") for k in range(plan.spec.q)]
     spectrum = torch.from_numpy(np.stack([group[f"{split}/x"][:] for group in groups]))
     labels, ids = (np.stack([group[f"{split}/{name}"][:] for group in groups]) for name in ("y", "id"))

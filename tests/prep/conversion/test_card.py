@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from spectral_prep.conversion.convert import convert
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.store.layout import DatasetPaths
-from spectral_prep.store.records import read_record
+from spectral_prep.store.plan_record import Plan
+from spectral_prep.store.record_file import read_content, read_record
 from tests.support.commands import run
 from tests.support.releases import write_mnist
 
@@ -38,7 +38,7 @@ def test_all_code_of_the_card_runs_and_gives_back_the_images(tmp_path, monkeypat
     for block in blocks(card, "python"):
         results.append({})
         exec(compile(block, "card", "exec"), results[-1])
-    ids = Plan.from_dict(read_record(out.plan, "plan")).ids("train")[:8]
+    ids = read_record(out.plan, Plan).ids("train")[:8]
     expected = written["train"][0][ids]
     off = np.abs(results[-1]["images"].numpy()[..., 0].astype(int) - expected)
     assert off.max() <= (0 if dtype == "float16" else 6)
@@ -52,7 +52,7 @@ def test_all_code_of_the_card_runs_and_gives_back_the_images(tmp_path, monkeypat
 
 def test_the_card_says_what_the_data_set_is(digits) -> None:
     card = DatasetPaths(digits).card.read_text()
-    manifest = read_record(DatasetPaths(digits).manifest, "manifest")
+    manifest = read_content(DatasetPaths(digits).manifest, "manifest")
     sizes = {entry["path"]: entry["size"] for entry in manifest["files"]}
     parts = [size for path, size in sizes.items() if re.match(r"spectral-02/\w+/x/c/", path)]
     assert "| rows | 1,438 train, 359 test |" in card

@@ -15,7 +15,8 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.inspection.info import info
 from spectral_prep.spectrum import merge
-from spectral_prep.store.records import SpectralRecord, read_record
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import SpectralRecord
 from tests.support.releases import CIFAR_LAYOUTS, cifar_rows, write_cifar, write_folder, write_mnist
 from tests.support.trees import stored, tree
 
@@ -84,7 +85,7 @@ def test_statistics_are_those_of_the_decoded_training_rows(tmp_path, dtype) -> N
     out = convert(Request("digits", "4", dtype=dtype, block_rows=100), Path(), tmp_path / "out")
     _, spectrum, _, _ = stored(out.root, "train")
     for k in range(4):
-        record = SpectralRecord.from_dict(read_record(out.spectral(k).record, "spectral"))
+        record = read_record(out.spectral(k).record, SpectralRecord)
         values = spectrum[k].double()
         np.testing.assert_allclose(record.mean, [values.mean()], rtol=1e-5)
         np.testing.assert_allclose(record.std, [values.std(correction=0)], rtol=1e-5)

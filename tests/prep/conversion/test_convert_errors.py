@@ -20,7 +20,8 @@ from spectral_prep.inspection.info import info
 from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
 from spectral_prep.spectrum import merge
-from spectral_prep.store.records import SpectralRecord, read_record
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import SpectralRecord
 from tests.support.commands import run
 from tests.support.releases import write_folder, write_mnist
 from tests.support.trees import stored, tree
@@ -73,7 +74,7 @@ class TestBadImages:
     def test_statistics_do_not_count_them(self, tmp_path, source) -> None:
         out = convert(Request("folder", "4", block_rows=4, dtype="float32"), source, tmp_path / "out", on_error="skip")
         _, spectrum, labels, _ = stored(out.root, "train")
-        record = SpectralRecord.from_dict(read_record(out.spectral(0).record, "spectral"))
+        record = read_record(out.spectral(0).record, SpectralRecord)
         good = spectrum[0, labels >= 0].double().transpose(0, 1).flatten(1)
         np.testing.assert_allclose(record.mean, good.mean(1), rtol=1e-6)
         np.testing.assert_allclose(record.std, good.std(1, correction=0), rtol=1e-6)

@@ -21,11 +21,11 @@ from spectral_prep.conversion import estimate
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.estimate import Limits, plan
 from spectral_prep.conversion.memory import parse_bytes
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError, StorageError
 from spectral_prep.store.layout import DatasetPaths
-from spectral_prep.store.records import read_record
+from spectral_prep.store.plan_record import Plan
+from spectral_prep.store.record_file import read_record
 from tests.support.commands import run
 from tests.support.releases import write_mnist
 from tests.support.trees import tree
@@ -66,7 +66,7 @@ def test_files_and_bytes_are_those_of_the_plan(tmp_path, photos, options) -> Non
     assert len(shard) == expected.files_a_shard
     assert sum(map(len, files.values())) == pytest.approx(expected.bytes, rel=0.05)
     assert 0 <= expected.standard_error < 0.05 * expected.bytes
-    assert Plan.from_dict(read_record(DatasetPaths(tmp_path / "out").plan, "plan")) == expected.plan
+    assert read_record(DatasetPaths(tmp_path / "out").plan, Plan) == expected.plan
 
 
 def test_real_photos_too(tmp_path, real_data) -> None:

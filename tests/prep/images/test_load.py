@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.load import Geometry, image_size, load
 from spectral_prep.sources import open_source
+from spectral_prep.store.record_file import decoded, plain
 from tests.support.releases import encoded, random_images
 
 EXACT = Geometry(6, 9, 3)
@@ -42,7 +43,7 @@ def test_pixels_of_the_wanted_size_are_returned_as_they_are() -> None:
 
 def test_a_geometry_survives_its_record() -> None:
     geometry = Geometry(6, 9, 3, resize=12, max_pixels=99)
-    assert Geometry.from_dict(geometry.to_dict()) == geometry
+    assert decoded(Geometry, plain(geometry), Path(), "it") == geometry
 
 
 @pytest.mark.parametrize("sizes", [(0, 9, 3, None), (6, 9, 2, None), (6, 9, 3, 8)])

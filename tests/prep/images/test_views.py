@@ -16,6 +16,7 @@ from spectral_prep.images.views import AUGMENTATIONS, Augmentation, choose_augme
 from spectral_prep.inspection.show import sheet
 from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
+from spectral_prep.store.record_file import decoded, plain
 from spectral_train.data.order import positions_of
 from spectral_train.data.shard import open_shard, read_labels
 from spectral_train.recipe.recipe import Recipe
@@ -107,7 +108,7 @@ def test_what_cannot_be_done_is_refused(name, says) -> None:
 
 def test_an_augmentation_survives_its_record() -> None:
     for each in AUGMENTATIONS.values():
-        assert Augmentation.from_dict(each.to_dict()) == each
+        assert decoded(Augmentation, plain(each), Path(), "it") == each
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,17 @@ from typing import Any, get_args
 import pytest
 
 from spectral_prep.conversion.convert import convert
-from spectral_prep.conversion.plan import Plan
 from spectral_prep.conversion.request import Request
-from spectral_prep.errors import CorruptShardError, InputError, SpectralError
+from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.layout import DatasetPaths, Format
+from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import stored_labels, stored_rows
-from spectral_prep.store.records import SpectralRecord, read_record, write_record
+from spectral_prep.store.record_file import read_content, read_record, write_content
+from spectral_prep.store.records import SpectralRecord
 from tests.support.releases import write_folder, write_mnist
 
 SHARED = {
@@ -150,13 +151,13 @@ def test_a_damaged_file_is_healed_by_deleting_it_and_converting_again(digits_as,
 def vouch(root: Path, name: str, path: str) -> None:
     """Let every record vouch for a file as it is now: what damage before the hash was taken would leave."""
     folder = DatasetPaths(root).root / name
-    record = read_record(folder / "spectral.json", "spectral")
+    record = read_content(folder / "spectral.json", "spectral")
     _set_entry(record["files"], path, folder / path)
-    write_record(folder / "spectral.json", "spectral", record)
-    manifest = read_record(root / "manifest.json", "manifest")
+    write_content(folder / "spectral.json", "spectral", record)
+    manifest = read_content(root / "manifest.json", "manifest")
     for changed in (path, "spectral.json"):
         _set_entry(manifest["files"], f"{name}/{changed}", folder / changed)
-    write_record(root / "manifest.json", "manifest", manifest)
+    write_content(root / "manifest.json", "manifest", manifest)
 
 
 def _set_entry(files: list[dict[str, Any]], path: str, file: Path) -> None:
@@ -179,8 +180,8 @@ def test_labels_that_do_not_agree_with_the_row_index_are_found(digits_as, format
 def change_a_value(root: Path, format: Format) -> str:
     """Let one stored value of spectral 1 be one more, with all that guards it made to agree; return the part's path."""
     paths = DatasetPaths(root)
-    plan = Plan.from_dict(read_record(paths.plan, "plan"))
-    record = SpectralRecord.from_dict(read_record(paths.spectral(1).record, "spectral"))
+    plan = read_record(paths.plan, Plan)
+    record = read_record(paths.spectral(1).record, SpectralRecord)
     values = stored_rows(paths.spectral(1).root, record, "train").read(300, 600)
     labels = stored_labels(paths.spectral(1).root, record, "train")[0][300:600]
     values[17, 0, 2, 1] += 1
@@ -206,12 +207,12 @@ def test_a_value_that_changed_before_it_was_hashed_is_found_by_decoding(digits_a
 def test_statistics_of_other_values_are_found_by_decoding(digits_as, format) -> None:
     """In the whole data set, and in a folder that is alone with its record."""
     root = digits_as(format)
-    record = read_record(root / "spectral-02/spectral.json", "spectral")
+    record = read_content(root / "spectral-02/spectral.json", "spectral")
     record["std"][0] *= 1.001
-    write_record(root / "spectral-02/spectral.json", "spectral", record)
-    manifest = read_record(root / "manifest.json", "manifest")
+    write_content(root / "spectral-02/spectral.json", "spectral", record)
+    manifest = read_content(root / "manifest.json", "manifest")
     _set_entry(manifest["files"], "spectral-02/spectral.json", root / "spectral-02/spectral.json")
-    write_record(root / "manifest.json", "manifest", manifest)
+    write_content(root / "manifest.json", "manifest", manifest)
     assert verify(root).faults == verify(root / "spectral-02").faults == ()
     assert "spectral-02/spectral.json: its statistics are not those of the block" in str(verify(root, deep=True).faults)
     alone = verify(root / "spectral-02", deep=True)
@@ -246,7 +247,7 @@ def test_a_spectral_folder_copied_alone_is_verified(digits_as, format, tmp_path)
     flip(alone / part, 40)
     assert f"{part}: its content does not match" in found_in(alone)
     flip(alone / "spectral.json", 200)
-    with pytest.raises(CorruptShardError, match=r"spectral\.json"):
+    with pytest.raises(CorruptFileError, match=r"spectral\.json"):
         verify(alone)
 
 

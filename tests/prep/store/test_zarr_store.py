@@ -16,7 +16,8 @@ from spectral_prep.encoding import Encoding
 from spectral_prep.errors import StorageError
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import SpectralArray
-from spectral_prep.store.records import FileEntry, SpectralRecord, read_record
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import FileEntry, SpectralRecord
 from spectral_prep.store.zarr_store import ZarrParts, create
 from spectral_prep.system import files
 from tests.support.shards import write_parts
@@ -32,7 +33,7 @@ def test_plain_zarr_opens_a_spectral_folder(digits) -> None:
 
 
 def test_xarray_opens_it_and_decodes_int8_by_itself(digits) -> None:
-    record = SpectralRecord.from_dict(read_record(digits / "spectral-02" / "spectral.json", "spectral"))
+    record = read_record(digits / "spectral-02" / "spectral.json", SpectralRecord)
     opened = xarray.open_zarr(digits / "spectral-02", group="train", consolidated=False)
     assert opened.x.dims == ("row", "channel", "height", "width")
     assert opened.y.dims == ("row",)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from spectral_prep.errors import CorruptShardError
+from spectral_prep.errors import CorruptFileError
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_train.data.dataset import ShardDataset
 from spectral_train.data.grouping import ShardChoice
@@ -52,5 +52,5 @@ def test_a_flipped_byte_stops_and_names_the_file(tmp_path: Path) -> None:
     content[20] ^= 1
     part.write_bytes(content)
     assert dataset[0]
-    with pytest.raises(CorruptShardError, match=f"{part}"):
+    with pytest.raises(CorruptFileError, match=f"{part}"):
         dataset[70]

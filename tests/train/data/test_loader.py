@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.encoding import calibrate, decode, encode
-from spectral_prep.errors import CorruptShardError, InputError
+from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.spectrum import SpectralSpec, split
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_train.data.augment import Augmenter, SpectralInput
@@ -212,7 +212,7 @@ def test_a_flipped_byte_is_found_before_the_first_step_and_the_file_named(tmp_pa
     shard = open_shard(make_shards(tmp_path, block_rows=32), 1)
     part = shard.folders[0].paths.part("train", 7, "zarr")
     flip(part)
-    with pytest.raises(CorruptShardError, match=f"{part}"):
+    with pytest.raises(CorruptFileError, match=f"{part}"):
         ShardLoader(shard, 16, options=LoaderOptions(memory=memory))
 
 
@@ -221,7 +221,7 @@ def test_a_byte_that_flips_while_streaming_stops_the_epoch(tmp_path: Path) -> No
     loader = ShardLoader(shard, 16, options=LoaderOptions(memory=STREAMED))
     part = shard.folders[0].paths.part("train", 7, "zarr")
     flip(part)
-    with pytest.raises(CorruptShardError, match=f"{part}"):
+    with pytest.raises(CorruptFileError, match=f"{part}"):
         list(loader)
 
 

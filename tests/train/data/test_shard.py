@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spectral_prep.encoding import Storage, decode, encode
-from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError, SpectralError
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError, SpectralError
 from spectral_prep.spectrum import SpectralSpec, split
 from spectral_prep.store.layout import Format
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
@@ -152,7 +152,7 @@ def test_a_flipped_byte_stops_and_names_the_file(data: Path, name: str, place: f
     content = bytearray(path.read_bytes())
     content[int(place * (len(content) - 1))] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(CorruptShardError) as caught:
+    with pytest.raises(CorruptFileError) as caught:
         read(data, 1)
     assert str(path) in str(caught.value)
 
@@ -162,10 +162,10 @@ def test_a_missing_and_a_truncated_file_stop_and_are_named(data: Path, name: str
     path = data / "spectral-01" / name
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    with pytest.raises(CorruptShardError, match=f"{path}.*{len(content)} bytes"):
+    with pytest.raises(CorruptFileError, match=f"{path}.*{len(content)} bytes"):
         read(data, 1)
     path.unlink()
-    with pytest.raises(CorruptShardError, match=f"missing.*{path}"):
+    with pytest.raises(CorruptFileError, match=f"missing.*{path}"):
         read(data, 1)
 
 
@@ -188,7 +188,7 @@ def test_folders_whose_rows_differ_are_refused(data: Path, tmp_path: Path, forma
     other = make_shards(tmp_path / "other", train=TRAIN, test=TEST, spec=SPEC, format=format, order_seed=5)
     shutil.rmtree(data / "spectral-01")
     shutil.copytree(other / "spectral-01", data / "spectral-01")
-    with pytest.raises(CorruptShardError, match=r"not the same.*spectral-00 and .*spectral-01"):
+    with pytest.raises(CorruptFileError, match=r"not the same.*spectral-00 and .*spectral-01"):
         read(data, 0, ShardChoice(2))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.ensemble.combination import DEFAULT_SPACE, SCHEME_NAMES, Combination
@@ -265,5 +265,5 @@ def test_a_damaged_file_is_named(run: Path, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CorruptShardError, match=f"{path}"):
+    with pytest.raises(CorruptFileError, match=f"{path}"):
         evaluate(run)

@@ -1,5 +1,5 @@
-import json
 import math
+from pathlib import Path
 from typing import get_args
 
 import click
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral_prep.errors import InputError
+from spectral_prep.store.record_file import decoded, plain
 from spectral_train.commands import train_command
 from spectral_train.models import MODELS
 from spectral_train.recipe.optimizers import OPTIMIZERS
@@ -49,7 +50,7 @@ def test_the_named_recipes_hold_what_the_papers_say(
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_recipe_survives_json(name: str) -> None:
-    assert Recipe.from_dict(json.loads(json.dumps(RECIPES[name].to_dict()))) == RECIPES[name]
+    assert decoded(Recipe, plain(RECIPES[name]), Path(), "it") == RECIPES[name]
 
 
 def test_only_what_was_given_is_overridden() -> None:

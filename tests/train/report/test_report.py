@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spectral_prep.errors import CorruptShardError, InputError
+from spectral_prep.errors import CorruptFileError, InputError
 from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.evaluate import evaluate, percent
 from spectral_train.report.figures import FIGURES
@@ -114,7 +114,7 @@ def test_what_is_missing_is_said(runs: list[Path], tmp_path: Path, monkeypatch: 
     assert "Branches that take no part: 1" in (found.folder / MARKDOWN).read_text()
     assert "loss.png" not in [path.name for path in found.files]
     RunPaths(run).branch(0).metrics.write_text("{")
-    with pytest.raises(CorruptShardError, match=r"metrics\.jsonl"):
+    with pytest.raises(CorruptFileError, match=r"metrics\.jsonl"):
         report([run], combination=Combination(allow_missing=True))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectral_prep.errors import CorruptShardError, InputError, PlanMismatchError
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.placement import Placement
 from spectral_train.data.reader import row_reader
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
     train_until(data, tmp_path, 1)
     checkpoint = RunPaths(tmp_path).branch(1).checkpoint
     checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
-    with pytest.raises(CorruptShardError, match=f"{checkpoint}"):
+    with pytest.raises(CorruptFileError, match=f"{checkpoint}"):
         train(data, tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_a_damaged_file_of_a_finished_branch_is_named(
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CorruptShardError, match=f"{path}"):
+    with pytest.raises(CorruptFileError, match=f"{path}"):
         train(data, tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_a_flipped_byte_in_the_test_rows_stops_before_the_first_step(data: Path,
     content = bytearray(part.read_bytes())
     content[40] ^= 1
     part.write_bytes(content)
-    with pytest.raises(CorruptShardError, match=f"{part}"):
+    with pytest.raises(CorruptFileError, match=f"{part}"):
         train(node, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_prep.errors import CorruptShardError, InputError
+from spectral_prep.errors import CorruptFileError, InputError
+from spectral_prep.store.record_file import decoded, plain
 from spectral_train.data.shard import open_shard
 from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
@@ -21,6 +22,7 @@ from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkRecord, read_network
 from spectral_train.training import fit
 from spectral_train.training.branch import train_branch
+from spectral_train.training.checkpoint import Content
 from spectral_train.training.fit import Training
 from spectral_train.training.plan import branch_plan
 from spectral_train.training.processes import threads_for
@@ -181,7 +183,8 @@ def test_the_scale_of_float16_is_part_of_the_checkpoint() -> None:
         state.scaler.scale(state.model(batch).sum()).backward()
         state.scaler.step(state.optimizer)
         state.scaler.update()
-    again.restore(state.tensors(), json.loads(json.dumps(state.content())))
+    content = json.loads(json.dumps(plain(state.content({}))))
+    again.restore(state.tensors(), decoded(Content, content, Path(), "it"))
     assert again.scaler.state_dict() == state.scaler.state_dict()
     assert again.scaler.get_scale() == 2**15
 
@@ -245,7 +248,7 @@ def test_a_checkpoint_without_its_average_is_damaged(
         patched.setattr(fit, "move", stopping_after(10))
         with pytest.raises(KilledError):
             train(data, tmp_path, recipe)
-    with pytest.raises(CorruptShardError, match=r"checkpoint\.safetensors"):
+    with pytest.raises(CorruptFileError, match=r"checkpoint\.safetensors"):
         train(data, tmp_path, recipe)
 
 

@@ -1,0 +1,146 @@
+"""The house stays as it was built: imports go downwards, modules and signatures stay small, `--help` is quick."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("spectral_prep", "spectral_train")
+MOST_LINES = 350
+MOST_PARAMETERS = 6
+
+PREP = ("errors", "spectrum", "encoding", "system", "kernel", "sources", "images", "store")
+EDGES: Mapping[str, set[str]] = {
+    "spectral_prep.errors": set(),
+    "spectral_prep.spectrum": {"errors"},
+    "spectral_prep.encoding": {"errors", "spectrum"},
+    "spectral_prep.system": {"errors"},
+    "spectral_prep.kernel": {"errors", "spectrum", "encoding", "system"},
+    "spectral_prep.sources": {"errors", "system"},
+    "spectral_prep.images": {"errors", "sources"},
+    "spectral_prep.store": {"errors", "spectrum", "encoding", "system", "sources", "images"},
+    "spectral_prep.conversion": {*PREP},
+    "spectral_prep.inspection": {*PREP, "conversion"},
+    "spectral_prep.console": {*PREP, "conversion", "inspection"},
+    "spectral_train.seeds": set(),
+    "spectral_train.device": set(),
+    "spectral_train.models": set(),
+    "spectral_train.recipe": {"models"},
+    "spectral_train.data": {"seeds", "recipe"},
+    "spectral_train.run": {"models", "recipe", "data"},
+    "spectral_train.training": {"seeds", "device", "models", "recipe", "data", "run"},
+    "spectral_train.ensemble": {"models", "recipe", "data", "run"},
+    "spectral_train.report": {"models", "recipe", "run", "ensemble"},
+    "spectral_train.commands": {"device", "models", "recipe", "data", "run", "training", "ensemble", "report"},
+}
+"""Which rooms of its own package each room may import; `spectral_train` may besides import any of `spectral_prep`."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module, int]]:
+    """Yield (dotted name, syntax tree, lines) of every module of both packages."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            text = path.read_text()
+            yield name, ast.parse(text), len(text.splitlines())
+
+
+MODULES = {name: (tree, lines) for name, tree, lines in modules()}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Return the modules of this project that a module imports, wherever the import stands."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module for name in inner}
+    return {name for name in names if name in MODULES}
+
+
+def room(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def test_rooms_import_downwards_only() -> None:
+    wrong = []
+    for module, (tree, _) in MODULES.items():
+        for other in imported(tree):
+            below = other.startswith("spectral_prep") and module.startswith("spectral_train")
+            if room(other) == room(module) or other in PACKAGES or below:
+                continue
+            if room(other).split(".")[1] not in EDGES[room(module)] or not other.startswith(module.split(".")[0]):
+                wrong.append(f"{module} imports {other}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_table_of_edges_has_no_circle() -> None:
+    for start in EDGES:
+        package = start.split(".")[0]
+        reached, pending = set(), [f"{package}.{name}" for name in EDGES[start]]
+        while pending:
+            name = pending.pop()
+            if name not in reached:
+                reached.add(name)
+                pending += [f"{package}.{below}" for below in EDGES[name]]
+        assert start not in reached
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    edges = {name: imported(tree) - {name} for name, (tree, _) in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " → ".join([*above[above.index(name) :], name])
+        if name not in done:
+            for other in sorted(edges[name]):
+                # A package's own __init__ may bring its modules together; they do not import it.
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in sorted(edges):
+        visit(name, ())
+
+
+def test_no_module_has_outgrown_one_idea() -> None:
+    assert {name: lines for name, (_, lines) in MODULES.items() if lines > MOST_LINES} == {}
+
+
+def test_no_function_has_more_than_six_parameters() -> None:
+    wrong = []
+    for module, (tree, _) in MODULES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef) or _is_command(node) or module.endswith("kernel.operators"):
+                continue  # a command's parameters are its options; an operator's are its schema
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            names = [each.arg for each in arguments if each.arg not in ("self", "cls")]
+            if len(names) > MOST_PARAMETERS:
+                wrong.append(f"{module}.{node.name}: {', '.join(names)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _is_command(node: ast.FunctionDef) -> bool:
+    return any("command" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+@pytest.mark.parametrize("command", ["prep", "train", "ensemble"])
+def test_help_imports_no_torch(command: str) -> None:
+    program = f"""
+import sys
+import cli
+try:
+    cli.{command}(["--help"])
+except SystemExit as ended:
+    assert ended.code == 0
+print([name for name in ("torch", "zarr", "pydantic", "matplotlib") if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr.strip() == "[]"
