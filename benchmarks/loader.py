@@ -42,7 +42,7 @@ from spectral_train.data.placement import split_bytes
 from spectral_train.data.rows import Examples
 from spectral_train.data.shard import Shard, open_shard, read_labels
 from spectral_train.device import Resources
-from spectral_train.recipe.recipe import named
+from spectral_train.recipe.recipes import named
 from spectral_train.training.branch import train_branches
 from spectral_train.training.request import TrainingRequest
 

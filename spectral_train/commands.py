@@ -21,7 +21,9 @@ from spectral_train.device import DEVICES, Resources
 from spectral_train.ensemble.combination import DEFAULT_SCHEME, DEFAULT_SPACE, SCHEME_NAMES, SPACES, Combination
 from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipe.augmentation import WORDS
-from spectral_train.recipe.recipe import RECIPES, Optimizer, named, parse_settings
+from spectral_train.recipe.options import parse_settings
+from spectral_train.recipe.recipe import Optimizer
+from spectral_train.recipe.recipes import RECIPES, named
 from spectral_train.training.request import Joint, SoupMethod, TrainingRequest
 
 if TYPE_CHECKING:

@@ -1,8 +1,4 @@
-"""A group of commands that is listed in the order of the work.
-
-Input: commands, in the order in which they are used. Output: a `click.Group` whose help keeps it; click's own sorts by
-the alphabet.
-"""
+"""A group of commands whose help lists them in the order of the work, which is the order of their definition."""
 
 from __future__ import annotations
 
@@ -10,8 +6,13 @@ import click
 
 
 class OrderedGroup(click.Group):
-    """Lists its commands as they were defined."""
+    """A click group; click's own sorts the names of its commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of their definition."""
+        """Return the names of the commands, as they were added.
+
+        >>> work = OrderedGroup(commands=[click.Command("plan"), click.Command("convert")])
+        >>> work.list_commands(click.Context(work))
+        ['plan', 'convert']
+        """
         return list(self.commands)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 Compression = Literal["zstd", "none"]
 
 BAD_LABEL = -1
-"""The label of a row whose image is bad, in every store."""
+"""Of a row whose image cannot be converted: it keeps its place, with zeros in every spectral."""
 
 PIECE_BYTES = 1 << 20
 UNREADABLE = (ValueError, RuntimeError, OSError, KeyError)

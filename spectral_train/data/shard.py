@@ -149,7 +149,11 @@ def find_data(data: Path | None = None) -> Path:
         if not data.is_dir():
             raise InputError("no such data folder", where=data, run=CONVERT)
         return data
-    found = sorted(path for path in DEFAULT_DATA.glob("*") if _spectral_folders(path)) if DEFAULT_DATA.is_dir() else []
+    found = (
+        sorted(path for path in DEFAULT_DATA.glob("*") if DatasetPaths(path).spectrals())
+        if DEFAULT_DATA.is_dir()
+        else []
+    )
     if len(found) != 1:
         raise InputError(
             f"{len(found) or 'no'} data sets here",
@@ -291,14 +295,10 @@ def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
     return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
 
 
-def _spectral_folders(data: Path) -> list[Path]:
-    return sorted(path.parent for path in data.glob("spectral-*/spectral.json"))
-
-
 def _any_folder(data: Path, preferred: int) -> SpectralFolder:
     if SpectralPaths(data).record.is_file():
         return SpectralFolder.read(data)
-    found = _spectral_folders(data)
+    found = [paths.root for paths in DatasetPaths(data).spectrals()]
     if not found:
         raise InputError(
             "no spectral folder here",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from spectral_prep.store.record_file import plain
 from spectral_train.ensemble.evaluate import percent, settings_text
-from spectral_train.recipe.recipe import command_options
+from spectral_train.recipe.options import command_options
 from spectral_train.report.cost import Cost, widest_layer
 from spectral_train.report.papers import Bounds, Published, published
 from spectral_train.report.summary import Summary, worst_confusions

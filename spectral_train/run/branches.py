@@ -15,7 +15,7 @@ import torch
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
-from spectral_train.recipe.recipe import command_options
+from spectral_train.recipe.options import command_options
 from spectral_train.run.outputs import BranchOutputs, Outputs, read_outputs
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network

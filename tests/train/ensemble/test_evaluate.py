@@ -12,7 +12,7 @@ from spectral_prep.spectrum import SpectralSpec
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.ensemble.combination import DEFAULT_SPACE, SCHEME_NAMES, Combination
 from spectral_train.ensemble.evaluate import evaluate, table
-from spectral_train.recipe.recipe import named
+from spectral_train.recipe.recipes import named
 from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord
