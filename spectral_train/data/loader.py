@@ -71,12 +71,44 @@ class ShardLoader:
     the last batch; with mixup or cutmix y is (n, classes) float32, the share of each class. Every iteration is an epoch
     with an order of its own: that of `set_epoch`, or the one after the last. Bad rows never come.
 
-    >>> from torch import arange, int8, zeros
-    >>> from spectral_train.data.rows import Examples
-    >>> from spectral_train.data.standardise import Standardisation
-    >>> loader = ShardLoader(Examples(zeros(5, 1, 2, 2, dtype=int8), arange(5), Standardisation((1.0,), (0.0,))), 2)
-    >>> len(loader), [len(y) for _, y in loader], sorted(int(i) for _, y in loader for i in y)
-    (3, [2, 2, 1], [0, 1, 2, 3, 4])
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from spectral_prep.conversion.convert import convert
+    >>> from spectral_prep.conversion.request import Request
+    >>> from spectral_train.data.shard import open_shard
+    >>> folder = TemporaryDirectory()
+    >>> shard = open_shard(convert(Request("digits", "4"), Path(), Path(folder.name) / "digits-q4").root, 0)
+
+    The training rows, each once an epoch, in a new order every time:
+
+    >>> loader = ShardLoader(shard, batch_size=128)
+    >>> x, y = next(iter(loader))
+    >>> tuple(x.shape), tuple(y.shape), x.dtype, y.dtype
+    ((128, 1, 4, 4), (128,), torch.float32, torch.int64)
+    >>> sum(len(y) for _, y in loader), len(loader)
+    (1438, 12)
+
+    The test rows as they are stored; and training rows within 64 KiB, of which the rest is read ahead:
+
+    >>> test = ShardLoader(shard, 100, options=LoaderOptions(split="test", shuffle=False))
+    >>> sum(len(y) for _, y in test)
+    359
+    >>> streamed = ShardLoader(shard, 100, seed=7, options=LoaderOptions(memory=2**16, drop_last=True))
+    >>> {len(y) for _, y in streamed}
+    {100}
+
+    Augmented, and stopped in the middle of an epoch; a new loader goes on with the next batch:
+
+    >>> from spectral_train.data.augment import Augmenter, SpectralInput
+    >>> from spectral_train.recipe.augmentation import Augmentation
+    >>> change = Augmenter.of(Augmentation.parse("shift=1"), SpectralInput.of(shard), noise=0.1)
+    >>> loader, resumed = (ShardLoader(shard, 128, seed=7, device="cpu", change=change) for _ in range(2))
+    >>> batches_of_epoch = iter(loader)
+    >>> x, y = next(batches_of_epoch)
+    >>> resumed.load_state_dict(loader.state_dict())
+    >>> torch.equal(next(batches_of_epoch)[0], next(iter(resumed))[0])
+    True
+    >>> folder.cleanup()
 
     Parameters
     ----------

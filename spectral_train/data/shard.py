@@ -168,6 +168,31 @@ def find_data(data: Path | None = None) -> Path:
 def open_shard(data: Path, shard: int, choice: ShardChoice = DEFAULT_CHOICE) -> Shard:
     """Return a shard by reading only the records of its own folders (and one to begin with).
 
+    >>> from tempfile import TemporaryDirectory
+    >>> from spectral_prep.conversion.convert import convert
+    >>> from spectral_prep.conversion.request import Request
+    >>> folder = TemporaryDirectory()
+    >>> data = convert(Request("digits", "4"), Path(), Path(folder.name) / "digits-q4").root
+
+    Shard 3 is spectral 3, whether the other folders are there or not:
+
+    >>> shard = open_shard(data, 3)
+    >>> shard.spectrals, shard.input_shape, len(shard.classes)
+    ((3,), (1, 4, 4), 10)
+    >>> open_shard(data / "spectral-03", 3) == shard
+    True
+
+    Two shards of two spectrals, which become channels; and the DC spectral in each:
+
+    >>> open_shard(data, 1, ShardChoice(shards=2)).spectrals
+    (2, 3)
+    >>> open_shard(data, 1, ShardChoice(shards=2, grouping="interleaved")).spectrals
+    (1, 3)
+    >>> shard = open_shard(data, 1, ShardChoice(shards=2, grouping="balanced", common=(0,)))
+    >>> shard.spectrals[0], shard.input_shape
+    (0, (3, 4, 4))
+    >>> folder.cleanup()
+
     Parameters
     ----------
     data

@@ -129,6 +129,35 @@ def evaluate(
     The branches' outputs are maps of their files; whatever S, memory is taken for three or four (n, classes) float64
     tensors and what `learned` fits (0.8 GiB at most).
 
+    >>> from tempfile import TemporaryDirectory
+    >>> from spectral_prep.conversion.convert import convert
+    >>> from spectral_prep.conversion.request import Request
+    >>> from spectral_train.device import Resources
+    >>> from spectral_train.recipe.recipes import named
+    >>> from spectral_train.training.branch import train_branches
+    >>> from spectral_train.training.request import TrainingRequest
+    >>> folder = TemporaryDirectory()
+    >>> data = convert(Request("digits", "4"), Path(), Path(folder.name) / "digits-q4").root
+    >>> run = Path(folder.name) / "run"
+    >>> asked = TrainingRequest(data, named("default", epochs=1), run, resources=Resources("cpu", workers=1))
+    >>> len(train_branches(asked))
+    4
+
+    Every scheme, and the one to quote:
+
+    >>> evaluation = evaluate(run)
+    >>> len(evaluation.branches), len(evaluation.ensemble), evaluation.main
+    (4, 7, 'geometric')
+
+    One scheme by the long paper's eq. (2) with a weight of one's own; and without a node that was lost:
+
+    >>> evaluate(run, ["geometric"], Combination(space="probabilities", p=0.5)).settings
+    {'geometric': {'p': 0.5}}
+    >>> evaluation = evaluate(run, ["average", "loss"], Combination(without=(3,)), ablate=True)
+    >>> evaluation.missing, len(evaluation.ablation.lost)
+    ((3,), 3)
+    >>> folder.cleanup()
+
     Parameters
     ----------
     run

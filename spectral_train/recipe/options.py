@@ -1,7 +1,7 @@
 """Recipes as text: what a user sets on the command line, and the options that give a recipe again.
 
-Input: `NAME=VALUE` texts, or a recipe. Output: fields of a `Recipe`, or options of `spectral-train`. This module does not
-import torch.
+Input: `NAME=VALUE` texts, or a recipe. Output: fields of a `Recipe`, or options of `spectral-train`. This module does
+not import torch.
 """
 
 from __future__ import annotations
