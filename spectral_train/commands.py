@@ -16,9 +16,16 @@ import click
 from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.progress import FOLDER, as_json, say
 from spectral_prep.errors import InputError
-from spectral_train.data.grouping import GROUPINGS, ShardChoice
+from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
 from spectral_train.device import DEVICES, Resources
-from spectral_train.ensemble.combination import DEFAULT_SCHEME, DEFAULT_SPACE, SCHEME_NAMES, SPACES, Combination
+from spectral_train.ensemble.combination import (
+    DEFAULT_SCHEME,
+    DEFAULT_SPACE,
+    SCHEME_NAMES,
+    SPACES,
+    Combination,
+    SchemeName,
+)
 from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipe.augmentation import WORDS
 from spectral_train.recipe.options import parse_settings
@@ -27,7 +34,6 @@ from spectral_train.recipe.recipes import RECIPES, named
 from spectral_train.training.request import Joint, SoupMethod, TrainingRequest
 
 if TYPE_CHECKING:
-    from spectral_train.ensemble.combination import SchemeName
     from spectral_train.run.record import NetworkRecord
 
 on_device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
@@ -66,7 +72,7 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
 @click.option(
     "--grouping",
     type=click.Choice(tuple(GROUPINGS)),
-    default=ShardChoice().grouping,
+    default=DEFAULT_CHOICE.grouping,
     show_default=True,
     help="Which Q/S spectrals make a shard; balanced: equal energy.",
 )

@@ -26,7 +26,7 @@ class Combiner(Protocol):
 
     @property
     def weights(self) -> Weights:
-        """(S,) the say of each branch, summing to 1."""
+        """(S,) the weight of each branch, summing to 1."""
         ...
 
     @property
@@ -35,7 +35,7 @@ class Combiner(Protocol):
         ...
 
     def __call__(self, log_probabilities: Sequence[Tensor]) -> Tensor:
-        """Return the probabilities of the whole network, (n, classes) float64."""
+        """Return the probabilities of the ensemble, (n, classes) float64."""
         ...
 
 
@@ -97,7 +97,7 @@ class Tempered:
 
 
 def combine(log_probabilities: Sequence[Tensor], weights: npt.ArrayLike, space: Space = DEFAULT_SPACE) -> Tensor:
-    """Return the probabilities of the whole network, (n, classes) float64: long paper, eq. (2).
+    """Return the probabilities of the ensemble, (n, classes) float64: long paper, eq. (2).
 
     >>> two = torch.tensor([[[0.9, 0.1]], [[0.4, 0.6]]]).log()
     >>> combine(two, [0.5, 0.5], "probabilities").round(decimals=2).tolist()

@@ -1,4 +1,4 @@
-"""The whole network as one file that needs nothing of this package: uint8 images in, probabilities out.
+"""The ensemble network as one file that needs nothing of this package: uint8 images in, probabilities out.
 
 Input: the folder of a run. Output: a `.pt2` (torch.export) or `.onnx` file. It holds the split, the storage of
 training (the branches know coefficients as they were stored, rounding included), the standardisation, every branch and
@@ -71,7 +71,7 @@ class ImagesToProbabilities(nn.Module):
 
 
 def export(run: Path, out: Path, combination: Combination = DEFAULT_COMBINATION) -> Mapping[str, Any]:
-    """Write the whole network of a run as one file and return the metadata that lies in it.
+    """Write the ensemble network of a run as one file and return the metadata that lies in it.
 
     The file takes any number of images, (N, H, W, C) uint8 of the size of the data set, and gives (N, classes) float64.
 

@@ -1,4 +1,4 @@
-"""The whole network on image files: each is split as the training images were, and each branch sees its spectrals.
+"""The ensemble network on image files: each is split as the training images were, and each branch sees its spectrals.
 
 Input: the folder of a run and image files. Output: the most likely classes of each. It needs nothing but the run.
 """

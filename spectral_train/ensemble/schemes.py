@@ -1,7 +1,7 @@
 """The schemes that weigh the branches, from held-out rows alone (long paper, section 3.2, and poster).
 
 Input: log-probabilities (n, classes) of each of S branches on the same held-out rows, and those rows' labels.
-Output: a `Combiner`, which gives the probabilities of the whole network on any rows.
+Output: a `Combiner`, which gives the probabilities of the ensemble on any rows.
 
 Nothing here ever sees a test label: the loss L_q that orders and weighs the branches is that on held-out rows.
 """

@@ -109,5 +109,5 @@ def _without_memory(plan: NetworkPlan) -> nn.Module:
     return model.to("meta").eval()  # constants that came from numpy are still in memory
 
 
-def _over(baseline: float, whole: float, best: float) -> tuple[float, float]:
-    return baseline / whole, baseline / best
+def _over(baseline: float, branches: float, best: float) -> tuple[float, float]:
+    return baseline / branches, baseline / best

@@ -205,11 +205,11 @@ def _ablation_table(summary: Summary) -> str:
     ablation = summary.evaluation.ablation
     if ablation is None or not ablation.lost:
         return ""
-    whole = summary.evaluation.ensemble[summary.evaluation.main]
+    ensemble = summary.evaluation.ensemble[summary.evaluation.main]
     worst = min(ablation.lost, key=lambda shard: ablation.lost[shard])
     mean = statistics.mean(ablation.lost.values())
     return (
-        f"Whole ensemble: {percent(whole)}. One branch lost, weights fitted anew: {percent(mean)} on average, "
+        f"Whole ensemble: {percent(ensemble)}. One branch lost, weights fitted anew: {percent(mean)} on average, "
         f"{percent(ablation.lost[worst])} at worst (branch {worst})."
     )
 

@@ -154,8 +154,8 @@ def _partition(records: Sequence[NetworkRecord]) -> None:
     plan = records[0].plan
     own = [k for record in records for k in record.plan.spectrals if k not in plan.common]
     held = sorted([*own, *plan.common])
-    whole = list(range(plan.spec.q))
-    if held != (whole if len(records) == plan.shards else sorted(set(held) & set(whole))):
+    existing = list(range(plan.spec.q))
+    if held != (existing if len(records) == plan.shards else sorted(set(held) & set(existing))):
         raise PlanMismatchError(
             "the branches do not hold every spectral once",
             expected=f"spectrals 0 to {plan.spec.q - 1}",

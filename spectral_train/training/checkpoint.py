@@ -41,9 +41,9 @@ class Content:
 
 def save(paths: NetworkPaths, tensors: Mapping[str, Tensor], content: Content) -> None:
     """Write the checkpoint of a folder."""
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    metadata = {METADATA: json.dumps(plain(content)), DIGEST: _digest(whole)}
-    atomic_write(paths.checkpoint, safetensors.torch.save(whole, metadata))
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    metadata = {METADATA: json.dumps(plain(content)), DIGEST: _digest(contiguous)}
+    atomic_write(paths.checkpoint, safetensors.torch.save(contiguous, metadata))
 
 
 def read_content(paths: NetworkPaths) -> Content | None:

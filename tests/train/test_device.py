@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from spectral_train.device import seeded
+from spectral_train.device import every_device, seeded
 
 
 def test_the_callers_random_stream_goes_on_as_if_nothing_had_been_drawn() -> None:
@@ -40,3 +40,11 @@ def test_of_many_gpus_one_alone_is_seeded_and_put_back(monkeypatch: pytest.Monke
     with seeded(5, gpu):
         assert calls == [("read", gpu), ("choose", gpu), ("seed", 5)]
     assert calls[3:] == [("state", gpu)]
+
+
+def test_every_gpu_is_meant_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert every_device("auto") == every_device("cuda") == ("cuda:0", "cuda:1", "cuda:2")
+    assert every_device("cuda:1") == ("cuda:1",)
+    assert every_device("cpu") == ("cpu",)

@@ -9,20 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from spectral_prep.encoding import calibrate, decode, encode
 from spectral_prep.errors import CorruptFileError, InputError
-from spectral_prep.spectrum import SpectralSpec, split
+from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_train.data.augment import Augmenter, SpectralInput
 from spectral_train.data.loader import LoaderOptions, ShardLoader, batches
-from spectral_train.data.order import group_plans
 from spectral_train.data.placement import check_shard, open_rows, placement
 from spectral_train.data.rows import Examples
 from spectral_train.data.shard import Shard, open_shard, read_labels
-from spectral_train.data.standardise import Standardisation
 from spectral_train.data.streamed_rows import StreamedRows
 from spectral_train.recipe.augmentation import Augmentation
-from tests.support.shards import draw, make_shards, stored
+from tests.support.shards import make_shards, stored
 
 BAD = [3, 5, 8]
 GOOD = 297
@@ -87,23 +84,6 @@ def test_the_order_is_a_pure_function_of_shard_seed_and_epoch(shard: Shard, memo
     other = open_shard(shard.folders[0].paths.root.parent, 2)
     labels = [torch.cat([y for _, y in played(loader(which), 5)]) for which in (shard, other)]
     assert not torch.equal(*labels)
-
-
-def test_streamed_groups_are_whole_chunks_in_a_seeded_order_and_shuffled(shard: Shard) -> None:
-    positions = np.arange(10, 300, dtype=np.int32)
-    pieces = [slice(start, min(start + 32, 300)) for start in range(0, 300, 32)]
-    plans = list(group_plans(positions, pieces, 64, seed=1))
-    visited = [plan.positions[plan.index] for plan in plans]
-    assert np.array_equal(np.sort(np.concatenate(visited)), positions)
-    assert max(map(len, visited)) <= 64
-    for rows in visited:
-        assert sorted(rows) != rows.tolist()
-        chunks = {int(row) // 32 for row in rows}
-        assert len(rows) == sum(int(((positions // 32) == chunk).sum()) for chunk in chunks)
-    assert [plan.pieces[0].start for plan in plans] != sorted(plan.pieces[0].start for plan in plans)
-    for skip in (0, 1, 64, 70, 289, 290):
-        rest = [plan.positions[plan.index] for plan in group_plans(positions, pieces, 64, 1, skip)]
-        assert np.array_equal(np.concatenate([[], *rest]), np.concatenate(visited)[skip:])
 
 
 @places
@@ -255,21 +235,3 @@ def test_a_split_that_is_not_there_is_no_batches(shard: Shard) -> None:
 def test_a_batch_size_of_nothing_is_refused(shard: Shard) -> None:
     with pytest.raises(InputError, match="batch size"):
         ShardLoader(shard, 0)
-
-
-def test_decoding_and_standardising_at_once_is_both_in_turn() -> None:
-    spec = SpectralSpec(2, 2)
-    spectrum = split(torch.from_numpy(draw(50, channels=3).pixels), spec)
-    encoding = calibrate(spectrum, spec)
-    stored = encode(spectrum, encoding)
-    decoded = decode(stored, encoding)
-    for k in range(spec.q):
-        mean, std = decoded[k].mean((0, 2, 3)), decoded[k].std((0, 2, 3))
-        got = Standardisation.of(mean.tolist(), std.tolist(), [encoding.scalars(k)] * 3)(stored[k])
-        expected = (decoded[k] - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
-        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_channel_that_never_varies_is_only_centred() -> None:
-    constant = torch.full((4, 1, 2, 2), 7, dtype=torch.int8)
-    assert set(Standardisation.of([7.0], [0.0])(constant).flatten().tolist()) == {0.0}

@@ -14,7 +14,6 @@ from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import read_network
 from spectral_train.training.baseline import read_images, train_baseline
 from spectral_train.training.branch import train_branch
-from spectral_train.training.plan import pixel_statistics
 from tests.support.runs import CPU, QUICK, equal_weights, on_cpu
 from tests.support.shards import draw, make_shards
 
@@ -32,15 +31,6 @@ def test_the_images_come_back_from_all_spectrals(tmp_path: Path, spec: SpectralS
     assert merged.dtype == torch.uint8
     difference = merged.permute(0, 2, 3, 1).int() - torch.from_numpy(images.pixels[ids]).int()
     assert difference.abs().max() <= (0 if dtype == "float16" else 8)
-
-
-def test_the_statistics_of_pixels_follow_from_those_of_spectrals(tmp_path: Path) -> None:
-    data = make_shards(tmp_path, train=draw(300, channels=3), dtype="float32")
-    all_spectrals = open_shard(data, 0, ShardChoice(1))
-    images = read_images(all_spectrals, "train").double()
-    mean, std = pixel_statistics(all_spectrals)
-    assert list(mean) == pytest.approx(images.mean((0, 2, 3)).tolist(), rel=1e-4)
-    assert list(std) == pytest.approx(images.std((0, 2, 3)).tolist(), rel=1e-3)
 
 
 def test_the_baseline_is_the_branch_widened_on_the_same_rows(tmp_path: Path) -> None:

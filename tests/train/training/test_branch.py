@@ -13,11 +13,7 @@ import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_train.data.grouping import ShardChoice
-from spectral_train.data.placement import Placement
-from spectral_train.data.reader import row_reader
-from spectral_train.data.rows import Examples
 from spectral_train.data.shard import open_shard
-from spectral_train.data.streamed_rows import StreamedRows
 from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
@@ -325,12 +321,6 @@ def test_all_shards_are_trained_one_after_the_other(data: Path, tmp_path: Path, 
     records = train_branches(on_cpu(data, tmp_path))
     assert [record.plan.shard for record in records] == [0, 1, 2, 3]
     assert equal_weights(RunPaths(tmp_path).branch(1), undisturbed)
-
-
-def test_training_rows_stay_where_they_were_placed_though_memory_is_looked_at_later(data: Path) -> None:
-    rows = row_reader(open_shard(data, 0), torch.device("cpu"), Placement("disk", size=0, budget=1 << 30))
-    assert isinstance(rows.examples("train", rows.labels("train").y), StreamedRows)
-    assert isinstance(rows.examples("test", rows.labels("test").y), Examples)
 
 
 def test_a_run_goes_to_its_default_place(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,10 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from spectral_prep.errors import CorruptFileError, InputError
-from spectral_prep.store.record_file import decoded, plain
 from spectral_train.data.shard import open_shard
 from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
@@ -22,10 +19,7 @@ from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkRecord, read_network
 from spectral_train.training import fit
 from spectral_train.training.branch import train_branch
-from spectral_train.training.checkpoint import Content
 from spectral_train.training.fit import Training
-from spectral_train.training.plan import branch_plan
-from spectral_train.training.processes import threads_for
 from spectral_train.training.state import State
 from tests.support.runs import CPU, QUICK, equal_weights, weights_of
 from tests.support.shards import draw, make_shards
@@ -158,37 +152,6 @@ def test_a_run_that_patience_ended_does_not_go_on_when_resumed(
     assert equal_weights(resumed, best)
 
 
-def test_the_average_is_that_of_its_definition() -> None:
-    """Weights and running statistics after each step, by the recurrence; counters of batches are the network's."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    state = State.fresh(model, Recipe(ema=0.5), torch.device("cpu"))
-    expected = {name: tensor.double() for name, tensor in copy.deepcopy(model.state_dict()).items()}
-    for step in range(20):
-        model(torch.randn(5, 3)).square().sum().backward()
-        state.optimizer.step()
-        state.average(0.5, step)
-        decay = min(0.5, (1 + step) / (10 + step))
-        for name, tensor in model.state_dict().items():
-            expected[name] = decay * expected[name] + (1 - decay) * tensor
-    expected["1.num_batches_tracked"] = torch.tensor(20.0)
-    for name, tensor in state.scored.state_dict().items():
-        torch.testing.assert_close(tensor.double(), expected[name].double())
-
-
-def test_the_scale_of_float16_is_part_of_the_checkpoint() -> None:
-    recipe = Recipe(precision="float16")
-    state, again = (State.fresh(nn.Linear(2, 2), recipe, torch.device("cpu")) for _ in range(2))
-    for batch in (torch.ones(1, 2), torch.full((1, 2), torch.inf)):  # the second halves the scale
-        state.scaler.scale(state.model(batch).sum()).backward()
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-    content = json.loads(json.dumps(plain(state.content({}))))
-    again.restore(state.tensors(), decoded(Content, content, Path(), "it"))
-    assert again.scaler.state_dict() == state.scaler.state_dict()
-    assert again.scaler.get_scale() == 2**15
-
-
 def test_the_norm_of_the_gradient_is_limited(data: Path, tmp_path: Path) -> None:
     """Plain SGD without momentum moves by at most lr · clip a step."""
     recipe = replace(QUICK, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, epochs=1, batch_size=999)
@@ -199,24 +162,6 @@ def test_the_norm_of_the_gradient_is_limited(data: Path, tmp_path: Path) -> None
         moved[clip] = sum((weights_of(end)[name] - tensor).square().sum() for name, tensor in weights_of(start).items())
     assert moved[1e-3] ** 0.5 == pytest.approx(1e-3, rel=0.01)
     assert moved[0.0] > moved[1e-3]
-
-
-@pytest.mark.parametrize(
-    ("model", "options", "threads"),
-    [
-        ("fc", {}, 1),
-        ("fc", {"width": 256}, 5),
-        ("tnn", {"width": 28}, 1),
-        ("conv", {"width": 4}, 5),
-        ("resnet34", {"width": 0.1}, 5),
-        ("timm:resnet18", {}, 5),
-    ],
-)
-def test_narrow_linear_layers_train_on_one_thread(
-    data: Path, monkeypatch: pytest.MonkeyPatch, model: str, options: dict[str, float], threads: int
-) -> None:
-    monkeypatch.setattr("spectral_train.training.processes.usable_cpus", lambda: 5)
-    assert threads_for(branch_plan(open_shard(data, 0), Recipe(model=model, model_options=options))) == threads
 
 
 def test_float16_is_refused_without_cuda(data: Path, tmp_path: Path) -> None:

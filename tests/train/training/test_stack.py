@@ -1,4 +1,4 @@
-"""One stack of all branches gives the branches that train apart, in the same files, resumed or not, on many devices."""
+"""One stack of all branches gives the branches that train apart, in the same files, resumed or not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +9,17 @@ from torch import nn
 
 from spectral_prep.errors import InputError
 from spectral_train.data.shard import open_shard
-from spectral_train.device import Resources, every_device
+from spectral_train.device import Resources
 from spectral_train.ensemble.evaluate import evaluate
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run import weights
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import NetworkRecord, read_network
+from spectral_train.run.record import read_network
 from spectral_train.training import devices, processes, stack
 from spectral_train.training.branch import train_branch, train_branches
-from spectral_train.training.devices import DeviceWork, train_on_devices, train_one_device
-from tests.support.commands import run as command
+from spectral_train.training.devices import train_on_devices
 from tests.support.runs import CPU, QUICK, equal_weights, on_cpu, weights_of
 from tests.support.shards import make_shards
 from tests.train.training.test_branch import StoppedError
@@ -95,51 +94,6 @@ def test_branches_stopped_at_different_epochs_are_resumed_to_the_same_weights(da
     require_the_same(stopped, undisturbed)
 
 
-def test_each_device_trains_its_branches_in_a_process_of_its_own(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_one = jointly(data, tmp_path / "one", QUICK)
-    monkeypatch.setattr(devices, "every_device", lambda name: ("cpu", "cpu", "cpu"))
-    require_the_same(jointly(data, tmp_path / "three", QUICK), on_one)
-
-
-def test_every_gpu_is_meant_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert every_device("auto") == every_device("cuda") == ("cuda:0", "cuda:1", "cuda:2")
-    assert every_device("cuda:1") == ("cuda:1",)
-    assert every_device("cpu") == ("cpu",)
-
-
-@pytest.mark.parametrize(("ratio", "said"), [(1.5, "1.50 times as fast"), (0.5, "0.50 times as fast")])
-def test_the_faster_way_is_taken_and_said(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, said: str
-) -> None:
-    stacked: list[DeviceWork] = []
-    monkeypatch.setattr(devices, "speed_ratio", lambda work, processes: ratio)
-
-    def noted(work: DeviceWork, log: Log) -> tuple[NetworkRecord, ...]:
-        stacked.append(work)
-        return train_one_device(work, log)
-
-    monkeypatch.setattr(devices, "train_one_device", noted)
-    lines: list[str] = []
-    asked = on_cpu(data, tmp_path, replace(QUICK, epochs=1))
-    train_on_devices(replace(asked, resources=Resources("cpu", workers=1)), log=lines.append)
-    assert said in lines[0]
-    assert len(stacked) == (ratio > 1)
-    assert RunPaths(tmp_path).finished() == (0, 1, 2, 3)
-
-
-def test_the_measurement_trains_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
-    shards = tuple(open_shard(data, number) for number in range(4))
-    ratio = devices.speed_ratio(
-        DeviceWork(shards, CONV, RunPaths(tmp_path), Resources("cpu", memory=1 << 30)), processes=1
-    )
-    assert 0.01 < ratio < 100
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_run_with_dropout_is_repeatable(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dropped(name: str, shape: tuple[int, ...], classes: int, **options: object) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, classes))
@@ -175,12 +129,3 @@ def test_a_network_that_vmap_cannot_take_is_refused(
     monkeypatch.setattr(weights, "build", lambda name, shape, classes, **options: Fickle(16, classes))
     with pytest.raises(InputError, match=r"fc cannot be trained jointly.*without --joint"):
         jointly(data, tmp_path, QUICK)
-
-
-def test_the_command_takes_the_option_with_and_without_a_word(data: Path, tmp_path: Path) -> None:
-    line = f"spectral-train --shard all --data {data} --epochs 1 --model fc --device cpu"
-    for number, option in enumerate(("--joint", "--joint always")):
-        finished = command(f"{line} --run {tmp_path / str(number)} {option}")
-        assert finished.code == 0, finished.err
-        assert ("times as fast" in finished.err) == (option == "--joint")
-    assert command(f"spectral-train --shard 1 --data {data} --joint").code == 2
