@@ -1,6 +1,7 @@
 """The conventional network of the comparison: the same depth on the same rows, all spectrals merged back into images.
 
-Input: a converted data set, all Q spectrals of it. Output: the folder `baseline/` of a run, with the same files as a branch's.
+Input: a converted data set, all Q spectrals of it. Output: the folder `baseline/` of a run, with the same files as a
+branch's.
 """
 
 from __future__ import annotations
