@@ -18,13 +18,14 @@ from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import Augmentation, load_view
 from spectral_prep.sources.interface import RawImage
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.fields import Count, Seed, Sha256
+from spectral_prep.store.fields import Name, Positive, Seed, Sha256, Split, require
 from spectral_prep.store.interface import Compression, SpectralArray
 from spectral_prep.store.layout import Format
 from spectral_prep.store.record_file import digest, plain
 
 Shuffle = Literal["global", "none"]
 
+MOST_BLOCKS = 1 << 20
 BATCH_VALUES = 640 << 10  # pixels: few enough to stay in a core's cache until they are summed, yet calls are few
 
 
@@ -35,11 +36,18 @@ class SplitPlan:
     With more than one view, rows v·images ≤ i < (v+1)·images are view v of every image, each view in the same order.
     """
 
-    rows: Count
-    block_rows: Count
-    chunk_rows: Count
+    rows: Positive
+    block_rows: Positive
+    chunk_rows: Positive
     index_sha256: Sha256
-    views: Count = 1
+    views: Positive = 1
+
+    def __post_init__(self) -> None:
+        require(self.rows % self.views == 0, "rows that are not all views", f"a multiple of {self.views}", self.rows)
+        whole = self.block_rows % self.chunk_rows == 0
+        require(whole, "blocks that are not whole chunks", f"a multiple of {self.chunk_rows}", self.block_rows)
+        blocks = -(-self.rows // self.block_rows)
+        require(blocks <= MOST_BLOCKS, "too many blocks", f"at most {MOST_BLOCKS}", blocks)
 
     @property
     def images(self) -> int:
@@ -56,7 +64,7 @@ class Block:
     """
 
     number: int
-    split: str
+    split: Split
     start: int
     stop: int
 
@@ -70,7 +78,7 @@ class Plan:
 
     KIND: ClassVar[str] = "plan"
 
-    dataset: str
+    dataset: Name
     fingerprint: Sha256
     classes: tuple[str, ...]
     geometry: Geometry
@@ -80,8 +88,15 @@ class Plan:
     compression: Compression
     seed: Seed
     shuffle: Shuffle
-    splits: Mapping[str, SplitPlan]
+    splits: Mapping[Split, SplitPlan]
     augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        self.spec.spectral_size(self.geometry.height, self.geometry.width)
+        scalars = len(self.encoding.scale_factor)
+        require(scalars in (0, self.spec.q), "an encoding of another number of spectrals", self.spec.q, scalars)
+        require("train" in self.splits, "no training rows", "a split train", list(self.splits))
+        require(len(self.classes) > 0, "no classes", "at least one", 0)
 
     @property
     def plan_id(self) -> str:

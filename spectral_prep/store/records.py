@@ -7,14 +7,15 @@ which decides more than it records, is in `plan_record`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from spectral_prep.encoding import Encoding
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.fields import Count, Sha256, Size
+from spectral_prep.store.fields import Count, Id, Name, Positive, RelativePath, Sha256, Size, Split, require
 from spectral_prep.store.layout import Format
 from spectral_prep.system.files import sha256_of
 
@@ -23,7 +24,7 @@ from spectral_prep.system.files import sha256_of
 class FileEntry:
     """One file that a record vouches for; `path` is relative to the record's folder and always uses `/`."""
 
-    path: str
+    path: RelativePath
     size: Size
     sha256: Sha256
 
@@ -45,9 +46,13 @@ class SplitInfo:
     """
 
     rows: Count
-    block_rows: Count
+    block_rows: Positive
     bad_rows: Count = 0
-    views: Count = 1
+    views: Positive = 1
+
+    def __post_init__(self) -> None:
+        require(self.bad_rows <= self.rows, "more bad rows than rows", self.rows, self.bad_rows)
+        require(self.rows % self.views == 0, "rows that are not all views", f"a multiple of {self.views}", self.rows)
 
     def parts(self) -> Iterator[tuple[int, slice]]:
         """Yield (index, rows) of each part file.
@@ -79,7 +84,7 @@ class BlockRecord:
     KIND: ClassVar[str] = "block"
 
     number: Count
-    split: str
+    split: Split
     start: Count
     stop: Count
     files: tuple[FileEntry, ...]
@@ -88,6 +93,15 @@ class BlockRecord:
     sum: tuple[tuple[float, ...], ...]
     sum_of_squares: tuple[tuple[float, ...], ...]
     saturated: tuple[Size, ...]
+
+    def __post_init__(self) -> None:
+        require(self.start < self.stop, "a block without rows", f"more than {self.start}", self.stop)
+        rows = self.stop - self.start
+        require(len(self.bad) <= rows, "more bad rows than rows", rows, len(self.bad))
+        lengths = {len(self.sum), len(self.sum_of_squares), len(self.saturated)}
+        require(len(lengths) == 1, "statistics of different numbers of spectrals", "one number", sorted(lengths))
+        channels = {len(row) for table in (self.sum, self.sum_of_squares) for row in table}
+        require(len(channels) == 1, "statistics of different numbers of channels", "one number", sorted(channels))
 
 
 @dataclass(frozen=True)
@@ -101,23 +115,37 @@ class SpectralRecord:
 
     KIND: ClassVar[str] = "spectral"
 
-    dataset_id: str
-    dataset: str
+    dataset_id: Id
+    dataset: Name
     k: Count
     spec: SpectralSpec
     encoding: Encoding
     store: Format
-    height: Count
-    width: Count
-    channels: Count
-    resize: Count | None
+    height: Positive
+    width: Positive
+    channels: Positive
+    resize: Positive | None
     classes: tuple[str, ...]
-    splits: Mapping[str, SplitInfo]
+    splits: Mapping[Split, SplitInfo]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     energy: tuple[float, ...]
     saturated: Size
     files: tuple[FileEntry, ...]
+
+    def __post_init__(self) -> None:
+        q = self.spec.q
+        self.spec.spectral_size(self.height, self.width)
+        require(self.k < q, "a spectral that does not exist", f"less than {q}", self.k)
+        require(len(self.energy) == q, "energies of another number of spectrals", q, len(self.energy))
+        scalars = len(self.encoding.scale_factor)
+        require(scalars in (0, q), "an encoding of another number of spectrals", q, scalars)
+        for name in ("mean", "std"):
+            found = len(getattr(self, name))
+            require(found == self.channels, f"{name} of another number of channels", self.channels, found)
+        require("train" in self.splits, "no training rows", "a split train", list(self.splits))
+        require(len(self.classes) > 0, "no classes", "at least one", 0)
+        require_distinct(self.files)
 
 
 @dataclass(frozen=True)
@@ -126,6 +154,15 @@ class Manifest:
 
     KIND: ClassVar[str] = "manifest"
 
-    dataset_id: str
+    dataset_id: Id
     bad_rows: tuple[BadRow, ...]
     files: tuple[FileEntry, ...]
+
+    def __post_init__(self) -> None:
+        require_distinct(self.files)
+
+
+def require_distinct(files: Sequence[FileEntry]) -> None:
+    """Raise `InputError` if a record lists a file twice."""
+    twice = [path for path, count in Counter(entry.path for entry in files).items() if count > 1]
+    require(not twice, "a file that is listed twice", "each file once", twice[:1])

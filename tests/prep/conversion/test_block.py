@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from spectral_prep.conversion import block, plan
+from spectral_prep.conversion import block
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
+from spectral_prep.store import plan_record
 from tests.support.trees import tree
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
 def test_a_gpu_is_given_more_images_at_once_and_makes_the_same_bytes(tmp_path, monkeypatch, dtype) -> None:
     """A processor stands for the GPU; its batches are counted."""
-    monkeypatch.setattr(plan, "BATCH_VALUES", 64 * 5)
+    monkeypatch.setattr(plan_record, "BATCH_VALUES", 64 * 5)
     request = Request("digits", "4", dtype=dtype, block_rows=300)
     whole = tree(convert(request, Path(), tmp_path / "cpu").root)
     sizes: list[int] = []

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
+from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import plain, read_content, read_record, write_content
-from spectral_prep.store.records import BlockRecord, FileEntry
+from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord
 
 CONTENT = {"rows": 7, "files": [{"path": "x/c/0", "size": 3}], "name": "été", "mean": [0.1, 2.5]}
 
@@ -131,3 +132,88 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     write_content(tmp_path / "r.json", "block", {name: value for name, value in BLOCK.items() if name != field})
     with pytest.raises(CorruptFileError, match=f"unusable field: {field}"):
         read_record(tmp_path / "r.json", BlockRecord)
+
+
+@pytest.mark.parametrize("path", ["", "/x", "../x", "a/../../x", "a/./x", "a//x", "a/", ".", "a\0b", "..\\x", "./x"])
+def test_no_entry_leads_out_of_the_folder(tmp_path: Path, path: str) -> None:
+    write_content(tmp_path / "r.json", "block", {**BLOCK, "files": [{**ENTRY, "path": path}]})
+    with pytest.raises(CorruptFileError, match=r"unusable field: files\.0\.path"):
+        read_record(tmp_path / "r.json", BlockRecord)
+
+
+@pytest.mark.parametrize("split", ["../../x/t", "", "Train", "train/x", "val"])
+def test_splits_are_train_and_test(tmp_path: Path, split: str) -> None:
+    write_content(tmp_path / "r.json", "block", {**BLOCK, "split": split})
+    with pytest.raises(CorruptFileError, match="unusable field: split"):
+        read_record(tmp_path / "r.json", BlockRecord)
+
+
+def changed(content: Any, change: dict[str, Any]) -> Any:
+    """Return the content with the fields of a change, however deep, in place of its own."""
+    if not isinstance(content, dict):
+        return change
+    inner = {
+        key: changed(content.get(key), value) if isinstance(value, dict) else value for key, value in change.items()
+    }
+    return {**content, **inner}
+
+
+SPECTRAL: list[dict[str, Any]] = [
+    {"k": 4},
+    {"energy": [1.0]},
+    {"mean": []},
+    {"std": [1.0, 2.0]},
+    {"classes": []},
+    {"height": 9},
+    {"height": 0},
+    {"dataset": "../x"},
+    {"dataset": ".."},
+    {"dataset_id": "x"},
+    {"splits": {"train": {"rows": 1, "bad_rows": 2}}},
+    {"splits": {"train": {"views": 0}}},
+    {"splits": {"train": {"block_rows": 0}}},
+    {"splits": {"../train": {"rows": 1, "block_rows": 1, "bad_rows": 0, "views": 1}}},
+    {"encoding": {"scale_factor": [1.0], "add_offset": [0.0]}},
+    {"spec": {"q1": 0}},
+    {"store": "pickle"},
+]
+
+
+@pytest.mark.parametrize("change", SPECTRAL, ids=str)
+def test_fields_of_a_spectral_record_agree(digits: Path, change: dict[str, Any]) -> None:
+    path = digits / "spectral-02/spectral.json"
+    write_content(path, "spectral", changed(read_content(path, "spectral"), change))
+    with pytest.raises(CorruptFileError, match=r"the spectral record has an unusable field.*spectral\.json"):
+        read_record(path, SpectralRecord)
+
+
+PLANS: list[dict[str, Any]] = [
+    {"splits": {"train": {"rows": 0}}},
+    {"splits": {"train": {"block_rows": 1, "chunk_rows": 1, "rows": 2**31 - 1}}},
+    {"splits": {"train": {"chunk_rows": 7}}},
+    {"geometry": {"height": 7}},
+    {"geometry": {"channels": 2}},
+    {"encoding": {"dtype": "object"}},
+    {"encoding": {"scale_factor": []}},
+    {"seed": -1},
+    {"shuffle": "no"},
+    {"compression": "pickle"},
+    {"fingerprint": "x"},
+    {"augmentation": {"name": "crop"}},
+]
+
+
+@pytest.mark.parametrize("change", PLANS, ids=str)
+def test_fields_of_a_plan_agree(digits: Path, change: dict[str, Any]) -> None:
+    path = digits / "plan.json"
+    write_content(path, "plan", changed(read_content(path, "plan"), change))
+    with pytest.raises(CorruptFileError, match=r"the plan record has an unusable field.*plan\.json"):
+        read_record(path, Plan)
+
+
+def test_a_file_that_is_listed_twice_is_no_record(digits: Path) -> None:
+    path = digits / "manifest.json"
+    content = read_content(path, "manifest")
+    write_content(path, "manifest", {**content, "files": [*content["files"], content["files"][0]]})
+    with pytest.raises(CorruptFileError, match="a file that is listed twice"):
+        read_record(path, Manifest)
