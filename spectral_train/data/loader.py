@@ -88,13 +88,14 @@ class ShardLoader:
     >>> sum(len(y) for _, y in loader), len(loader)
     (1438, 12)
 
-    The test rows as they are stored; and training rows within 64 KiB, of which the rest is read ahead:
+    The test rows as they are stored; and full batches of training rows, which may take a MiB of memory (what does not
+    fit is streamed):
 
     >>> test = ShardLoader(shard, 100, options=LoaderOptions(split="test", shuffle=False))
     >>> sum(len(y) for _, y in test)
     359
-    >>> streamed = ShardLoader(shard, 100, seed=7, options=LoaderOptions(memory=2**16, drop_last=True))
-    >>> {len(y) for _, y in streamed}
+    >>> full = ShardLoader(shard, 100, seed=7, options=LoaderOptions(memory=2**20, drop_last=True))
+    >>> {len(y) for _, y in full}
     {100}
 
     Augmented, and stopped in the middle of an epoch; a new loader goes on with the next batch:
