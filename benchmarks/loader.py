@@ -35,13 +35,16 @@ import torch
 from torch import Tensor
 
 from spectral_train.data.dataset import ShardDataset
-from spectral_train.data.loader import ShardLoader
+from spectral_train.data.loader import LoaderOptions, ShardLoader
 from spectral_train.data.order import shuffled
-from spectral_train.data.pieces import read_split
+from spectral_train.data.pieces import read_values
 from spectral_train.data.placement import split_bytes
-from spectral_train.data.shard import Shard, ShardRows, open_shard
-from spectral_train.recipe.recipe import named
+from spectral_train.data.rows import Examples
+from spectral_train.data.shard import Shard, open_shard, read_labels
+from spectral_train.device import Resources
+from spectral_train.recipe.recipes import named
 from spectral_train.training.branch import train_branches
+from spectral_train.training.request import TrainingRequest
 
 EPOCHS = 3
 Batch = tuple[Tensor, Tensor]
@@ -52,7 +55,7 @@ def own(shard: Shard, batch_size: int) -> Iterator[tuple[str, Loader]]:
     """Yield this package's loaders: resident, streamed within a quarter of the rows' bytes, and row by row."""
     resident = ShardLoader(shard, batch_size)
     yield "resident", lambda: resident
-    streamed = ShardLoader(shard, batch_size, memory=split_bytes(shard, "train") // 4)
+    streamed = ShardLoader(shard, batch_size, options=LoaderOptions(memory=split_bytes(shard, "train") // 4))
     yield "streamed", lambda: streamed
     dataset = ShardDataset(shard, memory=1 << 40)
     yield (
@@ -61,7 +64,7 @@ def own(shard: Shard, batch_size: int) -> Iterator[tuple[str, Loader]]:
     )
 
 
-def copies(shard: Shard, rows: ShardRows, batch_size: int) -> Iterator[tuple[str, Loader]]:
+def copies(shard: Shard, rows: Examples, batch_size: int) -> Iterator[tuple[str, Loader]]:
     """Yield what a loader could reach if a batch were nothing but a copy."""
     ready = shard.standardise(rows.x)
 
@@ -74,7 +77,7 @@ def copies(shard: Shard, rows: ShardRows, batch_size: int) -> Iterator[tuple[str
     yield "copy of int8", lambda: copy(rows.x)
 
 
-def webdataset_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path) -> Loader:
+def webdataset_loader(shard: Shard, rows: Examples, batch_size: int, folder: Path) -> Loader:
     """Write a tar of samples and return its reader: a shuffle buffer, decoded arrays, batches."""
     import webdataset
 
@@ -90,7 +93,7 @@ def webdataset_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Pa
     return read
 
 
-def litdata_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path) -> Loader:
+def litdata_loader(shard: Shard, rows: Examples, batch_size: int, folder: Path) -> Loader:
     """Write a streaming data set and return its loader."""
     import litdata
     from litdata.streaming.writer import BinaryWriter
@@ -109,7 +112,7 @@ def litdata_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path)
     return read
 
 
-def ffcv_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path) -> Loader:
+def ffcv_loader(shard: Shard, rows: Examples, batch_size: int, folder: Path) -> Loader:
     """Write a beton of arrays and return its loader: random order, the file in the page cache, one worker."""
     import ffcv
     from ffcv.fields import IntField, NDArrayField
@@ -132,7 +135,7 @@ def ffcv_loader(shard: Shard, rows: ShardRows, batch_size: int, folder: Path) ->
     return read
 
 
-PEERS: dict[str, Callable[[Shard, ShardRows, int, Path], Loader]] = {
+PEERS: dict[str, Callable[[Shard, Examples, int, Path], Loader]] = {
     "webdataset": webdataset_loader,
     "litdata": litdata_loader,
     "ffcv": ffcv_loader,
@@ -155,7 +158,8 @@ def train(data: Path, shard: int, batch_size: int, rounds: int, model: str) -> N
     for _ in range(rounds):
         for name, memory in (("resident", size + 1), ("streamed", size // 4)):
             with tempfile.TemporaryDirectory() as run:
-                (record,) = train_branches(data, shard, recipe, Path(run), device="cpu", memory=memory)
+                request = TrainingRequest(data, recipe, Path(run), resources=Resources("cpu", memory=memory))
+                (record,) = train_branches(request, shard)
                 seconds[name].append(record.seconds / EPOCHS)
     speed = statistics.median(a / b for a, b in zip(seconds["resident"], seconds["streamed"], strict=True))
     for name, measured in seconds.items():
@@ -177,7 +181,7 @@ def main(data: Path, shard: int, batch_size: int, rounds: int, model: str | None
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     opened = open_shard(data, shard)
-    rows = read_split(opened, "train")
+    rows = Examples(read_values(opened, "train"), read_labels(opened.folders, "train").y, opened.standardise)
     with tempfile.TemporaryDirectory() as scratch:
         loaders = {**dict(own(opened, batch_size)), **dict(copies(opened, rows, batch_size))}
         for name, make in PEERS.items():

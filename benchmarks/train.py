@@ -29,21 +29,21 @@ import click
 import torch
 from torch.nn import functional
 
+from spectral_train.ensemble.combination import SCHEME_NAMES
 from spectral_train.ensemble.evaluate import Evaluation, evaluate
 from spectral_train.report.cost import Costs
 from spectral_train.report.papers import published
 from spectral_train.report.sections import markdown_table
 from spectral_train.run.branches import read_branches
 from spectral_train.run.outputs import TEST, read_outputs
-from spectral_train.run.paths import BranchPaths, RunPaths
-from spectral_train.run.record import BranchPlan, read_branch
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import NetworkPlan, read_network
+from spectral_train.run.weights import build_network
 from spectral_train.training.fit import Training, autocast
-from spectral_train.training.network import build_network
 from spectral_train.training.state import State
 
 STEPS = 5
 NONE = "–"
-SCHEMES = ("average", "loss", "geometric", "best", "top-k", "learned", "stacked")
 
 SETS = {
     "mnist-q16": "--dataset mnist --q 16",
@@ -199,7 +199,7 @@ class Work:
         """The seeds whose networks are all there."""
         return tuple(seed for seed in range(system.seeds) if self._complete(self.run(name, seed), system))
 
-    def baselines(self, name: str, system: System) -> list[BranchPaths]:
+    def baselines(self, name: str, system: System) -> list[NetworkPaths]:
         """Every finished conventional network that a system is compared with."""
         source = system.beside or name
         paths = (self.run(source, seed).baseline for seed in range(systems()[source].seeds))
@@ -210,7 +210,7 @@ class Work:
         if system.branches is None:
             return run.baseline.record.is_file()
         numbers = run.finished()
-        return bool(numbers) and len(numbers) == read_branch(run.branch(numbers[0])).plan.shards
+        return bool(numbers) and len(numbers) == read_network(run.branch(numbers[0])).plan.shards
 
 
 def commands(name: str, system: System, seed: int, work: Work) -> Iterator[list[str]]:
@@ -234,7 +234,17 @@ def run(command: list[str]) -> None:
 
 def accuracy_table(table: Mapping[str, System], work: Work) -> str:
     """Return how good every finished system is, beside its conventional network and the papers'."""
-    heads = ["System", "Seeds", "Epochs", "Mean branch", "Highest", *SCHEMES, "Conventional", "Best − conv.", "Paper"]
+    heads = [
+        "System",
+        "Seeds",
+        "Epochs",
+        "Mean branch",
+        "Highest",
+        *SCHEME_NAMES,
+        "Conventional",
+        "Best − conv.",
+        "Paper",
+    ]
     return markdown_table([heads, *(line for name, system in table.items() for line in accuracies(name, system, work))])
 
 
@@ -249,20 +259,28 @@ def accuracies(name: str, system: System, work: Work) -> Iterator[list[str]]:
         for found in published(system.paper, SETS[system.data].split()[1])[:1]
     )
     if system.branches is None:
-        epochs = str(read_branch(baselines[0]).plan.recipe.epochs)
-        yield [name, str(len(seeds)), epochs, *[NONE] * (len(SCHEMES) + 2), spread(conventional), NONE, papers or NONE]
+        epochs = str(read_network(baselines[0]).plan.recipe.epochs)
+        yield [
+            name,
+            str(len(seeds)),
+            epochs,
+            *[NONE] * (len(SCHEME_NAMES) + 2),
+            spread(conventional),
+            NONE,
+            papers or NONE,
+        ]
         return
     found = [evaluate(work.run(name, seed).root) for seed in seeds]
-    plan = read_branch(work.run(name, seeds[0]).branch(0)).plan
-    best = max(statistics.mean(each.ensemble[scheme] for each in found) for scheme in SCHEMES)
+    plan = read_network(work.run(name, seeds[0]).branch(0)).plan
+    best = max(statistics.mean(each.ensemble[scheme] for each in found) for scheme in SCHEME_NAMES)
     gap = f"{100 * (best - statistics.mean(conventional)):+.2f}" if conventional else NONE
     measures: list[Callable[[Evaluation], float]] = [lambda each: each.mean_accuracy, lambda each: each.best_accuracy]
     yield [
         name,
         str(len(seeds)),
-        " / ".join(str(each.recipe.epochs) for each in [plan, *(read_branch(path).plan for path in baselines[:1])]),
+        " / ".join(str(each.recipe.epochs) for each in [plan, *(read_network(path).plan for path in baselines[:1])]),
         *(spread([measure(each) for each in found]) for measure in measures),
-        *(spread([each.ensemble[scheme] for each in found]) for scheme in SCHEMES),
+        *(spread([each.ensemble[scheme] for each in found]) for scheme in SCHEME_NAMES),
         spread(conventional) if conventional else NONE,
         gap,
         papers or NONE,
@@ -282,7 +300,7 @@ def costs(name: str, system: System, work: Work) -> Iterator[list[str]]:
     seeds, baselines = work.done(name, system), work.baselines(name, system)
     if not seeds or not baselines or system.branches is None:
         return
-    records, conventional = read_branches(work.run(name, seeds[0])), read_branch(baselines[0])
+    records, conventional = read_branches(work.run(name, seeds[0])), read_network(baselines[0])
     cost = Costs.of(records, conventional)
     _, largest = max(zip(cost.branches, records, strict=True), key=lambda pair: pair[0].flops)
     ratio = step_ratio(conventional.plan, largest.plan) * conventional.plan.recipe.epochs / largest.plan.recipe.epochs
@@ -302,7 +320,7 @@ def costs(name: str, system: System, work: Work) -> Iterator[list[str]]:
     ]
 
 
-def step_ratio(conventional: BranchPlan, branch: BranchPlan) -> float:
+def step_ratio(conventional: NetworkPlan, branch: NetworkPlan) -> float:
     """Return a conventional network's time of a training step, an image, over a branch's: interleaved, the median."""
     steps = [stepper(conventional), stepper(branch)]
     per_row = [plan.recipe.batch_size for plan in (conventional, branch)]
@@ -310,10 +328,10 @@ def step_ratio(conventional: BranchPlan, branch: BranchPlan) -> float:
     return statistics.median(slow / fast for slow, fast in rounds[1:])
 
 
-def stepper(plan: BranchPlan) -> Callable[[], None]:
+def stepper(plan: NetworkPlan) -> Callable[[], None]:
     """Return a training step of a network on random rows: forward, backward, the recipe's optimizer."""
     recipe, device = plan.recipe, torch.device("cpu")
-    training = Training(plan, BranchPaths(Path()), device, click.echo)
+    training = Training(plan, NetworkPaths(Path()), device, click.echo)
     state = State.fresh(build_network(plan), recipe, device)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     x = torch.randn(recipe.batch_size, *plan.input_shape).contiguous(memory_format=layout)

@@ -1,6 +1,7 @@
 """Spectral shard → trained branch → one ensembled network.
 
-The order of the rooms: `grouping` and `shard` load what a node mounts, `holdout` and `loader` turn it into batches,
-`models` and `recipes` say what is trained and how, `fit` trains, `branch` and `baseline` are the two things that are
-trained, `ensemble` weighs and combines, `evaluate` and `predict` use the result. `runs` owns every path of a run.
+The rooms, each of which knows only those before it: `models` and `recipe` say what is trained and how, `data` turns the
+folders that a node mounts into batches, `run` owns what the folder of a run holds, `training` fits a network, be it a
+branch or the baseline, `ensemble` weighs, combines and uses the branches of a run, `report` tells of it. `commands` is
+their command line.
 """

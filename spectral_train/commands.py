@@ -1,21 +1,42 @@
-"""`spectral-train` and the commands of `spectral-ensemble`: options, and a call of the Python function of that name."""
+"""`spectral-train` and the commands of `spectral-ensemble`: options, and a call of the Python function of that name.
+
+A command turns its options into the values of the house once (`TrainingRequest`, `Combination`). What may be chosen
+stands in the tables of the modules, not here.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.progress import FOLDER, as_json, say
 from spectral_prep.errors import InputError
+from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
+from spectral_train.device import DEVICES, Resources
+from spectral_train.ensemble.combination import (
+    DEFAULT_SCHEME,
+    DEFAULT_SPACE,
+    SCHEME_NAMES,
+    SPACES,
+    Combination,
+    SchemeName,
+)
 from spectral_train.models import AUTO, MODELS, TIMM
-from spectral_train.recipe.recipe import OPTIONS, RECIPES, Optimizer, named, parse_settings
+from spectral_train.recipe.augmentation import WORDS
+from spectral_train.recipe.options import parse_settings
+from spectral_train.recipe.recipe import Optimizer
+from spectral_train.recipe.recipes import RECIPES, named
+from spectral_train.training.request import Joint, SoupMethod, TrainingRequest
 
 if TYPE_CHECKING:
-    from spectral_train.run.record import BranchRecord
+    from spectral_train.run.record import NetworkRecord
+
+on_device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 
 
 @click.command("spectral-train", context_settings={"max_content_width": 120})
@@ -36,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option(
     "--augment",
-    help="Of flip, vflip, shift=1, mixup=0.2, cutmix=1.0, separated by commas. What would not be exact is refused.",
+    help=f"Of {WORDS}, separated by commas. What would not be exact is refused.",
 )
 @click.option("--seed", type=int, help="Of weights, order and noise.  [default: 0]")
 @click.option(
@@ -50,8 +71,8 @@ if TYPE_CHECKING:
 @click.option("--shards", type=click.IntRange(1), help="S, the number of branches; divides Q.  [default: Q]")
 @click.option(
     "--grouping",
-    type=click.Choice(["contiguous", "interleaved", "balanced"]),
-    default="contiguous",
+    type=click.Choice(tuple(GROUPINGS)),
+    default=DEFAULT_CHOICE.grouping,
     show_default=True,
     help="Which Q/S spectrals make a shard; balanced: equal energy.",
 )
@@ -61,7 +82,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="A spectral that every branch loads beside its own; 0 is DC. May be repeated.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@on_device
 @click.option(
     "--memory",
     help="For the rows of all that train at the same time, such as 2G; what does not fit is streamed.  "
@@ -71,7 +92,7 @@ if TYPE_CHECKING:
     "--joint",
     is_flag=False,
     flag_value="auto",
-    type=click.Choice(["auto", "always"]),
+    type=click.Choice(get_args(Joint)),
     help="Train the branches of --shard all as one stacked model a device; with auto, on a CPU only if it is faster.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
@@ -79,11 +100,19 @@ if TYPE_CHECKING:
 def train_command(
     shard: str | None,
     baseline: bool,
+    data: Path | None,
+    run: Path | None,
     recipe: str,
     settings: tuple[str, ...],
+    shards: int | None,
+    grouping: str,
+    common: tuple[int, ...],
+    device: str,
     memory: str | None,
-    joint: Literal["auto", "always"] | None,
-    **options: Any,
+    joint: Joint | None,
+    workers: int | None,
+    compiled: bool,
+    **fields: Any,
 ) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
     import torch
@@ -91,26 +120,25 @@ def train_command(
     from spectral_prep.conversion.memory import parse_bytes
     from spectral_train.training.baseline import train_baseline
     from spectral_train.training.branch import train_branches
-    from spectral_train.training.devices import train_jointly
+    from spectral_train.training.devices import train_on_devices
 
-    chosen = named(recipe, **{name: options.pop(name) for name in OPTIONS}, **parse_settings(settings))
+    chosen = named(recipe, **{**fields, **parse_settings(settings)})
     if baseline == (shard is not None):
         raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
-    if joint and (shard != "all" or options["compiled"]):
+    if joint and (shard != "all" or compiled):
         raise click.UsageError("--joint is for --shard all, without --compile")
     if baseline and memory:
         raise click.UsageError("--memory is for shards: the conventional network has all images in memory")
+    number = _shard_number(shard)
+    resources = Resources(device, workers, parse_bytes(memory) if memory else None, compiled)
+    request = TrainingRequest(data, chosen, run, ShardChoice(shards, grouping, common), resources)
     try:
         if baseline:
-            del options["workers"]
-            records: tuple[BranchRecord, ...] = (train_baseline(options.pop("data"), chosen, report=say, **options),)
+            records: tuple[NetworkRecord, ...] = (train_baseline(request, say),)
+        elif joint:
+            records = train_on_devices(request, joint, say)
         else:
-            options["memory"] = parse_bytes(memory) if memory else None
-            if joint:
-                del options["compiled"]
-                records = train_jointly(options.pop("data"), chosen, joint=joint, report=say, **options)
-            else:
-                records = train_branches(options.pop("data"), _shard_number(shard), chosen, report=say, **options)
+            records = train_branches(request, number, say)
     except KeyboardInterrupt:
         say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
         raise
@@ -127,7 +155,7 @@ def train_command(
         )
 
 
-@click.group("spectral-ensemble", context_settings={"max_content_width": 120})
+@click.group("spectral-ensemble", cls=OrderedGroup, context_settings={"max_content_width": 120})
 @click.version_option(package_name="spectral-shards")
 def ensemble_group() -> None:
     """Combine the trained branches of a run into one network."""
@@ -135,16 +163,19 @@ def ensemble_group() -> None:
 
 space = click.option(
     "--space",
-    type=click.Choice(["probabilities", "log-probabilities"]),
-    default="log-probabilities",
+    type=click.Choice(SPACES),
+    default=DEFAULT_SPACE,
     show_default=True,
     help="In which the branches' outputs are summed.",
 )
 geometric_p = click.option("--p", type=float, help="Of the geometric weights p^rank.  [default: best on held-out rows]")
 top_k = click.option("--k", type=click.IntRange(1), help="Of top-k.  [default: best on held-out rows]")
-SCHEME_NAMES = "average, loss, geometric, best, top-k, learned or stacked"
 one_scheme = click.option(
-    "--scheme", default="geometric", show_default=True, help=f"{SCHEME_NAMES}; weights come from held-out rows."
+    "--scheme",
+    type=click.Choice(SCHEME_NAMES),
+    default=DEFAULT_SCHEME,
+    show_default=True,
+    help="Weights come from held-out rows.",
 )
 without = click.option("--without", type=int, multiple=True, help="Leave out this branch. May be repeated.")
 allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the branches that are there.")
@@ -153,7 +184,13 @@ calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperatur
 
 @ensemble_group.command("evaluate")
 @click.argument("run", type=FOLDER)
-@click.option("--scheme", "schemes", multiple=True, help=f"{SCHEME_NAMES}; may be repeated.  [default: all]")
+@click.option(
+    "--scheme",
+    "schemes",
+    type=click.Choice(SCHEME_NAMES),
+    multiple=True,
+    help="May be repeated.  [default: all]",
+)
 @space
 @geometric_p
 @top_k
@@ -161,11 +198,13 @@ calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperatur
 @allow_missing
 @click.option("--ablate", is_flag=True, help="Also with the 1 to S best branches, and with each single branch lost.")
 @as_json
-def evaluate_command(run: Path, as_json: bool, **options: Any) -> None:
+def evaluate_command(
+    run: Path, schemes: tuple[SchemeName, ...], ablate: bool, as_json: bool, **combination: Any
+) -> None:
     """Accuracy of each branch, of the ensemble by every weighting scheme, and of the baseline if it was trained."""
     from spectral_train.ensemble.evaluate import evaluate, table
 
-    evaluation = evaluate(run, **options)
+    evaluation = evaluate(run, schemes, Combination(**combination), ablate=ablate)
     click.echo(json.dumps(evaluation.to_dict()) if as_json else table(evaluation))
 
 
@@ -181,11 +220,11 @@ def evaluate_command(run: Path, as_json: bool, **options: Any) -> None:
 @without
 @allow_missing
 @as_json
-def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+def predict_command(run: Path, images: tuple[Path, ...], top: int, as_json: bool, **combination: Any) -> None:
     """Run the whole network on image files; it needs nothing but RUN."""
     from spectral_train.ensemble.predict import predict
 
-    predictions = predict(run, images, **options)
+    predictions = predict(run, images, Combination(**combination), top)
     for prediction in predictions:
         if prediction.reason is not None:
             say(f"Error: {prediction.path}: {prediction.reason}")
@@ -201,37 +240,37 @@ def predict_command(run: Path, images: tuple[Path, ...], as_json: bool, **option
         sys.exit(1)
 
 
+@ensemble_group.command("report")
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, help="The folder to write.  [default: RUN/report, or ./report for several runs]")
+@space
+@allow_missing
+def report_command(runs: tuple[Path, ...], out: Path | None, **combination: Any) -> None:
+    """Write tables, figures and one self-contained HTML page about one or more runs, beside the papers' figures."""
+    from spectral_train.report.report import report
+
+    for path in report(runs, out, Combination(**combination)).files:
+        click.echo(path)
+
+
 @ensemble_group.command("soup")
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, required=True, help="The run to write.")
 @click.option("--data", type=FOLDER, help="The data set of the runs.  [default: the only one in ./spectral]")
 @click.option(
     "--method",
-    type=click.Choice(["greedy", "uniform"]),
+    type=click.Choice(get_args(SoupMethod)),
     default="greedy",
     show_default=True,
     help="greedy: only runs that do not harm a branch on held-out rows; uniform: all.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-def soup_command(runs: tuple[Path, ...], out: Path, **options: Any) -> None:
+@on_device
+def soup_command(runs: tuple[Path, ...], out: Path, data: Path | None, method: SoupMethod, device: str) -> None:
     """Average the weights of several runs of the same networks, branch by branch, into one run of the same size."""
     from spectral_train.training.soup import soup
 
-    soup(runs, out, report=say, **options)
+    soup(runs, out, data, method, device, say)
     click.echo(f"The run is {out}. Run next: spectral-ensemble evaluate {out}")
-
-
-@ensemble_group.command("report")
-@click.argument("runs", type=FOLDER, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, help="The folder to write.  [default: RUN/report, or ./report for several runs]")
-@space
-@allow_missing
-def report_command(runs: tuple[Path, ...], **options: Any) -> None:
-    """Write tables, figures and one self-contained HTML page about one or more runs, beside the papers' figures."""
-    from spectral_train.report.report import report
-
-    for path in report(runs, **options).files:
-        click.echo(path)
 
 
 @ensemble_group.command("export")
@@ -245,12 +284,12 @@ def report_command(runs: tuple[Path, ...], **options: Any) -> None:
 @without
 @allow_missing
 @as_json
-def export_command(run: Path, out: Path, as_json: bool, **options: Any) -> None:
+def export_command(run: Path, out: Path, as_json: bool, **combination: Any) -> None:
     """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""
     from spectral_prep.console.text import size
     from spectral_train.ensemble.export import export
 
-    metadata = export(run, out, **options)
+    metadata = export(run, out, Combination(**combination))
     if as_json:
         click.echo(json.dumps(metadata))
     else:

@@ -1,6 +1,7 @@
-"""Where training runs, and that it runs the same way twice.
+"""Where training runs, what it may take there, and that it runs the same way twice.
 
 Input: `auto`, `cpu` or `cuda`. Output: the torch device, and a context in which torch picks deterministic kernels.
+This module itself does not import torch: `--help` lists the devices.
 """
 
 from __future__ import annotations
@@ -9,14 +10,42 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from spectral_prep.errors import InputError
 
-CPU = torch.device("cpu")
+if TYPE_CHECKING:
+    import torch
+
 DEVICES = ("auto", "cpu", "cuda")
 ONE_GPU = re.compile(r"cuda:\d+")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the networks that train at the same time may take of this machine; it decides no weights.
+
+    Parameters
+    ----------
+    device
+        `auto`, `cpu`, `cuda`, or `cuda:1` for one of several GPUs.
+    workers
+        Processes; None: as many as the usable CPUs allow.
+    memory
+        Bytes of RAM for the rows of all networks together, half of what is available unless said; rows that do not fit
+        are streamed.
+    compiled
+        Run each network through `torch.compile`: the same checkpoint, other rounding.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    memory: int | None = None
+    compiled: bool = False
+
+
+DEFAULT_RESOURCES = Resources()
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -30,6 +59,8 @@ def choose_device(name: str = "auto") -> torch.device:
     >>> choose_device("cpu")
     device(type='cpu')
     """
+    import torch
+
     if name not in DEVICES and not ONE_GPU.fullmatch(name):
         raise InputError("unknown device", expected=f"one of {', '.join(DEVICES)}", got=name)
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -45,6 +76,8 @@ def every_device(name: str = "auto") -> tuple[str, ...]:
     >>> every_device("cpu")
     ('cpu',)
     """
+    import torch
+
     if choose_device(name).type == "cpu" or ONE_GPU.fullmatch(name):
         return (name if name != "auto" else "cpu",)
     return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
@@ -53,6 +86,8 @@ def every_device(name: str = "auto") -> tuple[str, ...]:
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
     """Run the body with deterministic kernels wherever torch has one; the former setting comes back afterwards."""
+    import torch
+
     before, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -66,9 +101,13 @@ def deterministic() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Run the body with torch's generators of the CPU and of this GPU at a seed; their former state comes back."""
-    gpus = [device] if device.type == "cuda" else []  # a context on every other GPU would cost it memory
+    import torch
+
+    gpus = (
+        [device] if device is not None and device.type == "cuda" else []
+    )  # a context on every other GPU would cost it memory
     with torch.random.fork_rng(gpus):
         torch.default_generator.manual_seed(seed)
         for gpu in gpus:

@@ -15,11 +15,9 @@ from spectral_prep.spectrum import Layout, Transform
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import Compression
 from spectral_prep.store.layout import Format
+from spectral_prep.system.limits import LARGEST_SEED
 
 Shuffle = Literal["global", "none"]
-
-LARGEST_SEED = 2**32 - 1
-"""What numpy's RandomState takes."""
 
 
 @dataclass(frozen=True)

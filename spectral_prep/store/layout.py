@@ -82,3 +82,7 @@ class DatasetPaths:
     def spectral(self, k: int) -> SpectralPaths:
         """One spectral folder."""
         return SpectralPaths(self.root / spectral_name(k))
+
+    def spectrals(self) -> tuple[SpectralPaths, ...]:
+        """The spectral folders that are here and have a record, ascending: all Q, or those that a node has."""
+        return tuple(SpectralPaths(path.parent) for path in sorted(self.root.glob("spectral-*/spectral.json")))

@@ -67,8 +67,8 @@ class Spectrals(Protocol):
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """What augmentation has to know of a network's input.
+class SpectralInput:
+    """What augmentation has to know of a network's input: which spectrals, and their statistics.
 
     `spectrals` are those of the shard, `mean` and `std` (G·C,) in grey levels; `block` is the size in pixels of the map
     of what one spectral pixel is: 1×1 for a branch, q1×q2 for the conventional network, whose maps are images.
@@ -82,12 +82,12 @@ class Geometry:
     block: tuple[int, int] = (1, 1)
 
     @classmethod
-    def of(cls, shard: Spectrals) -> Geometry:
+    def of(cls, shard: Spectrals) -> SpectralInput:
         """Return that of a shard, or of the plan of a branch."""
         return cls(shard.spec, shard.spectrals, shard.mean, shard.std, len(shard.classes))
 
     @classmethod
-    def of_images(cls, plan: Spectrals) -> Geometry:
+    def of_images(cls, plan: Spectrals) -> SpectralInput:
         """Return that of whole images, to which the same is done as to their spectrals."""
         block = plan.spec.q1, plan.spec.q2
         return cls(SpectralSpec(1, 1), (0,), plan.mean, plan.std, len(plan.classes), block)
@@ -105,7 +105,7 @@ class Flip:
     offset: Tensor
 
     @classmethod
-    def of(cls, geometry: Geometry, axis: int) -> Flip:
+    def of(cls, spectral_input: SpectralInput, axis: int) -> Flip:
         """Return the flip of these spectrals along height (−2) or width (−1).
 
         Raises
@@ -113,13 +113,13 @@ class Flip:
         InputError
             If the flipped image's spectrals are not functions of the shard's; the message says what would be.
         """
-        reversal_QQ = _reversal(geometry.spec, axis)
-        matrix_QQ = basis(geometry.spec) @ reversal_QQ @ basis(geometry.spec).T
-        own = list(geometry.spectrals)
-        _require_partners(matrix_QQ, own, geometry.spec, axis)
-        colours = len(geometry.mean) // len(own)
+        reversal_QQ = _reversal(spectral_input.spec, axis)
+        matrix_QQ = basis(spectral_input.spec) @ reversal_QQ @ basis(spectral_input.spec).T
+        own = list(spectral_input.spectrals)
+        _require_partners(matrix_QQ, own, spectral_input.spec, axis)
+        colours = len(spectral_input.mean) // len(own)
         mix = np.kron(matrix_QQ[np.ix_(own, own)], np.eye(colours))
-        mean, std = np.array(geometry.mean), np.array(geometry.std)
+        mean, std = np.array(spectral_input.mean), np.array(spectral_input.std)
         std = np.where(std > 0, std, 1.0)
         scaled = mix * std / std[:, None]
         offset = (mix @ mean - mean) / std
@@ -144,13 +144,15 @@ class Augmenter:
     """
 
     augmentation: Augmentation
-    geometry: Geometry
+    spectral_input: SpectralInput
     flips: tuple[Flip, ...]
     noise: float
     seed: int
 
     @classmethod
-    def of(cls, augmentation: Augmentation, geometry: Geometry, noise: float = 0.0, seed: int = 0) -> Augmenter:
+    def of(
+        cls, augmentation: Augmentation, spectral_input: SpectralInput, noise: float = 0.0, seed: int = 0
+    ) -> Augmenter:
         """Return the augmenter of a shard.
 
         Raises
@@ -158,16 +160,20 @@ class Augmenter:
         InputError
             If something of it would not be exact in these spectrals; the message says why and what would be.
         """
-        if (augmentation.shift or augmentation.cutmix) and geometry.spec.layout == "tiles" and geometry.spec.q > 1:
+        if (
+            (augmentation.shift or augmentation.cutmix)
+            and spectral_input.spec.layout == "tiles"
+            and spectral_input.spec.q > 1
+        ):
             name = "shift" if augmentation.shift else "cutmix"
             raise InputError(
                 f"{name} is not exact on spectrals of layout tiles: each holds pixels from all over the image",
                 expected="layout blocks",
-                got=f"{geometry.spec.q1}x{geometry.spec.q2} tiles",
+                got=f"{spectral_input.spec.q1}x{spectral_input.spec.q2} tiles",
                 run="spectral-prep convert --layout blocks, or the same command without it in --augment",
             )
         axes = [axis for axis, wanted in ((-1, augmentation.flip), (-2, augmentation.vflip)) if wanted]
-        return cls(augmentation, geometry, tuple(Flip.of(geometry, axis) for axis in axes), noise, seed)
+        return cls(augmentation, spectral_input, tuple(Flip.of(spectral_input, axis) for axis in axes), noise, seed)
 
     def __call__(self, x: Tensor, y: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Return the batch augmented; y becomes (n, classes) float32 shares where rows are mixed."""
@@ -185,7 +191,9 @@ class Augmenter:
 
     def _shifted(self, x: Tensor, random: np.random.Generator) -> Tensor:
         most = self.augmentation.shift
-        down, right = random.integers(-most, most, (2, len(x)), endpoint=True) * np.array(self.geometry.block)[:, None]
+        down, right = (
+            random.integers(-most, most, (2, len(x)), endpoint=True) * np.array(self.spectral_input.block)[:, None]
+        )
         return shifted(x, torch.from_numpy(down), torch.from_numpy(right))
 
     def _mixed(self, x: Tensor, y: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -195,10 +203,10 @@ class Augmenter:
         share = float(random.beta(alpha, alpha))
         partner = torch.from_numpy(random.permutation(len(x))).to(x.device)
         if cuts:
-            x, share = pasted(x, partner, share, random, self.geometry.block)
+            x, share = pasted(x, partner, share, random, self.spectral_input.block)
         else:
             x = x.lerp(x[partner], share)
-        classes = functional.one_hot(y, self.geometry.classes).float()
+        classes = functional.one_hot(y, self.spectral_input.classes).float()
         return x, classes.lerp(classes[partner], share)
 
     def _noisy(self, x: Tensor, epoch: int, step: int) -> Tensor:

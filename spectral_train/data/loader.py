@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,12 +18,13 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import InputError
+from spectral_prep.store.interface import BAD_LABEL
 from spectral_train.data.order import Positions, by_view, order_seed, positions_of
-from spectral_train.data.placement import open_rows, placement, prove
+from spectral_train.data.placement import check_shard, open_rows, placement
 from spectral_train.data.rows import Group, RowSource
 from spectral_train.data.shard import Shard, read_labels
 
-BAD_ROW = -1
+STATE_VERSION = 1
 
 
 class Change(Protocol):
@@ -33,6 +35,35 @@ class Change(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class LoaderOptions:
+    """What a loader seldom needs to be told.
+
+    Parameters
+    ----------
+    split
+        "train" or "test".
+    views
+        Ascending positions of the rows, by default all good ones of each view that was baked in; of several an epoch
+        visits one, in turn.
+    memory
+        Bytes of RAM for the rows; if they do not fit they are streamed. Half of what is available unless said.
+    shuffle
+        Otherwise rows come as they are stored.
+    drop_last
+        Leave out the last batch of an epoch if it is not full.
+    """
+
+    split: str = "train"
+    views: Sequence[Positions] | None = None
+    memory: int | None = None
+    shuffle: bool = True
+    drop_last: bool = False
+
+
+DEFAULT_OPTIONS = LoaderOptions()
+
+
 class ShardLoader:
     """Batches of a shard, epoch after epoch, for any training loop.
 
@@ -40,12 +71,45 @@ class ShardLoader:
     the last batch; with mixup or cutmix y is (n, classes) float32, the share of each class. Every iteration is an epoch
     with an order of its own: that of `set_epoch`, or the one after the last. Bad rows never come.
 
-    >>> from torch import arange, int8, zeros
-    >>> from spectral_train.data.rows import Examples
-    >>> from spectral_train.data.standardise import Standardisation
-    >>> loader = ShardLoader(Examples(zeros(5, 1, 2, 2, dtype=int8), arange(5), Standardisation((1.0,), (0.0,))), 2)
-    >>> len(loader), [len(y) for _, y in loader], sorted(int(i) for _, y in loader for i in y)
-    (3, [2, 2, 1], [0, 1, 2, 3, 4])
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from spectral_prep.conversion.convert import convert
+    >>> from spectral_prep.conversion.request import Request
+    >>> from spectral_train.data.shard import open_shard
+    >>> folder = TemporaryDirectory()
+    >>> shard = open_shard(convert(Request("digits", "4"), Path(), Path(folder.name) / "digits-q4").root, 0)
+
+    The training rows, each once an epoch, in a new order every time:
+
+    >>> loader = ShardLoader(shard, batch_size=128)
+    >>> x, y = next(iter(loader))
+    >>> tuple(x.shape), tuple(y.shape), x.dtype, y.dtype
+    ((128, 1, 4, 4), (128,), torch.float32, torch.int64)
+    >>> sum(len(y) for _, y in loader), len(loader)
+    (1438, 12)
+
+    The test rows as they are stored; and full batches of training rows, which may take a MiB of memory (what does not
+    fit is streamed):
+
+    >>> test = ShardLoader(shard, 100, options=LoaderOptions(split="test", shuffle=False))
+    >>> sum(len(y) for _, y in test)
+    359
+    >>> full = ShardLoader(shard, 100, seed=7, options=LoaderOptions(memory=2**20, drop_last=True))
+    >>> {len(y) for _, y in full}
+    {100}
+
+    Augmented, and stopped in the middle of an epoch; a new loader goes on with the next batch:
+
+    >>> from spectral_train.data.augment import Augmenter, SpectralInput
+    >>> from spectral_train.recipe.augmentation import Augmentation
+    >>> change = Augmenter.of(Augmentation.parse("shift=1"), SpectralInput.of(shard), noise=0.1)
+    >>> loader, resumed = (ShardLoader(shard, 128, seed=7, device="cpu", change=change) for _ in range(2))
+    >>> batches_of_epoch = iter(loader)
+    >>> x, y = next(batches_of_epoch)
+    >>> resumed.load_state_dict(loader.state_dict())
+    >>> torch.equal(next(batches_of_epoch)[0], next(iter(resumed))[0])
+    True
+    >>> folder.cleanup()
 
     Parameters
     ----------
@@ -56,21 +120,12 @@ class ShardLoader:
     seed
         Of order and augmentation. The order is a pure function of the rows' identity (data set and spectrals), the
         seed and the epoch, and if the rows are streamed of the memory that they may take.
-    split
-        "train" or "test".
-    views
-        Ascending positions of the rows, by default all good ones of each view that was baked in; of several an epoch
-        visits one, in turn.
-    memory
-        Bytes of RAM for the rows; if they do not fit they are streamed. Half of what is available unless said.
     device
         Of the batches; on a GPU the rows themselves are kept there if they take less than half of its free memory.
-    shuffle
-        Otherwise rows come as they are stored.
-    drop_last
-        Leave out the last batch of an epoch if it is not full.
     change
         Augmentation, applied to standardised batches on the device.
+    options
+        Split, memory, shuffling: whatever is not the default.
 
     Raises
     ------
@@ -86,30 +141,27 @@ class ShardLoader:
         batch_size: int,
         seed: int = 0,
         *,
-        split: str = "train",
-        views: Sequence[Positions] | None = None,
-        memory: int | None = None,
         device: torch.device | str = "cpu",
-        shuffle: bool = True,
-        drop_last: bool = False,
         change: Change | None = None,
+        options: LoaderOptions = DEFAULT_OPTIONS,
     ) -> None:
         if batch_size < 1:
             raise InputError("unusable batch size", expected="1 or more", got=batch_size)
+        views = 1
         if isinstance(shard, Shard):
-            chosen = placement(shard, split, memory, device)
-            prove(shard, chosen)
-            labels = read_labels(shard.folders, split)
-            views = by_view(usable(labels.y), labels.views) if views is None else views
-            self.rows: RowSource = open_rows(shard, split, labels.y, chosen, device)
+            chosen = placement(shard, options.split, options.memory, device)
+            check_shard(shard, chosen)
+            labels = read_labels(shard.folders, options.split)
+            views = labels.views
+            self.rows: RowSource = open_rows(shard, options.split, labels.y, chosen, device)
         else:
             self.rows = shard
         self.batch_size = batch_size
         self.seed = seed
         self.device = torch.device(device)
-        self.views = by_view(usable(self.rows.y), 1) if views is None else tuple(views)
-        self.shuffle = shuffle
-        self.drop_last = drop_last
+        self.views = by_view(usable(self.rows.y), views) if options.views is None else tuple(options.views)
+        self.shuffle = options.shuffle
+        self.drop_last = options.drop_last
         self.change = change
         self._epoch = 0
         self._step = 0
@@ -151,16 +203,23 @@ class ShardLoader:
 
         In the body of a loop it names the batch after this one; `load_state_dict` in a new loader goes on there.
         """
-        return {**self._identity(), "epoch": self._epoch, "step": self._step}
+        return {"version": STATE_VERSION, **self._identity(), "epoch": self._epoch, "step": self._step}
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
-        """Take up a state.
+        """Take up a state; one that names no version is of version 1, from before states had any.
 
         Raises
         ------
         InputError
-            If it is that of other rows, another seed or batch size, or of rows streamed with another memory.
+            If it is of another version, other rows, another seed or batch size, or rows streamed with another memory.
         """
+        if (version := state.get("version", 1)) != STATE_VERSION:
+            raise InputError(
+                "the state is of another version of the loader",
+                expected=f"version {STATE_VERSION}",
+                got=f"version {version}",
+                run="the training from its start, or with the version of spectral-shards that wrote the state",
+            )
         for name, here in self._identity().items():
             if state.get(name) != here:
                 raise InputError(
@@ -211,7 +270,7 @@ def decoded(rows: RowSource, x: Tensor, y: Tensor, device: torch.device | str) -
 
 def usable(labels: Tensor) -> npt.NDArray[np.bool_]:
     """Return which rows have an image, (N,) bool: those whose label is not −1."""
-    return (labels != BAD_ROW).cpu().numpy()
+    return (labels != BAD_LABEL).cpu().numpy()
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

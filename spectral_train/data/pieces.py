@@ -14,7 +14,7 @@ from torch import Tensor
 from spectral_prep.errors import CorruptFileError
 from spectral_prep.store.interface import UNREADABLE, Rows
 from spectral_prep.store.read_folder import stored_rows
-from spectral_train.data.shard import COPY_AGAIN, NO_ROWS, Shard, ShardRows, read_labels
+from spectral_train.data.shard import COPY_AGAIN, NO_ROWS, Shard
 
 
 class PieceReader:
@@ -82,20 +82,10 @@ class PieceReader:
         return self._opened[g]
 
 
-def read_split(shard: Shard, split: str) -> ShardRows:
-    """Return the rows of a split ("train", "test") as stored; call `check_files` on the folders first.
-
-    Raises
-    ------
-    CorruptFileError
-        As `read_labels` and `read_values` do.
-    """
-    labels = read_labels(shard.folders, split)
-    return ShardRows(read_values(shard, split), labels.y, labels.ids)
-
-
 def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") -> Tensor:
     """Return the spectrals of a split, (N, G·C, h, w) in the storage dtype; beside the result it needs one piece.
+
+    Call `shard.check_files` on the folders first.
 
     Raises
     ------

@@ -76,7 +76,7 @@ def placement(shard: Shard, split: str, memory: int | None = None, device: torch
     return place(split_bytes(shard, split), memory, available_memory(), free)
 
 
-def prove(shard: Shard, chosen: Placement) -> None:
+def check_shard(shard: Shard, chosen: Placement) -> None:
     """Prove the files of a shard whole before the first step.
 
     Training rows that are read as a whole are proved by the crc32c of every chunk; where they are streamed, by their
@@ -92,7 +92,7 @@ def prove(shard: Shard, chosen: Placement) -> None:
 
 
 def open_rows(shard: Shard, split: str, y: Tensor, chosen: Placement, device: torch.device | str = "cpu") -> RowSource:
-    """Return the rows of a split where they were placed; call `prove` before.
+    """Return the rows of a split where they were placed; call `check_shard` before.
 
     Raises
     ------
@@ -105,6 +105,11 @@ def open_rows(shard: Shard, split: str, y: Tensor, chosen: Placement, device: to
         return StreamedRows(shard, split, y, chosen.budget)
     home = torch.device(device if chosen.where == "device" else "cpu")
     return Examples(read_values(shard, split, home), y.to(home), shard.standardise, f"{shard.identity}/{split}")
+
+
+def memory_each(memory: int | None, networks: int) -> int:
+    """Return the bytes of RAM that the rows of each of so many networks may take; None is half of what is available."""
+    return (available_memory() // 2 if memory is None else memory) // networks
 
 
 def split_bytes(shard: Shard, split: str) -> int:

@@ -31,7 +31,7 @@ from spectral_prep.store.read_folder import part_names, stored_labels
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import SpectralRecord, SplitInfo
 from spectral_prep.system.files import sha256_of
-from spectral_train.data.grouping import group
+from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.standardise import Standardisation
 
 NO_ROWS = SplitInfo(rows=0, block_rows=1)
@@ -56,18 +56,21 @@ class SpectralFolder:
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard `index` of `shards`: G spectral folders of one data set, in the order of their channels."""
+    """Shard `index` of those of a choice: G spectral folders of one data set, in the order of their channels."""
 
     index: int
-    shards: int
-    grouping: str
-    common: tuple[int, ...]
+    choice: ShardChoice
     folders: tuple[SpectralFolder, ...]
 
     @property
     def first(self) -> SpectralRecord:
         """The record of the first folder, for what all of them share."""
         return self.folders[0].record
+
+    @property
+    def shards(self) -> int:
+        """S, the number of shards."""
+        return self.choice.count(self.spec.q)
 
     @property
     def spectrals(self) -> tuple[int, ...]:
@@ -134,15 +137,6 @@ class Labels:
     views: int = 1
 
 
-@dataclass(frozen=True)
-class ShardRows:
-    """Rows of one split: `x` (N, G·C, h, w) as stored, `y` (N,) label or −1, `ids` (N,) canonical row id."""
-
-    x: Tensor
-    y: Tensor
-    ids: npt.NDArray[np.int32]
-
-
 def find_data(data: Path | None = None) -> Path:
     """Return the folder to read: the one that was given, or the only data set under ./spectral.
 
@@ -155,7 +149,11 @@ def find_data(data: Path | None = None) -> Path:
         if not data.is_dir():
             raise InputError("no such data folder", where=data, run=CONVERT)
         return data
-    found = sorted(path for path in DEFAULT_DATA.glob("*") if _spectral_folders(path)) if DEFAULT_DATA.is_dir() else []
+    found = (
+        sorted(path for path in DEFAULT_DATA.glob("*") if DatasetPaths(path).spectrals())
+        if DEFAULT_DATA.is_dir()
+        else []
+    )
     if len(found) != 1:
         raise InputError(
             f"{len(found) or 'no'} data sets here",
@@ -167,17 +165,42 @@ def find_data(data: Path | None = None) -> Path:
     return found[0]
 
 
-def open_shard(
-    data: Path, shard: int, shards: int | None = None, grouping: str = "contiguous", common: Sequence[int] = ()
-) -> Shard:
+def open_shard(data: Path, shard: int, choice: ShardChoice = DEFAULT_CHOICE) -> Shard:
     """Return a shard by reading only the records of its own folders (and one to begin with).
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from spectral_prep.conversion.convert import convert
+    >>> from spectral_prep.conversion.request import Request
+    >>> folder = TemporaryDirectory()
+    >>> data = convert(Request("digits", "4"), Path(), Path(folder.name) / "digits-q4").root
+
+    Shard 3 is spectral 3, whether the other folders are there or not:
+
+    >>> shard = open_shard(data, 3)
+    >>> shard.spectrals, shard.input_shape, len(shard.classes)
+    ((3,), (1, 4, 4), 10)
+    >>> open_shard(data / "spectral-03", 3) == shard
+    True
+
+    Two shards of two spectrals, which become channels; and the DC spectral in each:
+
+    >>> open_shard(data, 1, ShardChoice(shards=2)).spectrals
+    (2, 3)
+    >>> open_shard(data, 1, ShardChoice(shards=2, grouping="interleaved")).spectrals
+    (1, 3)
+    >>> shard = open_shard(data, 1, ShardChoice(shards=2, grouping="balanced", common=(0,)))
+    >>> shard.spectrals[0], shard.input_shape
+    (0, (3, 4, 4))
+    >>> folder.cleanup()
 
     Parameters
     ----------
     data
         A folder with `spectral-00/` …, whole or only those of this shard, or one such folder itself.
-    shard, shards, grouping, common
-        See `grouping.group`; S = Q unless said.
+    shard
+        Its number, 0 ≤ shard < S.
+    choice
+        How spectrals become shards; unless said, each spectral is one.
 
     Raises
     ------
@@ -190,13 +213,15 @@ def open_shard(
     """
     beginning = _any_folder(data, shard)
     record = beginning.record
-    count = record.spec.q if shards is None else shards
-    shared = tuple(dict.fromkeys(common))
-    members = group(record.spec.q, count, shard, grouping, record.energy, shared)
-    folders = open_folders(data, members, beginning)
+    folders = open_folders(data, choice.members(shard, record.spec.q, record.energy), beginning)
     same_conversion(beginning, folders[0])
-    # With a spectral a shard there is nothing to group.
-    return Shard(shard, count, grouping if count < record.spec.q else "contiguous", shared, folders)
+    return Shard(shard, choice.resolved(record.spec.q), folders)
+
+
+def open_shards(data: Path, choice: ShardChoice = DEFAULT_CHOICE) -> tuple[Shard, ...]:
+    """Return all S shards, whose folders have to be here; raises as `open_shard` does."""
+    first = open_shard(data, 0, choice)
+    return (first, *(open_shard(data, number, choice) for number in range(1, first.shards)))
 
 
 def open_folders(data: Path, members: Sequence[int], known: SpectralFolder | None = None) -> tuple[SpectralFolder, ...]:
@@ -295,14 +320,10 @@ def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
     return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
 
 
-def _spectral_folders(data: Path) -> list[Path]:
-    return sorted(path.parent for path in data.glob("spectral-*/spectral.json"))
-
-
 def _any_folder(data: Path, preferred: int) -> SpectralFolder:
     if SpectralPaths(data).record.is_file():
         return SpectralFolder.read(data)
-    found = _spectral_folders(data)
+    found = [paths.root for paths in DatasetPaths(data).spectrals()]
     if not found:
         raise InputError(
             "no spectral folder here",

@@ -5,8 +5,8 @@
 3. Rows that are asked for without a seed, in order, are kept from the first time on if they fit into the rest:
    held-out rows are few, and lie scattered over all chunks.
 
-No process is started or forked. The files are proved by their sha256 before (`placement.prove`), and every chunk by
-its crc32c whenever it is read.
+No process is started or forked. The files are proved by their sha256 before (`placement.check_shard`), and every chunk
+by its crc32c whenever it is read.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from spectral_train.ensemble.combiners import BranchOutputs, Combiner, Tempered, accuracy, cross_entropy
+from spectral_train.ensemble.combiners import Combiner, Tempered
+from spectral_train.run.outputs import BranchOutputs, accuracy, cross_entropy
 
 BINS = 15
 COLDEST, HOTTEST = 0.02, 50.0

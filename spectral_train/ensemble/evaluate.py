@@ -6,7 +6,7 @@ come from held-out rows; test rows are looked at once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,16 @@ import numpy as np
 
 from spectral_prep.errors import InputError
 from spectral_train.ensemble.calibration import Quality, calibrated
-from spectral_train.ensemble.combiners import DEFAULT_SPACE, BranchOutputs, accuracy
-from spectral_train.ensemble.schemes import DEFAULT_SCHEME, schemes_in, weigh
+from spectral_train.ensemble.combination import (
+    DEFAULT_COMBINATION,
+    DEFAULT_SCHEME,
+    Combination,
+    SchemeName,
+    schemes_in,
+)
+from spectral_train.ensemble.schemes import weigh
 from spectral_train.run.branches import outputs_of, read_baseline, read_branches, shard_of
-from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
+from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, accuracy, read_outputs
 from spectral_train.run.paths import RunPaths
 
 
@@ -68,18 +74,18 @@ class Evaluation:
     dataset: str
     q: int
     branches: tuple[BranchResult, ...]
-    ensemble: Mapping[str, float]
+    ensemble: Mapping[SchemeName, float]
     baseline: float | None
-    weights: Mapping[str, tuple[float, ...]]
-    settings: Mapping[str, Mapping[str, float]]
+    weights: Mapping[SchemeName, tuple[float, ...]]
+    settings: Mapping[SchemeName, Mapping[str, float]]
     space: str
     rows: int
     missing: tuple[int, ...]
-    calibration: Mapping[str, Calibration]
+    calibration: Mapping[SchemeName, Calibration]
     ablation: Ablation | None = None
 
     @property
-    def main(self) -> str:
+    def main(self) -> SchemeName:
         """The scheme to quote: `geometric`, the long paper's best, or the first that was asked for."""
         return DEFAULT_SCHEME if DEFAULT_SCHEME in self.ensemble else next(iter(self.ensemble))
 
@@ -113,13 +119,9 @@ class Evaluation:
 
 def evaluate(
     run: Path,
-    schemes: Sequence[str] = (),
-    space: str = DEFAULT_SPACE,
+    schemes: Sequence[SchemeName] = (),
+    combination: Combination = DEFAULT_COMBINATION,
     *,
-    p: float | None = None,
-    k: int | None = None,
-    without: Collection[int] = (),
-    allow_missing: bool = False,
     ablate: bool = False,
 ) -> Evaluation:
     """Evaluate the ensemble of a run; it needs nothing but the run.
@@ -127,18 +129,44 @@ def evaluate(
     The branches' outputs are maps of their files; whatever S, memory is taken for three or four (n, classes) float64
     tensors and what `learned` fits (0.8 GiB at most).
 
+    >>> from tempfile import TemporaryDirectory
+    >>> from spectral_prep.conversion.convert import convert
+    >>> from spectral_prep.conversion.request import Request
+    >>> from spectral_train.device import Resources
+    >>> from spectral_train.recipe.recipes import named
+    >>> from spectral_train.training.branch import train_branches
+    >>> from spectral_train.training.request import TrainingRequest
+    >>> folder = TemporaryDirectory()
+    >>> data = convert(Request("digits", "4"), Path(), Path(folder.name) / "digits-q4").root
+    >>> run = Path(folder.name) / "run"
+    >>> asked = TrainingRequest(data, named("default", epochs=1), run, resources=Resources("cpu", workers=1))
+    >>> len(train_branches(asked))
+    4
+
+    Every scheme, and the one to quote:
+
+    >>> evaluation = evaluate(run)
+    >>> len(evaluation.branches), len(evaluation.ensemble), evaluation.main
+    (4, 7, 'geometric')
+
+    One scheme by the long paper's eq. (2) with a weight of one's own; and without a node that was lost:
+
+    >>> evaluate(run, ["geometric"], Combination(space="probabilities", p=0.5)).settings
+    {'geometric': {'p': 0.5}}
+    >>> evaluation = evaluate(run, ["average", "loss"], Combination(without=(3,)), ablate=True)
+    >>> evaluation.missing, len(evaluation.ablation.lost)
+    ((3,), 3)
+    >>> folder.cleanup()
+
     Parameters
     ----------
     run
         The folder with `branch-00/` ….
     schemes
-        Names of `schemes.SCHEMES`; none means all that work in the space.
-    space
-        `probabilities` (long paper, eq. (2)) or `log-probabilities`.
-    p, k
-        Of `geometric` and `top-k`; None chooses them on held-out rows.
-    without, allow_missing
-        Shards to leave out, and whether missing branches are: as in `run.branches.read_branches`.
+        Names of `combination.SCHEME_NAMES`; none means all that work in the space.
+    combination
+        Of which branches, and how: all but its scheme and its temperature, since every one of `schemes` is evaluated
+        with and without one.
     ablate
         Measure the `Ablation` too, of `Evaluation.main`; it fits weights 2·S times.
 
@@ -148,8 +176,9 @@ def evaluate(
         As `run.branches.read_branches` and `schemes.weigh` do; `InputError` also if the data set has no test rows.
     """
     paths = RunPaths(run)
-    names = tuple(schemes) or schemes_in(space)
-    records = read_branches(paths, without, allow_missing)
+    space = combination.space
+    ways = {scheme: replace(combination, scheme=scheme) for scheme in schemes or schemes_in(space)}
+    records = read_branches(paths, combination.without, combination.allow_missing)
     plan, shards = records[0].plan, tuple(map(shard_of, records))
     if not records[0].rows["test"]:
         raise InputError(
@@ -158,7 +187,7 @@ def evaluate(
             run="spectral-prep convert into another --out, with test/ or val/ beside train/ in the source",
         )
     held_out = outputs_of(paths, records, HELD_OUT)
-    combiners = {scheme: weigh(scheme, held_out, space, p=p, k=k) for scheme in names}
+    combiners = {scheme: weigh(held_out, way) for scheme, way in ways.items()}
     tempered = {scheme: calibrated(combiner, held_out) for scheme, combiner in combiners.items()}
     test = outputs_of(paths, records, TEST)
     calibration = {
@@ -167,7 +196,7 @@ def evaluate(
             Quality.of(combiners[scheme](test.log_probabilities), test.labels),
             Quality.of(tempered[scheme](test.log_probabilities), test.labels),
         )
-        for scheme in names
+        for scheme in ways
     }
     baseline = read_baseline(paths, records[0])
     evaluation = Evaluation(
@@ -188,21 +217,21 @@ def evaluate(
     )
     if not ablate:
         return evaluation
-    # k counts branches: with fewer of them it is chosen again
-    return replace(evaluation, ablation=_ablation(evaluation.main, shards, held_out, test, space, p))
+    fewer = replace(ways[evaluation.main], k=None)  # k counts branches: with fewer of them it is chosen again
+    return replace(evaluation, ablation=_ablation(fewer, shards, held_out, test))
 
 
 def _ablation(
-    scheme: str, shards: Sequence[int], held_out: BranchOutputs, test: BranchOutputs, space: str, p: float | None
+    combination: Combination, shards: Sequence[int], held_out: BranchOutputs, test: BranchOutputs
 ) -> Ablation:
     def accuracy_of(places: Sequence[int]) -> float:
-        combiner = weigh(scheme, held_out.of_branches(places), space, p=p)
+        combiner = weigh(held_out.of_branches(places), combination)
         return accuracy(combiner(test.of_branches(places).log_probabilities), test.labels)
 
     by_loss: list[int] = np.argsort(held_out.losses, kind="stable").tolist()
     everyone = range(len(shards))
     return Ablation(
-        scheme,
+        combination.scheme,
         tuple((shards[place], accuracy_of(by_loss[: count + 1])) for count, place in enumerate(by_loss)),
         {shards[lost]: accuracy_of([place for place in everyone if place != lost]) for lost in everyone}
         if len(shards) > 1

@@ -1,4 +1,4 @@
-"""The whole network as one file that needs nothing of this package: uint8 images in, probabilities out.
+"""The ensemble network as one file that needs nothing of this package: uint8 images in, probabilities out.
 
 Input: the folder of a run. Output: a `.pt2` (torch.export) or `.onnx` file. It holds the split, the storage of
 training (the branches know coefficients as they were stored, rounding included), the standardisation, every branch and
@@ -26,11 +26,10 @@ from spectral_prep.errors import InputError
 from spectral_prep.spectrum import basis, regroup
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.files import atomic_write
-from spectral_train.ensemble.combiners import DEFAULT_SPACE
-from spectral_train.ensemble.network import WholeNetwork, open_network
+from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
+from spectral_train.ensemble.network import EnsembleNetwork, open_network
 from spectral_train.ensemble.predict import branch_input
-from spectral_train.ensemble.schemes import DEFAULT_SCHEME
-from spectral_train.run.record import BranchPlan
+from spectral_train.run.record import NetworkPlan
 
 METADATA = "spectral.json"
 EXAMPLE_ROWS = 2
@@ -41,7 +40,7 @@ LARGEST_ONNX = 2**31 - 2**24  # protobuf ends at 2 GiB
 class ImagesToProbabilities(nn.Module):
     """(N, H, W, C) uint8 → (N, classes) float64, in plain torch operators."""
 
-    def __init__(self, network: WholeNetwork) -> None:
+    def __init__(self, network: EnsembleNetwork) -> None:
         super().__init__()
         self.branches = nn.ModuleList(network.models)
         self.plans, self.combiner = network.plans, network.combiner
@@ -71,10 +70,8 @@ class ImagesToProbabilities(nn.Module):
         return spectrum.float().to(_stored_dtype(plan)).reshape(pixels_QNChw.shape)
 
 
-def export(
-    run: Path, out: Path, scheme: str = DEFAULT_SCHEME, space: str = DEFAULT_SPACE, **options: Any
-) -> Mapping[str, Any]:
-    """Write the whole network of a run as one file and return the metadata that lies in it.
+def export(run: Path, out: Path, combination: Combination = DEFAULT_COMBINATION) -> Mapping[str, Any]:
+    """Write the ensemble network of a run as one file and return the metadata that lies in it.
 
     The file takes any number of images, (N, H, W, C) uint8 of the size of the data set, and gives (N, classes) float64.
 
@@ -84,8 +81,8 @@ def export(
         The folder with `branch-00/` ….
     out
         A name that ends in `.pt2` (load it with `torch.export.load`) or `.onnx` (for ONNX Runtime and others).
-    scheme, space, options
-        As in `ensemble.network.open_network`.
+    combination
+        Of which branches, and how their outputs are combined.
 
     Raises
     ------
@@ -96,8 +93,8 @@ def export(
         raise InputError(
             "unknown kind of model file", where=out, expected=f"a name that ends in {' or '.join(WRITERS)}"
         )
-    network = open_network(run, scheme, space, **options)
-    plan, metadata = network.plans[0], describe(network, scheme)
+    network = open_network(run, combination)
+    plan, metadata = network.plans[0], describe(network, combination.scheme)
     example = torch.zeros(EXAMPLE_ROWS, plan.height, plan.width, plan.channels, dtype=torch.uint8)
     rows = {0: torch.export.Dim("rows")}
     program = torch.export.export(  # an older torch traces strictly unless told: its dynamo cannot follow this
@@ -107,7 +104,7 @@ def export(
     return metadata
 
 
-def describe(network: WholeNetwork, scheme: str) -> dict[str, Any]:
+def describe(network: EnsembleNetwork, scheme: str) -> dict[str, Any]:
     """Return what a user of the file has to know: the input, the classes, and how the branches were combined."""
     plan = network.plans[0]
     return {
@@ -165,7 +162,7 @@ def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any])
     return content
 
 
-def _stored_dtype(plan: BranchPlan) -> torch.dtype:
+def _stored_dtype(plan: NetworkPlan) -> torch.dtype:
     return torch.float32 if plan.encoding.dtype == "int8" else plan.encoding.torch_dtype
 
 

@@ -24,7 +24,8 @@ import numpy.typing as npt
 import scipy.optimize
 import torch
 
-from spectral_train.ensemble.combiners import BranchOutputs, ClassWise, Combiner, Tempered, WeightedSum, bounded
+from spectral_train.ensemble.combiners import ClassWise, Combiner, Tempered, WeightedSum
+from spectral_train.run.outputs import BranchOutputs, bounded
 
 STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001)
 FOLDS = 5
@@ -38,7 +39,7 @@ Fit = Callable[[float], Numbers]
 
 
 @dataclass(frozen=True)
-class Rows:
+class HeldOutRows:
     """Held-out rows as a fit wants them: `values` (S, n, classes), finite; `labels` (n,)."""
 
     values: Numbers
@@ -47,9 +48,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, positions: npt.NDArray[np.int64]) -> Rows:
+    def at(self, positions: npt.NDArray[np.int64]) -> HeldOutRows:
         """Return some of the rows."""
-        return Rows(self.values[:, positions], self.labels[positions])
+        return HeldOutRows(self.values[:, positions], self.labels[positions])
 
     def loss(self, weights: Numbers) -> tuple[float, Numbers]:
         """Return the mean cross-entropy in nats with these weights, (S or S + 1, classes or 1), and its gradient."""
@@ -84,7 +85,7 @@ def stacked(held_out: BranchOutputs) -> Combiner:
     rows = _rows(held_out)
     towards = _strength(_learned_on, rows)
 
-    def stacked_on(some: Rows) -> Fit:
+    def stacked_on(some: HeldOutRows) -> Fit:
         return _stacked_on(some, _learned_on(some)(towards))
 
     strength = _strength(stacked_on, rows)
@@ -92,7 +93,7 @@ def stacked(held_out: BranchOutputs) -> Combiner:
     return ClassWise(weights[:-1], weights[-1], {"strength": strength})
 
 
-def _learned_on(rows: Rows) -> Fit:
+def _learned_on(rows: HeldOutRows) -> Fit:
     branches = len(rows.values)
 
     def fit(strength: float) -> Numbers:
@@ -109,7 +110,7 @@ def _learned_on(rows: Rows) -> Fit:
     return fit
 
 
-def _stacked_on(rows: Rows, centre: Numbers) -> Fit:
+def _stacked_on(rows: HeldOutRows, centre: Numbers) -> Fit:
     classes = rows.values.shape[2]
     start = np.vstack([np.repeat(centre, classes, 1), np.zeros((1, classes))])
     lowest = np.zeros_like(start)
@@ -127,7 +128,7 @@ def _stacked_on(rows: Rows, centre: Numbers) -> Fit:
     return fit
 
 
-def _strength(fit_on: Callable[[Rows], Fit], rows: Rows) -> float:
+def _strength(fit_on: Callable[[HeldOutRows], Fit], rows: HeldOutRows) -> float:
     """Return the strength of least loss in cross-validation, going from the largest down as long as the loss falls."""
     folds = min(FOLDS, len(rows))
     if folds < 2:
@@ -169,8 +170,10 @@ def _as_pool(weights: Numbers, strength: float) -> Combiner:
     return Tempered(pool, float(1 / total))
 
 
-def _rows(held_out: BranchOutputs) -> Rows:
+def _rows(held_out: BranchOutputs) -> HeldOutRows:
     values, labels = held_out.log_probabilities, held_out.labels
     count = min(len(labels), max(1, MOST_VALUES // (len(values) * values[0].shape[1])))
     some = torch.from_numpy(np.linspace(0, len(labels) - 1, count).astype(np.int64))
-    return Rows(np.stack([bounded(each[some]).numpy() for each in values]), labels[some].numpy().astype(np.int64))
+    return HeldOutRows(
+        np.stack([bounded(each[some]).numpy() for each in values]), labels[some].numpy().astype(np.int64)
+    )

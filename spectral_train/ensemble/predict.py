@@ -1,4 +1,4 @@
-"""The whole network on image files: each is split as the training images were, and each branch sees its spectrals.
+"""The ensemble network on image files: each is split as the training images were, and each branch sees its spectrals.
 
 Input: the folder of a run and image files. Output: the most likely classes of each. It needs nothing but the run.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +19,9 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.load import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
 from spectral_train.data.standardise import Standardisation
-from spectral_train.ensemble.combiners import DEFAULT_SPACE
-from spectral_train.ensemble.network import WholeNetwork, open_network
-from spectral_train.ensemble.schemes import DEFAULT_SCHEME
-from spectral_train.run.record import BranchPlan
+from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
+from spectral_train.ensemble.network import EnsembleNetwork, open_network
+from spectral_train.run.record import NetworkPlan
 
 IMAGES_AT_ONCE = 64
 
@@ -38,12 +36,7 @@ class Prediction:
 
 
 def predict(
-    run: Path,
-    images: Sequence[Path],
-    scheme: str = DEFAULT_SCHEME,
-    top: int = 5,
-    space: str = DEFAULT_SPACE,
-    **options: Any,
+    run: Path, images: Sequence[Path], combination: Combination = DEFAULT_COMBINATION, top: int = 5
 ) -> tuple[Prediction, ...]:
     """Return the prediction for each image file, in the order given; one bad image does not keep the others from it.
 
@@ -53,8 +46,8 @@ def predict(
         The folder with `branch-00/` ….
     images
         Files of any size that Pillow reads; they are resized and cropped as at conversion.
-    scheme, space, options
-        As in `ensemble.network.open_network`.
+    combination
+        Of which branches, and how their outputs are combined.
     top
         How many classes to name, at most all.
 
@@ -65,7 +58,7 @@ def predict(
     """
     if top < 1:
         raise InputError("unusable --top", expected="1 or more", got=top)
-    network = open_network(run, scheme, space, **options)
+    network = open_network(run, combination)
     plans = network.plans
     found: list[Prediction] = []
     for start in range(0, len(images), IMAGES_AT_ONCE):
@@ -79,7 +72,7 @@ def predict(
     return tuple(found)
 
 
-def load_image(path: Path, plan: BranchPlan) -> npt.NDArray[np.uint8] | str:
+def load_image(path: Path, plan: NetworkPlan) -> npt.NDArray[np.uint8] | str:
     """Return an image file as the conversion would have seen it, (H, W, C), or the reason why it is a bad image.
 
     Where the conversion took images of one size as they were, one of another size is resized to cover it.
@@ -100,20 +93,20 @@ def load_image(path: Path, plan: BranchPlan) -> npt.NDArray[np.uint8] | str:
         return str(error)
 
 
-def branch_inputs(images_NHWC: Tensor, plans: Sequence[BranchPlan]) -> list[Tensor]:
+def branch_inputs(images_NHWC: Tensor, plans: Sequence[NetworkPlan]) -> list[Tensor]:
     """Return what each branch sees of these images, (n, G·C, h, w) float32 a branch, through the stored form."""
     stored_QNChw = fused_split(images_NHWC, plans[0].spec, encoding=plans[0].encoding)
     return [branch_input(stored_QNChw, plan) for plan in plans]
 
 
-def branch_input(stored_QNChw: Tensor, plan: BranchPlan) -> Tensor:
+def branch_input(stored_QNChw: Tensor, plan: NetworkPlan) -> Tensor:
     """Return the spectrals of one branch as standardised channels, (n, G·C, h, w) float32."""
     own_NGChw = stored_QNChw[list(plan.spectrals)].transpose(0, 1)
     scalars = [plan.encoding.scalars(k) for k in plan.spectrals for _ in range(plan.channels)]
     return Standardisation.of(plan.mean, plan.std, scalars)(own_NGChw.flatten(1, 2))
 
 
-def _prediction(path: Path, probabilities_K: Tensor, plan: BranchPlan, top: int) -> Prediction:
+def _prediction(path: Path, probabilities_K: Tensor, plan: NetworkPlan, top: int) -> Prediction:
     best = probabilities_K.topk(min(top, len(plan.classes)))
     return Prediction(
         path,
@@ -121,7 +114,7 @@ def _prediction(path: Path, probabilities_K: Tensor, plan: BranchPlan, top: int)
     )
 
 
-def _probabilities(images_NHWC: Tensor, network: WholeNetwork) -> Tensor:
+def _probabilities(images_NHWC: Tensor, network: EnsembleNetwork) -> Tensor:
     inputs = branch_inputs(images_NHWC, network.plans)
     with torch.inference_mode():
         outputs = [functional.log_softmax(m(x), 1) for m, x in zip(network.models, inputs, strict=True)]

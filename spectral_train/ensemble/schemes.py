@@ -1,7 +1,7 @@
 """The schemes that weigh the branches, from held-out rows alone (long paper, section 3.2, and poster).
 
 Input: log-probabilities (n, classes) of each of S branches on the same held-out rows, and those rows' labels.
-Output: a `Combiner`, which gives the probabilities of the whole network on any rows.
+Output: a `Combiner`, which gives the probabilities of the ensemble on any rows.
 
 Nothing here ever sees a test label: the loss L_q that orders and weighs the branches is that on held-out rows.
 """
@@ -16,22 +16,13 @@ import numpy.typing as npt
 import torch
 
 from spectral_prep.errors import InputError
-from spectral_train.ensemble.combiners import (
-    DEFAULT_SPACE,
-    BranchOutputs,
-    Combiner,
-    Space,
-    WeightedSum,
-    Weights,
-    bounded,
-    normalised,
-    parse_space,
-)
+from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination, SchemeName, Space
+from spectral_train.ensemble.combiners import Combiner, WeightedSum, Weights, normalised
 from spectral_train.ensemble.fitted import learned, stacked
+from spectral_train.run.outputs import BranchOutputs, bounded
 
 P_GRID = tuple(hundredths / 100 for hundredths in range(5, 100, 5))
 SMALLEST_LOSS = 1e-12
-DEFAULT_SCHEME = "geometric"
 NUMBERS_AT_ONCE = 1 << 18  # of one branch: what P candidates make of them stays some 40 MB
 LOWEST = -1e9  # instead of log 0: 0 · log 0 is not a number
 
@@ -138,7 +129,7 @@ def _stacked(held_out: BranchOutputs, space: Space, setting: float | None = None
     return stacked(held_out)
 
 
-SCHEMES: Mapping[str, Scheme] = {
+SCHEMES: Mapping[SchemeName, Scheme] = {
     "average": _average,
     "loss": _by_loss,
     "geometric": _geometric,
@@ -148,48 +139,18 @@ SCHEMES: Mapping[str, Scheme] = {
     "stacked": _stacked,
 }
 
-OF_LOGARITHMS = ("learned", "stacked")
-"""Schemes that combine log-probabilities by definition."""
 
-
-def schemes_in(space: str) -> tuple[str, ...]:
-    """Return the schemes that work in this space.
-
-    >>> schemes_in("probabilities")
-    ('average', 'loss', 'geometric', 'best', 'top-k')
-    """
-    return tuple(name for name in SCHEMES if parse_space(space) == "log-probabilities" or name not in OF_LOGARITHMS)
-
-
-def weigh(
-    scheme: str, held_out: BranchOutputs, space: str = DEFAULT_SPACE, *, p: float | None = None, k: int | None = None
-) -> Combiner:
-    """Return what a scheme makes of held-out rows.
-
-    Parameters
-    ----------
-    scheme
-        A name of `SCHEMES`.
-    held_out
-        Outputs and labels of the held-out rows.
-    space
-        In which outputs will be combined; p and k are chosen for it. `learned` and `stacked` know log-probabilities
-        alone.
-    p, k
-        Of `geometric` (0 < p ≤ 1) and `top-k` (1 ≤ k ≤ S). None: the one with the highest ensemble accuracy on the
-        held-out rows, of equal ones that with the lowest loss there.
+def weigh(held_out: BranchOutputs, combination: Combination = DEFAULT_COMBINATION) -> Combiner:
+    """Return what the scheme of a combination makes of held-out rows; its temperature is not applied (`calibrated`).
 
     Raises
     ------
     InputError
-        If a name is unknown, p or k is out of range, or the scheme does not work in this space.
+        If p or k is out of range.
     """
-    if scheme not in SCHEMES:
-        raise InputError("unknown ensemble scheme", expected=f"one of {', '.join(SCHEMES)}", got=scheme)
-    if scheme not in schemes_in(space):
-        raise InputError(f"{scheme} combines log-probabilities", expected="--space log-probabilities", got=space)
-    settings: Mapping[str, float | None] = {"geometric": p, "top-k": k}
-    return SCHEMES[scheme](held_out, parse_space(space), settings.get(scheme))
+    settings: Mapping[SchemeName, float | None] = {"geometric": combination.p, "top-k": combination.k}
+    scheme = combination.scheme
+    return SCHEMES[scheme](held_out, combination.space, settings.get(scheme))
 
 
 def _tuned(

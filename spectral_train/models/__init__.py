@@ -138,13 +138,13 @@ def build(name: str, input_shape: InputShape, classes: int, **options: float) ->
     >>> build("fc", (1, 7, 7), 10)(torch.zeros(5, 1, 7, 7)).shape
     torch.Size([5, 10])
     """
-    whole = branch_options(name, options)
+    complete = branch_options(name, options)
     if name.startswith(TIMM):
         from spectral_train.models.any_timm import any_timm
 
         return any_timm(input_shape, classes, name.removeprefix(TIMM))
     builder = getattr(importlib.import_module(f"{__name__}.{name}"), name)
-    return cast("nn.Module", builder(input_shape, classes, **whole))
+    return cast("nn.Module", builder(input_shape, classes, **complete))
 
 
 def parameter_count(model: nn.Module) -> int:

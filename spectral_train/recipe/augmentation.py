@@ -6,12 +6,15 @@ Input: "flip,shift=2,mixup=0.2". Output: an `Augmentation`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spectral_prep.errors import InputError
 
-DEFAULTS = {"flip": 1.0, "vflip": 1.0, "shift": 1.0, "mixup": 0.2, "cutmix": 1.0}
+DEFAULTS: Mapping[str, float] = {"flip": 1, "vflip": 1, "shift": 1, "mixup": 0.2, "cutmix": 1.0}
 SWITCHES = ("flip", "vflip")
+WORDS = ", ".join(name if name in SWITCHES else f"{name}={value}" for name, value in DEFAULTS.items())
+"""What may be written, for a reader."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,7 @@ class Augmentation:
         for word in filter(None, text.split(",")):
             found = re.fullmatch(r"([a-z]+)(?:=(\d+(?:\.\d+)?))?", word)
             if found is None or found[1] not in DEFAULTS or (found[2] and found[1] in SWITCHES):
-                expected = "of flip, vflip, shift=1, mixup=0.2, cutmix=1.0, separated by commas"
-                raise InputError("unknown augmentation", expected=expected, got=repr(word))
+                raise InputError("unknown augmentation", expected=f"of {WORDS}, separated by commas", got=repr(word))
             value = float(found[2] or DEFAULTS[found[1]])
             if value == 0 or (found[1] == "shift" and value % 1):
                 raise InputError(f"unusable {found[1]} of the augmentation", expected="more than 0", got=found[2])

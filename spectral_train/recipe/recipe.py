@@ -1,27 +1,25 @@
 """How a branch is trained: everything that decides the weights, apart from the shard, in one frozen value.
 
-Input: a name of `RECIPES` and the options that the user gave. Output: a `Recipe`. The figures of a named recipe
-stand here and nowhere else; change them here. This module does not import torch: `--help` lists the recipes.
+Input: fields, or a recipe and what is to differ. Output: a `Recipe`, whose every value can be used. This module does
+not import torch: `--help` lists the choices.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from spectral_prep.errors import InputError
-from spectral_train.data.holdout import FRACTION
-from spectral_train.models import AUTO, MODELS, InputShape, Options, choose_model, require_model
+from spectral_prep.system.limits import LARGEST_SEED
+from spectral_train.models import AUTO, InputShape, Options, choose_model, require_model
 from spectral_train.recipe.augmentation import Augmentation
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["constant", "cosine", "step", "one-cycle"]
 Precision = Literal["float32", "bfloat16", "float16"]
-LARGEST_SEED = 2**32 - 1  # of numpy's RandomState, which chooses the held-out rows
-SWITCH: Mapping[str, bool] = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Recipe:
     Parameters
     ----------
     name
-        Of the entry in `RECIPES` that it started from.
+        Of the entry in `recipes.RECIPES` that it started from.
     model, model_options
         A name of `MODELS`, `timm:NAME` or `auto` (see `models.choose_model`), and that network's own options in a
         branch; the baseline's follow from them (`models.full_options`).
@@ -91,7 +89,7 @@ class Recipe:
     noise: float = 0.1
     augment: str = ""
     label_smoothing: float = 0.0
-    holdout: float = FRACTION
+    holdout: float = 1 / 12
     holdout_seed: int = 0
     seed: int = 0
     precision: Precision = "float32"
@@ -135,124 +133,6 @@ def _ascending(milestones: Sequence[float]) -> bool:
     return sorted({0.0, *milestones, 1.0}) == [0.0, *milestones, 1.0]
 
 
-RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(),
-        # Poster: Adam 1e-3, batch 128, 8 layers of 49 neurons. It gives neither epochs nor schedule nor noise: ours,
-        # chosen on held-out rows.
-        Recipe(
-            name="poster-mnist",
-            model="fc",
-            model_options={"depth": 8, "width": 49},
-            optimizer="adam",
-            weight_decay=0.0,
-            noise=0.2,
-        ),
-        # Poster: Adam 1e-3, batch 128, 10 convolution layers. Channels, epochs, schedule and noise are ours.
-        Recipe(
-            name="poster-cifar10",
-            model="conv",
-            model_options={"depth": 10, "width": 32},
-            optimizer="adam",
-            weight_decay=0.0,
-            epochs=20,
-        ),
-        # Long paper, section 4.2: 8 layers of 28 neurons (MNIST, Q = 28), Adam 0.01, batch 64. Epochs are ours. For
-        # CIFAR-10 at Q = 32 the layers have 32: --set width=32.
-        Recipe(
-            name="paper-fc",
-            model="fc",
-            model_options={"depth": 8, "width": 28},
-            optimizer="adam",
-            lr=0.01,
-            batch_size=64,
-            schedule="constant",
-            weight_decay=0.0,
-            noise=0.0,
-        ),
-        # Long paper, section 4.2, the baseline [51]: 8 tensor layers of 28 slices, Adam 0.01, batch 64; it sees whole
-        # images: --baseline. Epochs are ours. For CIFAR-10: --set width=32.
-        Recipe(
-            name="paper-tnn-mnist",
-            model="tnn",
-            model_options={"depth": 8, "width": 28},
-            optimizer="adam",
-            lr=0.01,
-            batch_size=64,
-            schedule="constant",
-            weight_decay=0.0,
-            noise=0.0,
-        ),
-        # Long paper, section 4.2: 8 convolution layers, Adam 0.01, batch 64; Q = 4. Its "C = 16" channels and the 33 MB
-        # of its Table 2 contradict each other: the channels are those of poster-cifar10, as are epochs and schedule.
-        Recipe(
-            name="paper-conv-cifar10",
-            model="conv",
-            model_options={"depth": 8, "width": 32},
-            optimizer="adam",
-            lr=0.01,
-            batch_size=64,
-            weight_decay=0.0,
-            epochs=20,
-            noise=0.0,
-        ),
-        # Long paper, section 4.3, for all five: lr 0.01, batch 128; Q = 16 in 4 shards. It names no optimizer, no
-        # epochs, schedule or decay. Those of AlexNet, VGG-16 and ResNet-34 are from their own papers ([18], [53], [54]:
-        # SGD with momentum 0.9, about 90 epochs, the rate divided by 10 as it stalls).
-        *(
-            Recipe(
-                name=f"paper-{model}-imagenet",
-                model=model,
-                optimizer="sgd",
-                lr=0.01,
-                batch_size=128,
-                weight_decay=decay,
-                epochs=90,
-                schedule="step",
-                milestones=(1 / 3, 2 / 3),
-                noise=0.0,
-            )
-            for model, decay in (("alexnet", 5e-4), ("vgg16", 5e-4), ("resnet34", 1e-4))
-        ),
-        # The papers of CycleMLP and MobileViT ([55], [56]) use AdamW at rates of 0.001 and 0.002, which 0.01 does not
-        # suit: SGD here too, a limit to the gradient, and of their papers 300 epochs, cosine, label smoothing, a
-        # warm-up (5 epochs; 3000 of 375,000 steps), MobileViT's averaging, and a decay of the same rate · decay.
-        *(
-            Recipe(
-                name=f"paper-{model}-imagenet",
-                model=model,
-                optimizer="sgd",
-                lr=0.01,
-                batch_size=128,
-                weight_decay=decay,
-                epochs=300,
-                warmup=warmup,
-                noise=0.0,
-                label_smoothing=0.1,
-                ema=ema,
-                clip=1.0,
-            )
-            for model, decay, warmup, ema in (("cyclemlp", 5e-3, 1 / 60, 0.0), ("mobilevit", 2e-3, 0.008, 0.9995))
-        ),
-    )
-}
-
-OPTIONS = ("model", "optimizer", "lr", "batch_size", "epochs", "augment", "seed")
-"""What the command line has an option of its own for; the rest goes through `--set`."""
-
-
-def named(name: str, **given: Any) -> Recipe:
-    """Return a recipe of `RECIPES` with the options that were given.
-
-    >>> named("poster-mnist", epochs=5, lr=None).epochs
-    5
-    """
-    if name not in RECIPES:
-        raise InputError("unknown recipe", expected=f"one of {', '.join(RECIPES)}", got=name)
-    return override(RECIPES[name], **given)
-
-
 def override(recipe: Recipe, **given: Any) -> Recipe:
     """Return the recipe with the fields that are not None.
 
@@ -271,69 +151,6 @@ def override(recipe: Recipe, **given: Any) -> Recipe:
     return dataclasses.replace(recipe, **changes, model_options=options)
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Return the fields that `NAME=VALUE` texts give a recipe; options of models go into `model_options`.
-
-    Raises
-    ------
-    InputError
-        If there is no such name, or the value is not of its type; the message lists the names.
-
-    >>> parse_settings(["schedule=step", "milestones=0.5,0.75", "channels_last=true", "width=0.25"])
-    {'schedule': 'step', 'milestones': (0.5, 0.75), 'channels_last': True, 'model_options': {'width': 0.25}}
-    """
-    fields = {known.name: known.default for known in dataclasses.fields(Recipe)}
-    fields = {name: default for name, default in fields.items() if name not in ("name", "model_options")}
-    options = {name for model in MODELS.values() for name in model.branch}
-    parsed: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or name not in {*fields, *options}:
-            names = ", ".join(sorted({*fields, *options}))
-            raise InputError("no such setting", expected=f"NAME=VALUE, NAME one of {names}", got=setting)
-        try:
-            if name in fields:
-                parsed[name] = _parsed(text, fields[name])
-            else:
-                parsed.setdefault("model_options", {})[name] = float(text)
-        except (ValueError, KeyError) as error:
-            usual = fields.get(name, 1.0)
-            raise InputError(f"unusable {name}", expected=f"a value such as {_text(usual)!r}", got=text) from error
-    return parsed
-
-
 def resolve(recipe: Recipe, input_shape: InputShape) -> Recipe:
     """Return the recipe with `auto` replaced by the network for inputs of this shape (C, h, w)."""
     return override(recipe, model=choose_model(recipe.model, input_shape))
-
-
-def command_options(recipe: Recipe) -> str:
-    """Return the options of `spectral-train` that give this recipe again.
-
-    >>> command_options(named("poster-mnist", epochs=5, ema=0.99))
-    '--recipe poster-mnist --epochs 5 --set ema=0.99'
-    """
-    origin = RECIPES.get(recipe.name, Recipe())
-    options = [] if recipe.name == Recipe().name else ["--recipe", recipe.name]
-    for name in OPTIONS:
-        if getattr(recipe, name) != getattr(origin, name):
-            options += [f"--{name.replace('_', '-')}", str(getattr(recipe, name))]
-    rest = [known.name for known in dataclasses.fields(Recipe) if known.name not in ("name", "model_options", *OPTIONS)]
-    changed = {name: getattr(recipe, name) for name in rest if getattr(recipe, name) != getattr(origin, name)}
-    usual = override(origin, model=recipe.model).model_options
-    changed |= {name: value for name, value in recipe.model_options.items() if usual.get(name) != value}
-    return " ".join([*options, *(f"--set {name}={_text(value)}" for name, value in changed.items())])
-
-
-def _parsed(text: str, default: object) -> object:
-    if isinstance(default, bool):
-        return SWITCH[text]
-    if isinstance(default, tuple):
-        return tuple(float(part) for part in text.split(",") if part)
-    return type(default)(text)  # type: ignore[call-arg]
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return next(text for text, meant in SWITCH.items() if meant is value)
-    return ",".join(map(repr, value)) if isinstance(value, tuple) else str(value)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_train.models import build
-from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord
+from spectral_train.run.weights import build_network
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Cost:
     seconds: float
 
     @classmethod
-    def of(cls, record: BranchRecord) -> Cost:
+    def of(cls, record: NetworkRecord) -> Cost:
         """Return that of a finished network."""
         return cls(record.size_bytes, flops(record.plan), record.seconds)
 
@@ -43,7 +43,7 @@ class Costs:
     best: int
 
     @classmethod
-    def of(cls, records: Sequence[BranchRecord], baseline: BranchRecord | None) -> Costs:
+    def of(cls, records: Sequence[NetworkRecord], baseline: NetworkRecord | None) -> Costs:
         """Return those of a run."""
         losses = [record.held_out_loss for record in records]
         return cls(
@@ -86,7 +86,7 @@ class Costs:
         return None if self.baseline is None else self.baseline.seconds / sum(cost.seconds for cost in self.branches)
 
 
-def flops(plan: BranchPlan) -> int:
+def flops(plan: NetworkPlan) -> int:
     """Return the floating-point operations of one image forward: two a multiply-add, matrix products and convolutions.
 
     Nothing is computed: the network lies on torch's meta device, without memory.
@@ -97,17 +97,17 @@ def flops(plan: BranchPlan) -> int:
     return int(counter.get_total_flops())
 
 
-def widest_layer(plan: BranchPlan) -> int:
+def widest_layer(plan: NetworkPlan) -> int:
     """Return r of the long paper's Table 1: the largest number of neurons of a layer, the classes included."""
     biases = (each for name, each in _without_memory(plan).named_parameters() if name.endswith("bias"))
     return max(bias.shape[-1] for bias in biases)
 
 
-def _without_memory(plan: BranchPlan) -> nn.Module:
+def _without_memory(plan: NetworkPlan) -> nn.Module:
     with torch.device("meta"):
-        model = build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
+        model = build_network(plan)
     return model.to("meta").eval()  # constants that came from numpy are still in memory
 
 
-def _over(baseline: float, whole: float, best: float) -> tuple[float, float]:
-    return baseline / whole, baseline / best
+def _over(baseline: float, branches: float, best: float) -> tuple[float, float]:
+    return baseline / branches, baseline / best

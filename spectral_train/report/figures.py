@@ -1,22 +1,20 @@
 """The figures of a report, small and legible: loss curves (long paper, Figs. 2 to 4), branches, classes, confusion.
 
-Input: a `Summary`. Output: PNG bytes. matplotlib is needed for nothing else (extra `report`).
+Input: a `Summary`. Output: PNG bytes.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from spectral_prep.errors import InputError
 from spectral_train.report.summary import Curve, Summary
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 110
 COLOURS = "viridis"
@@ -103,10 +101,6 @@ FIGURES: Mapping[str, Callable[[Summary], bytes]] = {
 
 
 def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("a report needs matplotlib", got=error, run="pip install 'spectral-shards[report]'") from error
     return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
 
 
@@ -117,8 +111,6 @@ def _png(figure: Figure) -> bytes:
 
 
 def _shard_colours(summary: Summary) -> Mapping[int, Any]:
-    from matplotlib import colormaps
-
     shards = summary.shards
     return dict(zip(shards, colormaps[COLOURS](np.linspace(0, 0.95, len(shards))), strict=True))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from spectral_prep.errors import InputError
 from spectral_prep.system.files import atomic_write
-from spectral_train.ensemble.combiners import DEFAULT_SPACE
+from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.report.figures import FIGURES
 from spectral_train.report.sections import over_runs, section
 from spectral_train.report.summary import Summary, summarise
@@ -42,9 +42,7 @@ class Report:
     files: tuple[Path, ...]
 
 
-def report(
-    runs: Sequence[Path], out: Path | None = None, space: str = DEFAULT_SPACE, allow_missing: bool = False
-) -> Report:
+def report(runs: Sequence[Path], out: Path | None = None, combination: Combination = DEFAULT_COMBINATION) -> Report:
     """Write the report of one or more runs.
 
     Parameters
@@ -53,17 +51,17 @@ def report(
         Folders with `branch-00/` …; a baseline in them is compared with.
     out
         The folder to write; by default `report/` in the run, or `./report` for several.
-    space, allow_missing
-        As in `evaluate`.
+    combination
+        Of which branches, and how: as in `evaluate`.
 
     Raises
     ------
     InputError
-        If matplotlib or Markdown is not installed, with the line that installs them; also as `evaluate` does.
+        If Markdown is not installed, with the line that installs it; also as `evaluate` does.
     """
     if not runs:
         raise InputError("no run to report on", run="spectral-ensemble report runs/RUN")
-    summaries = [summarise(run, space, allow_missing) for run in runs]
+    summaries = [summarise(run, combination) for run in runs]
     folder = out or (runs[0] / "report" if len(runs) == 1 else Path("report"))
     figures = {
         _figure_name(number, name, summaries): draw(summary)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from spectral_prep.store.record_file import plain
 from spectral_train.ensemble.evaluate import percent, settings_text
-from spectral_train.recipe.recipe import command_options
+from spectral_train.recipe.options import command_options
 from spectral_train.report.cost import Cost, widest_layer
 from spectral_train.report.papers import Bounds, Published, published
 from spectral_train.report.summary import Summary, worst_confusions
@@ -21,10 +21,11 @@ from spectral_train.report.summary import Summary, worst_confusions
 NONE = "–"
 MOST_CONFUSIONS = 5
 
-Rows = Sequence[Sequence[str]]
+Cells = Sequence[Sequence[str]]
+"""Of a table: rows of text, the first one the head."""
 
 
-def markdown_table(rows: Rows) -> str:
+def markdown_table(rows: Cells) -> str:
     """Return rows of cells as a Markdown table; the first row is the head.
 
     >>> print(markdown_table([["a", "b"], ["1", "x|y"]]))
@@ -204,11 +205,11 @@ def _ablation_table(summary: Summary) -> str:
     ablation = summary.evaluation.ablation
     if ablation is None or not ablation.lost:
         return ""
-    whole = summary.evaluation.ensemble[summary.evaluation.main]
+    ensemble = summary.evaluation.ensemble[summary.evaluation.main]
     worst = min(ablation.lost, key=lambda shard: ablation.lost[shard])
     mean = statistics.mean(ablation.lost.values())
     return (
-        f"Whole ensemble: {percent(whole)}. One branch lost, weights fitted anew: {percent(mean)} on average, "
+        f"Whole ensemble: {percent(ensemble)}. One branch lost, weights fitted anew: {percent(mean)} on average, "
         f"{percent(ablation.lost[worst])} at worst (branch {worst})."
     )
 

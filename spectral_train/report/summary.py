@@ -7,7 +7,7 @@ the run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spectral_train.ensemble.combiners import DEFAULT_SPACE
+from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.evaluate import Evaluation, evaluate
 from spectral_train.ensemble.schemes import weigh
 from spectral_train.report.cost import Costs
@@ -23,7 +23,7 @@ from spectral_train.run.branches import outputs_of, read_baseline, read_branches
 from spectral_train.run.metrics import EpochMetrics, read_lines
 from spectral_train.run.outputs import HELD_OUT, TEST
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Summary:
     """
 
     name: str
-    records: tuple[BranchRecord, ...]
-    baseline: BranchRecord | None
+    records: tuple[NetworkRecord, ...]
+    baseline: NetworkRecord | None
     evaluation: Evaluation
     costs: Costs
     curves: tuple[Curve, ...]
@@ -53,7 +53,7 @@ class Summary:
     recall: npt.NDArray[np.float64]
 
     @property
-    def plan(self) -> BranchPlan:
+    def plan(self) -> NetworkPlan:
         """That of the first branch, for what all share."""
         return self.records[0].plan
 
@@ -63,13 +63,13 @@ class Summary:
         return tuple(map(shard_of, self.records))
 
 
-def summarise(run: Path, space: str = DEFAULT_SPACE, allow_missing: bool = False) -> Summary:
-    """Measure a run; raise what `evaluate` raises."""
+def summarise(run: Path, combination: Combination = DEFAULT_COMBINATION) -> Summary:
+    """Measure a run by every scheme; raise what `evaluate` raises."""
     paths = RunPaths(run)
-    evaluation = evaluate(run, space=space, allow_missing=allow_missing, ablate=True)
-    records = read_branches(paths, allow_missing=allow_missing)
+    evaluation = evaluate(run, combination=combination, ablate=True)
+    records = read_branches(paths, combination.without, combination.allow_missing)
     baseline = read_baseline(paths, records[0])
-    combiner = weigh(evaluation.main, outputs_of(paths, records, HELD_OUT), space)
+    combiner = weigh(outputs_of(paths, records, HELD_OUT), replace(combination, scheme=evaluation.main))
     test = outputs_of(paths, records, TEST)
     guesses = [*(values.argmax(1) for values in test.log_probabilities), combiner(test.log_probabilities).argmax(1)]
     counts = [confusion(guess, test.labels, len(records[0].plan.classes)) for guess in guesses]

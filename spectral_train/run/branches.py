@@ -15,16 +15,15 @@ import torch
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
-from spectral_train.ensemble.combiners import BranchOutputs
-from spectral_train.recipe.recipe import command_options
-from spectral_train.run.outputs import Outputs, read_outputs
+from spectral_train.recipe.options import command_options
+from spectral_train.run.outputs import BranchOutputs, Outputs, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchPlan, BranchRecord, read_branch
+from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network
 
 
 def read_branches(
     run: RunPaths, without: Collection[int] = (), allow_missing: bool = False
-) -> tuple[BranchRecord, ...]:
+) -> tuple[NetworkRecord, ...]:
     """Return the records of the branches of a run, by shard.
 
     Parameters
@@ -46,7 +45,7 @@ def read_branches(
     numbers = [number for number in run.finished() if number not in without]
     if not numbers:
         raise InputError("no trained branch here", where=run.root, run=f"spectral-train --shard all --run {run.root}")
-    records = [read_branch(run.branch(number)) for number in numbers]
+    records = [read_network(run.branch(number)) for number in numbers]
     for number, record in zip(numbers, records, strict=True):
         _belongs(records[0].plan, record.plan, number)
     shards = records[0].plan.shards
@@ -64,11 +63,11 @@ def read_branches(
     return tuple(records)
 
 
-def read_baseline(run: RunPaths, branch: BranchRecord) -> BranchRecord | None:
+def read_baseline(run: RunPaths, branch: NetworkRecord) -> NetworkRecord | None:
     """Return the record of the conventional network, None where there is none; refuse that of other rows."""
     if not run.baseline.record.is_file():
         return None
-    record = read_branch(run.baseline)
+    record = read_network(run.baseline)
     if found := differences(_rows_of(branch.plan), _rows_of(record.plan)):
         raise PlanMismatchError(
             "the baseline was not trained on the rows of the branches",
@@ -80,7 +79,7 @@ def read_baseline(run: RunPaths, branch: BranchRecord) -> BranchRecord | None:
     return record
 
 
-def outputs_of(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> BranchOutputs:
+def outputs_of(run: RunPaths, records: Sequence[NetworkRecord], rows: str) -> BranchOutputs:
     """Return the outputs of these branches on `held_out` or `test` rows, each row the same image in every branch.
 
     Raises
@@ -102,14 +101,14 @@ def outputs_of(run: RunPaths, records: Sequence[BranchRecord], rows: str) -> Bra
     return BranchOutputs([each.log_probabilities for each in outputs], outputs[0].labels)
 
 
-def shard_of(record: BranchRecord) -> int:
+def shard_of(record: NetworkRecord) -> int:
     """Return the shard of a branch; `read_branches` has proved that it has one."""
     if record.plan.shard is None:
         raise InputError("the baseline is no branch")
     return record.plan.shard
 
 
-def train_command(plan: BranchPlan, shard: int, run: RunPaths) -> str:
+def train_command(plan: NetworkPlan, shard: int, run: RunPaths) -> str:
     """Return the command that trains a missing branch beside one with this plan."""
     parts = [f"spectral-train --shard {shard}"]
     if plan.shards != plan.spec.q:
@@ -122,7 +121,7 @@ def _same_rows(one: Outputs, other: Outputs) -> bool:
     return np.array_equal(one.ids, other.ids) and torch.equal(one.labels, other.labels)
 
 
-def _belongs(first: BranchPlan, other: BranchPlan, number: int) -> None:
+def _belongs(first: NetworkPlan, other: NetworkPlan, number: int) -> None:
     if found := differences(_shared(first), _shared(other)):
         raise PlanMismatchError(
             f"{first.name} and {other.name} do not belong together",
@@ -134,7 +133,7 @@ def _belongs(first: BranchPlan, other: BranchPlan, number: int) -> None:
         raise PlanMismatchError("a branch lies in the folder of another", expected=f"branch {number}", got=other.name)
 
 
-def _shared(plan: BranchPlan) -> dict[str, Any]:
+def _shared(plan: NetworkPlan) -> dict[str, Any]:
     return {
         **_rows_of(plan),
         "spec": plain(plan.spec),
@@ -145,18 +144,18 @@ def _shared(plan: BranchPlan) -> dict[str, Any]:
     }
 
 
-def _rows_of(plan: BranchPlan) -> dict[str, Any]:
+def _rows_of(plan: NetworkPlan) -> dict[str, Any]:
     hold_out = {"seed": plan.recipe.holdout_seed, "fraction": plan.recipe.holdout}
     return {"dataset_id": plan.dataset_id, "hold-out": hold_out}
 
 
-def _partition(records: Sequence[BranchRecord]) -> None:
+def _partition(records: Sequence[NetworkRecord]) -> None:
     """Refuse branches that hold a spectral twice, or do not hold every one though none is missing."""
     plan = records[0].plan
     own = [k for record in records for k in record.plan.spectrals if k not in plan.common]
     held = sorted([*own, *plan.common])
-    whole = list(range(plan.spec.q))
-    if held != (whole if len(records) == plan.shards else sorted(set(held) & set(whole))):
+    existing = list(range(plan.spec.q))
+    if held != (existing if len(records) == plan.shards else sorted(set(held) & set(existing))):
         raise PlanMismatchError(
             "the branches do not hold every spectral once",
             expected=f"spectrals 0 to {plan.spec.q - 1}",

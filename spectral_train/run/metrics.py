@@ -1,14 +1,13 @@
-"""What is measured each epoch, and the two places where it is written.
+"""What is measured each epoch, and the lines that say so.
 
 Input: the history of a network. Output: `metrics.jsonl`, one line an epoch and no epoch twice however often
-training was resumed, and TensorBoard scalars where TensorBoard is installed (extra `tensorboard`).
+training was resumed, and a line of progress for whoever listens.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,8 +15,12 @@ from spectral_prep.errors import CorruptFileError
 from spectral_prep.store.record_file import decoded
 from spectral_prep.system.files import atomic_write
 
-Report = Callable[[str], None]
+Log = Callable[[str], None]
 """Takes one line of progress."""
+
+
+def silent(line: str) -> None:
+    """Take a line of progress and say nothing: a `Log`."""
 
 
 @dataclass(frozen=True)
@@ -58,29 +61,3 @@ def read_lines(path: Path) -> tuple[EpochMetrics, ...]:
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{what} are damaged", where=path, got=error, run=run) from error
     return tuple(decoded(EpochMetrics, line, path, what, run) for line in lines)
-
-
-@contextlib.contextmanager
-def scalars(folder: Path, history: Sequence[EpochMetrics]) -> Iterator[Callable[[EpochMetrics], None]]:
-    """Yield what writes an epoch's scalars; it does nothing where TensorBoard is not installed.
-
-    Of a resumed run the whole history is written again and the former events are purged: a kill may have cost some.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        yield lambda epoch: None
-        return
-    writer = SummaryWriter(str(folder), purge_step=1)
-
-    def write(epoch: EpochMetrics) -> None:
-        for name, value in asdict(epoch).items():
-            if name != "epoch":
-                writer.add_scalar(name, value, epoch.epoch)
-
-    try:
-        for epoch in history:
-            write(epoch)
-        yield write
-    finally:
-        writer.close()

@@ -6,6 +6,7 @@ id, so that the rows of any two branches match one to one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError
-from spectral_train.ensemble.combiners import accuracy, cross_entropy
 
 HELD_OUT = "held_out"
 TEST = "test"
+LEAST_LOG_PROBABILITY = -100.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,26 @@ class Outputs:
     def loss(self) -> float:
         """Mean cross-entropy in nats: L_q of the long paper, eq. (1)."""
         return cross_entropy(self.log_probabilities, self.labels)
+
+
+@dataclass(frozen=True)
+class BranchOutputs:
+    """Outputs of S branches on the same rows: `log_probabilities`, S tensors (n, classes), and `labels` (n,).
+
+    Weights may depend on those of held-out rows, never on those of test rows.
+    """
+
+    log_probabilities: Sequence[Tensor]
+    labels: Tensor
+
+    @property
+    def losses(self) -> npt.NDArray[np.float64]:
+        """(S,) mean cross-entropy L_q of each branch in nats, eq. (1)."""
+        return np.array([cross_entropy(values, self.labels) for values in self.log_probabilities])
+
+    def of_branches(self, places: Sequence[int]) -> BranchOutputs:
+        """Return those of some branches, without a copy."""
+        return BranchOutputs([self.log_probabilities[place] for place in places], self.labels)
 
 
 def to_bytes(held_out: Outputs, test: Outputs) -> bytes:
@@ -68,3 +89,18 @@ def read_outputs(path: Path, rows: str) -> Outputs:
             run=f"delete {path.parent} and train it again",
         ) from error
     return Outputs(values, ids.numpy(), labels)
+
+
+def bounded(log_probabilities: Tensor) -> Tensor:
+    """Return them in float64 and finite: a branch that is certain and wrong must not decide alone."""
+    return log_probabilities.double().clamp(min=LEAST_LOG_PROBABILITY)
+
+
+def accuracy(scores_NK: Tensor, labels: Tensor) -> float:
+    """Return the fraction of rows whose highest score is at the label."""
+    return (scores_NK.argmax(1) == labels).double().mean().item()
+
+
+def cross_entropy(log_probabilities_NK: Tensor, labels: Tensor) -> float:
+    """Return the mean over rows of −log P(label), in nats; a row counts at most 100, as in torch's `BCELoss`."""
+    return -bounded(log_probabilities_NK.gather(1, labels.to(torch.int64)[:, None])).mean().item()

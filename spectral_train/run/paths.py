@@ -16,17 +16,19 @@ runs/mnist-q16-fc/
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.spectrum import SpectralSpec
+from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
+from spectral_train.data.shard import Shard
+from spectral_train.recipe.recipe import Recipe, resolve
 
 DEFAULT_RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
-class BranchPaths:
+class NetworkPaths:
     """Where things are inside the folder of one trained network."""
 
     root: Path
@@ -64,22 +66,22 @@ class BranchPaths:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Where the branches of one ensemble are."""
+    """Where the networks of one run are."""
 
     root: Path
 
-    def branch(self, shard: int) -> BranchPaths:
+    def branch(self, shard: int) -> NetworkPaths:
         """The folder of one branch.
 
         >>> RunPaths(Path("run")).branch(3).root.as_posix()
         'run/branch-03'
         """
-        return BranchPaths(self.root / f"branch-{shard:02d}")
+        return NetworkPaths(self.root / f"branch-{shard:02d}")
 
     @property
-    def baseline(self) -> BranchPaths:
+    def baseline(self) -> NetworkPaths:
         """The conventional network, for comparison."""
-        return BranchPaths(self.root / "baseline")
+        return NetworkPaths(self.root / "baseline")
 
     def finished(self) -> tuple[int, ...]:
         """Return the shards whose branches are done, ascending."""
@@ -87,27 +89,28 @@ class RunPaths:
         return tuple(sorted(int(match[1]) for match in found if match))
 
 
-def default_run(
-    dataset: str,
-    spec: SpectralSpec,
-    model: str,
-    shards: int | None = None,
-    grouping: str = "contiguous",
-    common: Sequence[int] = (),
-) -> RunPaths:
+def default_run(dataset: str, spec: SpectralSpec, model: str, choice: ShardChoice = DEFAULT_CHOICE) -> RunPaths:
     """Return where a run goes unless the user says: its name tells the data set and whatever is not the default.
 
     >>> default_run("mnist", SpectralSpec(4, 4), "fc").root.as_posix()
     'runs/mnist-q16-fc'
     >>> default_run("mnist", SpectralSpec(4, 4), "timm:resnet18").root.as_posix()
     'runs/mnist-q16-timm-resnet18'
-    >>> default_run("cifar10", SpectralSpec(4, 4, transform="dct2"), "conv", 4, "balanced", [0]).root.name
+    >>> default_run("cifar10", SpectralSpec(4, 4, transform="dct2"), "conv", ShardChoice(4, "balanced", (0,))).root.name
     'cifar10-q16-dct2-s4-balanced-common0-conv'
     """
     parts = [dataset, f"q{spec.q}"]
-    parts += [name for name, usual in ((spec.layout, "blocks"), (spec.transform, "dct")) if name != usual]
-    if shards not in (None, spec.q):
-        parts += [f"s{shards}", *([grouping] if grouping != "contiguous" else [])]
-    if common:
-        parts.append("common" + "+".join(map(str, common)))
+    parts += [name for name, default in ((spec.layout, "blocks"), (spec.transform, "dct")) if name != default]
+    if choice.count(spec.q) != spec.q:
+        usual = choice.grouping == DEFAULT_CHOICE.grouping
+        parts += [f"s{choice.shards}", *([] if usual else [choice.grouping])]
+    if choice.common:
+        parts.append("common" + "+".join(map(str, choice.common)))
     return RunPaths(DEFAULT_RUNS / "-".join([*parts, model.replace(":", "-")]))
+
+
+def run_of(shard: Shard, recipe: Recipe, run: Path | None) -> RunPaths:
+    """Return the run that was given, or the default one for this shard and its recipe."""
+    if run is not None:
+        return RunPaths(run)
+    return default_run(shard.first.dataset, shard.spec, resolve(recipe, shard.input_shape).model, shard.choice)

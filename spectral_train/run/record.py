@@ -17,13 +17,14 @@ from spectral_prep.store.record_file import Content, plain, read_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import sha256_of
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
-from spectral_train.run.paths import BranchPaths
+from spectral_train.run.paths import NetworkPaths
 
 
 @dataclass(frozen=True)
-class BranchPlan:
+class NetworkPlan:
     """Everything that decides the weights, and the geometry that turns an image file into this network's input.
 
     `shard` is None for the baseline, whose input is the whole image. `mean` and `std` are those of the input's
@@ -54,9 +55,14 @@ class BranchPlan:
         """How messages call this network."""
         return "baseline" if self.shard is None else f"branch {self.shard}"
 
+    @property
+    def choice(self) -> ShardChoice:
+        """How spectrals became the shards of the run."""
+        return ShardChoice(self.shards, self.grouping, self.common)
+
 
 @dataclass(frozen=True)
-class BranchRecord:
+class NetworkRecord:
     """`branch.json`: the plan and what came of it.
 
     `size_bytes` is that of weights and buffers; `seconds` the training time of all epochs; `rows` counts "training",
@@ -65,7 +71,7 @@ class BranchRecord:
 
     KIND: ClassVar[str] = "branch"
 
-    plan: BranchPlan
+    plan: NetworkPlan
     parameters: Size
     size_bytes: Size
     device: str
@@ -88,7 +94,7 @@ def _upgraded(content: Content) -> Content:
         return content
 
 
-def read_branch(paths: BranchPaths) -> BranchRecord:
+def read_network(paths: NetworkPaths) -> NetworkRecord:
     """Return the record of a finished network after proving its files whole.
 
     Raises
@@ -98,7 +104,7 @@ def read_branch(paths: BranchPaths) -> BranchRecord:
     CorruptFileError
         If the record or a file it vouches for is damaged; the message names it.
     """
-    record = read_record(paths.record, BranchRecord, _upgraded)
+    record = read_record(paths.record, NetworkRecord, _upgraded)
     for entry in record.files:
         path = paths.root / entry.path
         if not path.is_file() or path.stat().st_size != entry.size or sha256_of(path) != entry.sha256:
@@ -111,7 +117,7 @@ def read_branch(paths: BranchPaths) -> BranchRecord:
     return record
 
 
-def same_plan(there: Mapping[str, Any], here: BranchPlan, paths: BranchPaths) -> None:
+def same_plan(there: Mapping[str, Any], here: NetworkPlan, paths: NetworkPaths) -> None:
     """Refuse to go on in a folder that was begun with another plan; `there` is the plain form of that plan.
 
     Raises

@@ -1,122 +1,75 @@
 """The conventional network of the comparison: the same depth on the same rows, all spectrals merged back into images.
 
-Input: a whole converted data set. Output: the folder `baseline/` of a run, with the same files as a branch's. The
-poster's baseline "has the same layers as the component subnetworks but more parameters because it deals with input of
-larger size": each network of `models` says how much wider its full form is than its branch's.
+Input: a converted data set, all Q spectrals of it. Output: the folder `baseline/` of a run, with the same files as a
+branch's.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from spectral_prep.kernel import fused_merge
-from spectral_prep.spectrum import basis
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.pieces import PieceReader
+from spectral_train.data.reader import RowReader
 from spectral_train.data.rows import Examples
 from spectral_train.data.shard import NO_ROWS, Shard, check_files, find_data, open_shard, read_labels
 from spectral_train.data.standardise import Standardisation
 from spectral_train.device import choose_device
-from spectral_train.models import full_options
-from spectral_train.recipe.recipe import Recipe, override, resolve
-from spectral_train.run.metrics import Report
-from spectral_train.run.record import BranchPlan, BranchRecord
-from spectral_train.training.branch import plan_of, run_of, silent
+from spectral_train.run.metrics import Log, silent
+from spectral_train.run.paths import run_of
+from spectral_train.run.record import NetworkRecord
 from spectral_train.training.fit import Training
-from spectral_train.training.network import RowReader, finished, train_network
+from spectral_train.training.network import finished, train_network
+from spectral_train.training.plan import baseline_plan
+from spectral_train.training.request import TrainingRequest
 
 
-def train_baseline(
-    data: Path | None,
-    recipe: Recipe,
-    run: Path | None = None,
-    *,
-    shards: int | None = None,
-    grouping: str = "contiguous",
-    common: Sequence[int] = (),
-    device: str = "auto",
-    compiled: bool = False,
-    report: Report = silent,
-) -> BranchRecord:
+def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord:
     """Train the conventional network; it is finished, resumed and refused as a branch is.
 
-    It needs all Q spectral folders, and memory for the images as uint8. `shards`, `grouping` and `common` only say to
-    which default run it belongs.
+    It needs all Q spectral folders, and memory for the images as uint8. Of the request, `choice` only says to which
+    default run it belongs, and of `resources` the device and the compilation count.
 
     Raises
     ------
     InputError
         If spectral folders are missing, naming them; otherwise as `train_branch` does.
     """
-    whole = open_shard(find_data(data), 0, shards=1)
-    own = resolve(recipe, whole.input_shape)
-    branches = dataclasses.replace(
-        whole, shards=whole.spec.q if shards is None else shards, grouping=grouping, common=tuple(common)
-    )
-    paths = run_of(branches, own, run).baseline
-    plan = baseline_plan(whole, own)
+    all_spectrals = open_shard(find_data(request.data), 0, ShardChoice(shards=1))
+    branches = dataclasses.replace(all_spectrals, choice=request.choice.resolved(all_spectrals.spec.q))
+    paths = run_of(branches, request.recipe, request.run).baseline
+    plan = baseline_plan(all_spectrals, request.recipe)
     if (record := finished(plan, paths)) is not None:
-        report(f"{plan.name}: finished already in {paths.root}")
+        log(f"{plan.name}: finished already in {paths.root}")
         return record
-    for folder in whole.folders:
+    for folder in all_spectrals.folders:
         check_files(folder)
-    training = Training(plan, paths, choose_device(device), report, compiled)
-    standardise = Standardisation.of(plan.mean, plan.std)
-    rows = RowReader(
-        functools.partial(read_labels, whole.folders),
-        lambda split, y: Examples(read_images(whole, split), y, standardise, f"{whole.identity}/images/{split}"),
-    )
-    return train_network(training, rows)
+    resources = request.resources
+    training = Training(plan, paths, choose_device(resources.device), log, resources.compiled)
+    return train_network(training, image_reader(all_spectrals, Standardisation.of(plan.mean, plan.std)))
 
 
-def baseline_plan(whole: Shard, recipe: Recipe) -> BranchPlan:
-    """Return everything that decides the conventional network's weights; `whole` holds all Q spectrals."""
-    mean, std = pixel_statistics(whole)
-    first = whole.first
-    return dataclasses.replace(
-        plan_of(whole, widened(recipe, whole.spec.q)),
-        shard=None,
-        input_shape=(first.channels, first.height, first.width),
-        mean=mean,
-        std=std,
-    )
+def image_reader(all_spectrals: Shard, standardise: Standardisation) -> RowReader:
+    """Return where the images of a data set come from: they are put back together in memory."""
+
+    def examples(split: str, y: Tensor) -> Examples:
+        identity = f"{all_spectrals.identity}/images/{split}"
+        return Examples(read_images(all_spectrals, split), y, standardise, identity)
+
+    return RowReader(functools.partial(read_labels, all_spectrals.folders), examples)
 
 
-def widened(recipe: Recipe, q: int) -> Recipe:
-    """Return the recipe of the conventional network beside branches with this one.
-
-    >>> widened(Recipe(model="fc"), 16).model_options["width"]
-    784
-    """
-    return override(recipe, model_options=full_options(recipe.model, recipe.model_options, q))
-
-
-def pixel_statistics(whole: Shard) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the (mean, std) of the training pixels, (C,) each, from those of the Q spectrals.
-
-    The transform is linear, so it takes means to means; it is orthonormal, so it keeps the sum of squares.
-    """
-    mean_QC = np.array([folder.record.mean for folder in whole.folders])
-    std_QC = np.array([folder.record.std for folder in whole.folders])
-    mean_C = (basis(whole.spec).T @ mean_QC).mean(0)
-    power_C = (std_QC**2 + mean_QC**2).mean(0)
-    std_C = np.sqrt(np.maximum(power_C - mean_C**2, 0))
-    return tuple(map(float, mean_C)), tuple(map(float, std_C))
-
-
-def read_images(whole: Shard, split: str) -> Tensor:
+def read_images(all_spectrals: Shard, split: str) -> Tensor:
     """Return the images of a split, (N, C, H, W) uint8, merged piece by piece from all Q spectrals."""
-    first, reader = whole.first, PieceReader(whole, split)
-    rows = first.splits.get(split, NO_ROWS).rows
+    first, spec, encoding = all_spectrals.first, all_spectrals.spec, all_spectrals.encoding
+    reader, rows = PieceReader(all_spectrals, split), first.splits.get(split, NO_ROWS).rows
     images = torch.empty((rows, first.channels, first.height, first.width), dtype=torch.uint8)
     for piece in reader.pieces:
-        stored_NQChw = reader.read(piece).view(-1, whole.spec.q, first.channels, *whole.input_shape[1:])
-        stored_QNChw = stored_NQChw.transpose(0, 1)
-        images[piece] = fused_merge(stored_QNChw, whole.spec, encoding=whole.encoding).permute(0, 3, 1, 2)
+        stored_NQChw = reader.read(piece).view(-1, spec.q, first.channels, *all_spectrals.input_shape[1:])
+        images[piece] = fused_merge(stored_NQChw.transpose(0, 1), spec, encoding=encoding).permute(0, 3, 1, 2)
     return images

@@ -23,7 +23,7 @@ from spectral_prep.errors import CorruptFileError
 from spectral_prep.store.record_file import decoded, plain
 from spectral_prep.system.files import atomic_write
 from spectral_train.run.metrics import EpochMetrics
-from spectral_train.run.paths import BranchPaths
+from spectral_train.run.paths import NetworkPaths
 
 METADATA = "spectral_train"
 DIGEST = "sha256"
@@ -39,14 +39,14 @@ class Content:
     scaler: Mapping[str, int | float]
 
 
-def save(paths: BranchPaths, tensors: Mapping[str, Tensor], content: Content) -> None:
+def save(paths: NetworkPaths, tensors: Mapping[str, Tensor], content: Content) -> None:
     """Write the checkpoint of a folder."""
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    metadata = {METADATA: json.dumps(plain(content)), DIGEST: _digest(whole)}
-    atomic_write(paths.checkpoint, safetensors.torch.save(whole, metadata))
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    metadata = {METADATA: json.dumps(plain(content)), DIGEST: _digest(contiguous)}
+    atomic_write(paths.checkpoint, safetensors.torch.save(contiguous, metadata))
 
 
-def read_content(paths: BranchPaths) -> Content | None:
+def read_content(paths: NetworkPaths) -> Content | None:
     """Return the JSON of the checkpoint, or None where there is none; raise `CorruptFileError` if it is damaged."""
     if not paths.checkpoint.is_file():
         return None
@@ -58,7 +58,7 @@ def read_content(paths: BranchPaths) -> Content | None:
     return decoded(Content, content, paths.checkpoint, "the checkpoint", START_AGAIN)
 
 
-def read_tensors(paths: BranchPaths) -> dict[str, Tensor]:
+def read_tensors(paths: NetworkPaths) -> dict[str, Tensor]:
     """Return the tensors of the checkpoint; raise `CorruptFileError` if it is damaged."""
     try:
         tensors = safetensors.torch.load_file(paths.checkpoint)
@@ -79,7 +79,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return content.hexdigest()
 
 
-def damaged(paths: BranchPaths, error: object) -> CorruptFileError:
+def damaged(paths: NetworkPaths, error: object) -> CorruptFileError:
     """Return the error that names the checkpoint and says what to do."""
     return CorruptFileError(
         "the checkpoint is damaged",

@@ -1,7 +1,7 @@
 """All branches of a data set on one machine: as one stack a device, or one after the other, whichever is faster.
 
-1. On GPUs the branches are dealt out, and each GPU trains its share as one stack (`stack`) in a process of its own. No
-   GPU sends anything to another.
+1. The branches are shared out among the GPUs, and each GPU trains its own as one stack (`stack`) in a process of its
+   own. No GPU sends anything to another.
 2. On a CPU a few batches of random rows are trained both ways first, and the faster way is taken (`auto`).
 """
 
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
@@ -19,22 +18,25 @@ from spectral_prep.errors import InputError
 from spectral_prep.system.resources import usable_cpus
 from spectral_prep.system.workers import run_all, torch_threads
 from spectral_train.data.loader import ShardLoader
-from spectral_train.data.placement import Placement, available_memory, place, prove, split_bytes
+from spectral_train.data.placement import Placement, available_memory, check_shard, memory_each, place, split_bytes
+from spectral_train.data.reader import row_reader
 from spectral_train.data.rows import Examples
-from spectral_train.data.shard import Shard, find_data, open_shard
+from spectral_train.data.shard import Shard, find_data, open_shards
 from spectral_train.data.standardise import Standardisation
-from spectral_train.device import choose_device, every_device
-from spectral_train.recipe.recipe import Recipe, resolve
-from spectral_train.run.metrics import Report
-from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchRecord
-from spectral_train.training.branch import plan_of, processes_for, row_reader, run_of, silent, train_branches, what_next
+from spectral_train.device import Resources, choose_device, every_device
+from spectral_train.recipe.recipe import Recipe
+from spectral_train.run.metrics import Log, silent
+from spectral_train.run.paths import RunPaths, run_of
+from spectral_train.run.record import NetworkRecord
+from spectral_train.training.branch import train_branches, what_next
 from spectral_train.training.fit import Fitting, Training, train_epoch
-from spectral_train.training.network import finished, new_network, threads_for
-from spectral_train.training.stack import NOT_STACKED, epoch_together, train_together
+from spectral_train.training.network import finished, new_network
+from spectral_train.training.plan import branch_plan
+from spectral_train.training.processes import processes_for, threads_for
+from spectral_train.training.request import Joint, TrainingRequest
+from spectral_train.training.stack import NOT_STACKED, stacked_epoch, train_stacked
 from spectral_train.training.state import State
 
-Joint = Literal["auto", "always"]
 Item = TypeVar("Item")
 
 TRIAL_BATCHES = 2
@@ -42,127 +44,101 @@ TRIAL_ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Share:
-    """The branches that one device trains as one stack."""
+class DeviceWork:
+    """The branches that one device trains as one stack; `resources` names that device and the memory for its rows."""
 
     shards: tuple[Shard, ...]
     recipe: Recipe
     run: RunPaths
-    device: str
-    memory: int
+    resources: Resources
 
     def __str__(self) -> str:
-        return f"{len(self.shards)} branches on {self.device}"
+        return f"{len(self.shards)} branches on {self.resources.device}"
 
-    def trainings(self, report: Report = silent) -> list[Training]:
+    def trainings(self, log: Log = silent) -> list[Training]:
         """Return the training of each branch."""
-        device = choose_device(self.device)
+        device, compiled = choose_device(self.resources.device), self.resources.compiled
         return [
-            Training(plan_of(each, resolve(self.recipe, each.input_shape)), self.run.branch(each.index), device, report)
+            Training(branch_plan(each, self.recipe), self.run.branch(each.index), device, log, compiled)
             for each in self.shards
         ]
 
 
-def train_jointly(
-    data: Path | None,
-    recipe: Recipe,
-    run: Path | None = None,
-    *,
-    joint: Joint = "auto",
-    shards: int | None = None,
-    grouping: str = "contiguous",
-    common: Sequence[int] = (),
-    device: str = "auto",
-    workers: int | None = None,
-    memory: int | None = None,
-    report: Report = silent,
-) -> tuple[BranchRecord, ...]:
+def train_on_devices(request: TrainingRequest, joint: Joint = "auto", log: Log = silent) -> tuple[NetworkRecord, ...]:
     """Train all branches of a data set as one stack a device, and return their records.
 
-    With `auto` a CPU trains them as `train_branches` does, in up to `workers` processes, if that is measured to be
-    faster. Branches that are finished already are left as they are.
+    With `auto` a CPU trains them as `train_branches` does, in up to `Resources.workers` processes, if that is measured
+    to be faster. Branches that are finished already are left as they are.
 
     Raises
     ------
     InputError
-        If not all training rows fit into `memory`, or as `stack.train_together` does.
+        If not all training rows fit into `Resources.memory`, or as `stack.train_stacked` does.
     PlanMismatchError, CorruptFileError
         As `train_branches` does.
     """
-    root = find_data(data)
-    first = open_shard(root, 0, shards, grouping, common)
-    opened = [first, *(open_shard(root, number, shards, grouping, common) for number in range(1, first.shards))]
-    paths, devices = run_of(first, recipe, run), every_device(device)
-    budget = available_memory() // 2 if memory is None else memory
-    hands = deal(opened, len(devices))
-    dealt = [Share(hand, recipe, paths, name, budget // len(hands)) for hand, name in zip(hands, devices, strict=False)]
+    root, recipe, resources = find_data(request.data), request.recipe, request.resources
+    opened, devices = open_shards(root, request.choice), every_device(resources.device)
+    paths = run_of(opened[0], recipe, request.run)
+    parts = share_out(opened, len(devices))
+    own = replace(resources, memory=memory_each(resources.memory, len(parts)))
+    work = [
+        DeviceWork(part, recipe, paths, replace(own, device=name)) for part, name in zip(parts, devices, strict=False)
+    ]
     if joint == "auto" and devices == ("cpu",):
-        most = processes_for(first, recipe, device)
-        processes = min(workers or most, most, len(opened))
-        ratio = speed_ratio(dealt[0], processes)
+        processes = processes_for(branch_plan(opened[0], recipe), resources, len(opened))
+        ratio = speed_ratio(work[0], processes)
         way = "joint training" if ratio > 1 else f"{processes} processes" if processes > 1 else "one after the other"
-        report(f"joint training is {ratio:.2f} times as fast here as {processes} at a time: {way}")
+        log(f"joint training is {ratio:.2f} times as fast here as {processes} at a time: {way}")
         if ratio <= 1:
-            return train_branches(
-                root,
-                None,
-                recipe,
-                run,
-                shards=shards,
-                grouping=grouping,
-                common=common,
-                device=device,
-                workers=workers,
-                memory=memory,
-                report=report,
-            )
-    if len(dealt) == 1:
-        records = list(train_share(dealt[0], report))
+            return train_branches(replace(request, data=root), log=log)
+    if len(work) == 1:
+        records = list(train_one_device(work[0], log))
     else:
-        records = [record for each in run_all(train_share, dealt, len(dealt)) for record in each]
-    report(what_next(paths))
+        records = [record for each in run_all(train_one_device, work, len(work)) for record in each]
+    log(what_next(paths))
     return tuple(sorted(records, key=lambda record: record.plan.shard or 0))
 
 
-def deal(items: Sequence[Item], hands: int) -> list[tuple[Item, ...]]:
-    """Return the items dealt out as evenly as it goes; no hand is empty.
+def share_out(items: Sequence[Item], parts: int) -> list[tuple[Item, ...]]:
+    """Return the items shared out as evenly as it goes; no part is empty.
 
-    >>> deal([0, 1, 2, 3, 4], 2), deal([0], 2)
+    >>> share_out([0, 1, 2, 3, 4], 2), share_out([0], 2)
     ([(0, 2, 4), (1, 3)], [(0,)])
     """
-    return [tuple(items[hand::hands]) for hand in range(min(hands, len(items)))]
+    return [tuple(items[part::parts]) for part in range(min(parts, len(items)))]
 
 
-def train_share(share: Share, report: Report = silent) -> tuple[BranchRecord, ...]:
+def train_one_device(work: DeviceWork, log: Log = silent) -> tuple[NetworkRecord, ...]:
     """Train the branches of one device that are not finished as one stack; return the records of all."""
     records, members = [], []
-    for shard, training in zip(share.shards, share.trainings(report), strict=True):
+    for shard, training in zip(work.shards, work.trainings(log), strict=True):
         if (record := finished(training.plan, training.paths)) is not None:
-            report(f"{training.plan.name}: finished already in {training.paths.root}")
+            log(f"{training.plan.name}: finished already in {training.paths.root}")
             records.append(record)
         else:
             members.append((shard, training))
-    chosen = _placed(share, [shard for shard, _ in members])
+    chosen = _placed(work, [shard for shard, _ in members])
     readers = [(training, row_reader(shard, training.device, chosen)) for shard, training in members]
-    return (*records, *train_together(readers))
+    return (*records, *train_stacked(readers))
 
 
-def speed_ratio(share: Share, processes: int) -> float:
+def speed_ratio(work: DeviceWork, processes: int) -> float:
     """Return how many times faster one stack is than so many processes, measured on random rows in turns.
 
     Processes are taken to be as fast side by side as one alone.
     """
-    trainings = share.trainings()
+    trainings = work.trainings()
     threads = threads_for(trainings[0].plan)
     fittings = [_trial(training) for training in trainings]
-    apart, together = _trial(trainings[0]), float("inf")
-    alone = float("inf")
+    apart = _trial(trainings[0])
+    alone = stacked = float("inf")
     for _ in range(TRIAL_ROUNDS):
         with torch_threads(threads):
             alone = min(alone, _seconds(lambda: train_epoch(apart)))
         with torch_threads(usable_cpus()):
-            together = min(together, _seconds(lambda: epoch_together(fittings)))
-    return alone * len(trainings) / processes / together
+            stacked = min(stacked, _seconds(lambda: stacked_epoch(fittings)))
+    return alone * len(trainings) / processes / stacked
 
 
 def _trial(training: Training) -> Fitting:
@@ -177,25 +153,25 @@ def _trial(training: Training) -> Fitting:
     return Fitting(State.fresh(new_network(training), recipe, training.device), loader, loader.views[0], training)
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(step: Callable[[], object]) -> float:
     started = time.perf_counter()
-    work()
+    step()
     return time.perf_counter() - started
 
 
-def _placed(share: Share, shards: Sequence[Shard]) -> Placement:
-    """Decide where the rows of all these shards go, together, and prove their files whole."""
+def _placed(work: DeviceWork, shards: Sequence[Shard]) -> Placement:
+    """Decide where the rows of all these shards go, together, and check their files."""
     size = sum(split_bytes(shard, "train") for shard in shards)
-    device = choose_device(share.device)
+    device = choose_device(work.resources.device)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-    chosen = place(size, share.memory, available_memory(), free)
+    chosen = place(size, work.resources.memory, available_memory(), free)
     if chosen.where == "disk":
         raise InputError(
             "the rows of all branches do not fit: joint training does not stream",
             expected=f"{size} bytes",
-            got=f"a budget of {share.memory}",
+            got=f"a budget of {chosen.budget}",
             run=f"{NOT_STACKED}, or with a larger --memory",
         )
     for shard in shards:
-        prove(shard, chosen)
+        check_shard(shard, chosen)
     return chosen

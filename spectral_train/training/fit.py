@@ -22,19 +22,20 @@ from torch.nn import functional
 
 from spectral_prep.errors import InputError
 from spectral_prep.store.record_file import plain
-from spectral_train.data.augment import Augmenter, Geometry
-from spectral_train.data.loader import ShardLoader, batches
+from spectral_train.data.augment import Augmenter, SpectralInput
+from spectral_train.data.loader import LoaderOptions, ShardLoader, batches
 from spectral_train.data.order import Positions
 from spectral_train.data.rows import RowSource
 from spectral_train.device import deterministic, seeded
 from spectral_train.recipe.augmentation import Augmentation
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.recipe.schedules import factor
-from spectral_train.run.metrics import EpochMetrics, Report, scalars, write_lines
-from spectral_train.run.paths import BranchPaths
-from spectral_train.run.record import BranchPlan, same_plan
+from spectral_train.run.metrics import EpochMetrics, Log, write_lines
+from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.record import NetworkPlan, same_plan
 from spectral_train.seeds import derive_seed
 from spectral_train.training import checkpoint
+from spectral_train.training.scalars import scalars
 from spectral_train.training.state import State, exhausted, kept_epoch
 
 
@@ -61,10 +62,10 @@ class Training:
         If the device cannot train in the recipe's precision, or its augmentation would not be exact.
     """
 
-    plan: BranchPlan
-    paths: BranchPaths
+    plan: NetworkPlan
+    paths: NetworkPaths
     device: torch.device
-    report: Report
+    log: Log
     compiled: bool = False
 
     def __post_init__(self) -> None:
@@ -91,8 +92,8 @@ class Training:
     def augmenter(self) -> Augmenter:
         """What training batches go through; raise `InputError` if it would not be exact in these spectrals."""
         plan = self.plan
-        geometry = Geometry.of_images(plan) if plan.shard is None else Geometry.of(plan)
-        return Augmenter.of(Augmentation.parse(plan.recipe.augment), geometry, plan.recipe.noise, self.seed)
+        spectral_input = SpectralInput.of_images(plan) if plan.shard is None else SpectralInput.of(plan)
+        return Augmenter.of(Augmentation.parse(plan.recipe.augment), spectral_input, plan.recipe.noise, self.seed)
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,12 @@ class Fitting:
             examples,
             recipe.batch_size,
             training.seed,
-            views=partition.training,
             device=training.device,
-            drop_last=_leaves_a_lone_row(len(partition.training[0]), recipe.batch_size),
             change=training.augmenter,
+            options=LoaderOptions(
+                views=partition.training,
+                drop_last=_leaves_a_lone_row(len(partition.training[0]), recipe.batch_size),
+            ),
         )
         state = State.fresh(model, recipe, training.device)
         _resume(state, training)
@@ -152,7 +155,7 @@ class Fitting:
         state.remember(metrics, training.recipe.patience)
         checkpoint.save(training.paths, state.tensors(), state.content(plain(training.plan)))
         write_lines(training.paths.metrics, state.history)
-        training.report(f"{training.plan.name}: {metrics.line(training.recipe.epochs)}")
+        training.log(f"{training.plan.name}: {metrics.line(training.recipe.epochs)}")
         return metrics
 
     def finish(self) -> tuple[EpochMetrics, ...]:
@@ -160,7 +163,7 @@ class Fitting:
         history, training = self.state.history, self.training
         if patience := training.recipe.patience:
             kept = kept_epoch(history, patience).epoch
-            training.report(f"{training.plan.name}: epoch {kept} of {len(history)} is kept: lowest held-out loss")
+            training.log(f"{training.plan.name}: epoch {kept} of {len(history)} is kept: lowest held-out loss")
         self.state.finish()
         return tuple(history)
 

@@ -10,60 +10,50 @@ At no time are the training and the test rows in memory together.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spectral_prep.errors import InputError
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import atomic_write, is_temporary
-from spectral_prep.system.resources import usable_cpus
 from spectral_prep.system.workers import torch_threads
 from spectral_train.data.holdout import held_out
 from spectral_train.data.loader import usable
 from spectral_train.data.order import Positions, by_view
+from spectral_train.data.reader import RowReader
 from spectral_train.data.rows import RowSource
 from spectral_train.data.shard import Labels
 from spectral_train.device import seeded
-from spectral_train.models import branch_options, build, parameter_count, size_in_bytes
+from spectral_train.models import parameter_count, size_in_bytes
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs, to_bytes
-from spectral_train.run.paths import BranchPaths
-from spectral_train.run.record import BranchPlan, BranchRecord, read_branch, same_plan
+from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, same_plan
+from spectral_train.run.weights import build_network
 from spectral_train.seeds import derive_seed
 from spectral_train.training.fit import Partition, Training, fit, log_probabilities
+from spectral_train.training.processes import threads_for
 from spectral_train.training.state import kept_epoch
 
-NARROW_MODELS = ("fc", "tnn")
-WIDE_ENOUGH_FOR_THREADS = 256
 
-
-@dataclass(frozen=True)
-class RowReader:
-    """Where the rows of a split ("train", "test") come from: labels, then the rows themselves, given those labels."""
-
-    labels: Callable[[str], Labels]
-    examples: Callable[[str, Tensor], RowSource]
-
-
-def finished(plan: BranchPlan, paths: BranchPaths) -> BranchRecord | None:
+def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
     """Return the record if this network is done, None if not; raise `PlanMismatchError` if another one is done here."""
     if not paths.record.is_file():
         return None
-    record = read_branch(paths)
+    record = read_network(paths)
     same_plan(plain(record.plan), plan, paths)
     return record
 
 
-def train_network(training: Training, rows: RowReader) -> BranchRecord:
+def train_network(training: Training, rows: RowReader) -> NetworkRecord:
     """Train a network that is not finished, from its last checkpoint if there is one, and write its record.
 
     Raises
@@ -86,13 +76,6 @@ def new_network(training: Training) -> nn.Module:
         return build_network(training.plan).to(training.device)
 
 
-def threads_for(plan: BranchPlan) -> int:
-    """Return how many CPU threads a network trains on: narrow linear layers lose more to a second than they gain."""
-    model = plan.recipe.model
-    width = branch_options(model, plan.recipe.model_options).get("width", math.inf)
-    return 1 if model in NARROW_MODELS and width < WIDE_ENOUGH_FOR_THREADS else usable_cpus()
-
-
 def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
     """Return which rows are trained on and which are held out; raise `InputError` if either is none."""
     held, good = held_out(rows.ids, recipe.holdout, recipe.holdout_seed), usable(rows.y)
@@ -104,13 +87,6 @@ def partition_rows(rows: Labels, recipe: Recipe) -> Partition:
             got=f"{partition.training[0].size} and {partition.held_out.size}",
         )
     return partition
-
-
-def load_model(plan: BranchPlan, paths: BranchPaths) -> nn.Module:
-    """Return a finished network ready for use on the CPU; `read_branch` has proved its file whole."""
-    model = build_network(plan)
-    model.load_state_dict(safetensors.torch.load_file(paths.model))
-    return model.eval()
 
 
 @dataclass(frozen=True)
@@ -137,7 +113,7 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a record says of how weights came about; `ingredients` as in `BranchRecord`."""
+    """What a record says of how weights came about; `ingredients` as in `NetworkRecord`."""
 
     rows: int
     seconds: float
@@ -162,14 +138,14 @@ def outputs_on_test(model: nn.Module, rows: RowReader, training: Training) -> Ou
 
 def write_network(
     model: nn.Module, trained: Trained, held_out_rows: Outputs, test_rows: Outputs, training: Training
-) -> BranchRecord:
+) -> NetworkRecord:
     """Write weights, outputs, and last the record that vouches for both."""
     paths = training.paths
     weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
     contents = {paths.model: weights, paths.outputs: to_bytes(held_out_rows, test_rows)}
     for path, content in contents.items():
         atomic_write(path, content)
-    record = BranchRecord(
+    record = NetworkRecord(
         plan=training.plan,
         parameters=parameter_count(model),
         size_bytes=size_in_bytes(model),
@@ -201,16 +177,11 @@ def _outputs(
     return Outputs(values[torch.from_numpy(order)], ids[order], labels)
 
 
-def _remove_leftovers(paths: BranchPaths) -> None:
+def _remove_leftovers(paths: NetworkPaths) -> None:
     """Remove the temporary files of killed writes."""
     for path in paths.root.glob("*"):
         if is_temporary(path):
             path.unlink(missing_ok=True)
-
-
-def build_network(plan: BranchPlan) -> nn.Module:
-    """Return the network of a plan, initialised from torch's global generator."""
-    return build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
 
 
 def _positions(mask: npt.NDArray[np.bool_]) -> Positions:

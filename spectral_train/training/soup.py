@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
@@ -30,25 +29,21 @@ from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_prep.system.workers import torch_threads
 from spectral_train.data.loader import batches
-from spectral_train.data.placement import placement, prove
+from spectral_train.data.placement import check_shard, placement
+from spectral_train.data.reader import row_reader
 from spectral_train.data.shard import find_data, open_shard
 from spectral_train.device import choose_device, deterministic
 from spectral_train.models import branch_options
 from spectral_train.run.branches import read_branches, shard_of
-from spectral_train.run.metrics import Report
+from spectral_train.run.metrics import Log, silent
 from spectral_train.run.outputs import Outputs
-from spectral_train.run.paths import BranchPaths, RunPaths
-from spectral_train.run.record import BranchPlan, BranchRecord
-from spectral_train.training.branch import row_reader, silent
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import NetworkPlan, NetworkRecord
+from spectral_train.run.weights import build_network, read_weights
 from spectral_train.training.fit import Training
-from spectral_train.training.network import (
-    Trained,
-    TrainingRows,
-    build_network,
-    outputs_on_test,
-    threads_for,
-    write_network,
-)
+from spectral_train.training.network import Trained, TrainingRows, outputs_on_test, write_network
+from spectral_train.training.processes import threads_for
+from spectral_train.training.request import SoupMethod
 
 Weights = Mapping[str, Tensor]
 
@@ -57,8 +52,8 @@ Weights = Mapping[str, Tensor]
 class Ingredient:
     """One trained branch."""
 
-    record: BranchRecord
-    paths: BranchPaths
+    record: NetworkRecord
+    paths: NetworkPaths
 
     @property
     def sha256(self) -> str:
@@ -67,17 +62,17 @@ class Ingredient:
 
     def weights(self) -> Weights:
         """Return its weights; `read_branches` has proved the file whole."""
-        return safetensors.torch.load_file(self.paths.model)
+        return read_weights(self.paths)
 
 
 def soup(
     runs: Sequence[Path],
     out: Path,
     data: Path | None = None,
-    method: str = "greedy",
+    method: SoupMethod = "greedy",
     device: str = "auto",
-    report: Report = silent,
-) -> tuple[BranchRecord, ...]:
+    log: Log = silent,
+) -> tuple[NetworkRecord, ...]:
     """Write the run whose branches are the means of these runs' and return its records.
 
     Parameters
@@ -92,7 +87,7 @@ def soup(
         A name of `METHODS`.
     device
         `auto`, `cpu` or `cuda`.
-    report
+    log
         Takes a line a branch.
 
     Raises
@@ -102,7 +97,7 @@ def soup(
     PlanMismatchError
         If the runs are not of the same networks, data set and held-out rows, or the data is another.
     CorruptFileError
-        As `read_branches` and `placement.prove` do.
+        As `read_branches` and `placement.check_shard` do.
     """
     if len(runs) < 2:
         raise InputError("a soup needs ingredients", expected="two runs or more", got=len(runs))
@@ -119,10 +114,10 @@ def soup(
     records = []
     for ingredients in zip(*collected, strict=True):
         plan = ingredients[0].record.plan
-        training = Training(plan, target.branch(shard_of(ingredients[0].record)), choose_device(device), report)
+        training = Training(plan, target.branch(shard_of(ingredients[0].record)), choose_device(device), log)
         with torch_threads(threads_for(plan)):
             records.append(_soup_of(ingredients, root, method, training))
-        report(_line(records[-1], ingredients))
+        log(_line(records[-1], ingredients))
     return tuple(records)
 
 
@@ -140,21 +135,21 @@ def mean_weights(weights: Sequence[Weights]) -> dict[str, Tensor]:
     }
 
 
-def _soup_of(ingredients: Sequence[Ingredient], root: Path, method: str, training: Training) -> BranchRecord:
+def _soup_of(ingredients: Sequence[Ingredient], root: Path, method: SoupMethod, training: Training) -> NetworkRecord:
     plan = training.plan
-    shard = open_shard(root, plan.shard or 0, plan.shards, plan.grouping, plan.common)
+    shard = open_shard(root, plan.shard or 0, plan.choice)
     if shard.dataset_id != plan.dataset_id:
         raise PlanMismatchError(
             "the runs were trained on another data set", where=root, expected=plan.dataset_id, got=shard.dataset_id
         )
     chosen = placement(shard, "train", device=training.device)
-    prove(shard, chosen)
+    check_shard(shard, chosen)
     reader = row_reader(shard, training.device, chosen)
     rows = TrainingRows.read(reader, plan.recipe)
-    pot = Pot(rows, training)
+    mean = MeanNetwork(rows, training)
     by_loss = sorted(ingredients, key=lambda each: each.record.held_out_loss)
-    kept = METHODS[method](by_loss, pot)
-    outputs = pot.taste(kept)
+    kept = METHODS[method](by_loss, mean)
+    outputs = mean.held_out_outputs(kept)
     trained = Trained(
         rows.partition.training[0].size,
         sum(each.record.seconds for each in ingredients),
@@ -162,17 +157,17 @@ def _soup_of(ingredients: Sequence[Ingredient], root: Path, method: str, trainin
         outputs.accuracy,
         tuple(each.sha256 for each in kept),
     )
-    return write_network(pot.model, trained, outputs, outputs_on_test(pot.model, reader, training), training)
+    return write_network(mean.model, trained, outputs, outputs_on_test(mean.model, reader, training), training)
 
 
-class Pot:
-    """One network that takes any mean of weights, and the training rows to score it on."""
+class MeanNetwork:
+    """One network that takes the mean of any ingredients, and the training rows to score it on."""
 
     def __init__(self, rows: TrainingRows, training: Training) -> None:
         self.rows, self.training = rows, training
         self.model = build_network(training.plan).to(training.device)
 
-    def taste(self, ingredients: Sequence[Ingredient]) -> Outputs:
+    def held_out_outputs(self, ingredients: Sequence[Ingredient]) -> Outputs:
         """Give the network the mean of these and return what it says of the held-out rows."""
         self.model.load_state_dict(mean_weights([each.weights() for each in ingredients]))
         if len(ingredients) > 1:
@@ -186,27 +181,27 @@ class Pot:
             update_bn((x for x in inputs if len(x) > 1), self.model)  # a lone row has no variance
 
 
-def _greedy(by_loss: Sequence[Ingredient], pot: Pot) -> Sequence[Ingredient]:
+def _greedy(by_loss: Sequence[Ingredient], mean: MeanNetwork) -> Sequence[Ingredient]:
     kept = [by_loss[0]]
-    best = pot.taste(kept).accuracy
+    best = mean.held_out_outputs(kept).accuracy
     for candidate in by_loss[1:]:
-        accuracy = pot.taste([*kept, candidate]).accuracy
+        accuracy = mean.held_out_outputs([*kept, candidate]).accuracy
         if accuracy >= best:
             kept, best = [*kept, candidate], accuracy
     return kept
 
 
-def _uniform(by_loss: Sequence[Ingredient], pot: Pot) -> Sequence[Ingredient]:
+def _uniform(by_loss: Sequence[Ingredient], mean: MeanNetwork) -> Sequence[Ingredient]:
     return by_loss
 
 
-METHODS: Mapping[str, Callable[[Sequence[Ingredient], Pot], Sequence[Ingredient]]] = {
+METHODS: Mapping[SoupMethod, Callable[[Sequence[Ingredient], MeanNetwork], Sequence[Ingredient]]] = {
     "greedy": _greedy,
     "uniform": _uniform,
 }
 
 
-def _require_same(first: BranchPlan, other: BranchPlan, first_run: Path, run: Path) -> None:
+def _require_same(first: NetworkPlan, other: NetworkPlan, first_run: Path, run: Path) -> None:
     if found := differences(_same_for_all(first), _same_for_all(other)):
         raise PlanMismatchError(
             "these runs cannot be averaged",
@@ -216,7 +211,7 @@ def _require_same(first: BranchPlan, other: BranchPlan, first_run: Path, run: Pa
         )
 
 
-def _same_for_all(plan: BranchPlan) -> dict[str, Any]:
+def _same_for_all(plan: NetworkPlan) -> dict[str, Any]:
     """Return all of a plan but how it was trained."""
     recipe = plan.recipe
     network = {
@@ -228,7 +223,7 @@ def _same_for_all(plan: BranchPlan) -> dict[str, Any]:
     return {**plain(plan), "recipe": network}
 
 
-def _line(record: BranchRecord, ingredients: Sequence[Ingredient]) -> str:
+def _line(record: NetworkRecord, ingredients: Sequence[Ingredient]) -> str:
     best = max(each.record.held_out_accuracy for each in ingredients)
     return (
         f"{record.plan.name}: {len(record.ingredients)} of {len(ingredients)} averaged, held-out accuracy "

@@ -24,21 +24,16 @@ from torch.nn import functional
 from spectral_prep.errors import InputError
 from spectral_prep.system.resources import usable_cpus
 from spectral_prep.system.workers import torch_threads
+from spectral_train.data.reader import RowReader
 from spectral_train.device import deterministic, seeded
-from spectral_train.run.metrics import EpochMetrics, scalars
+from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs
-from spectral_train.run.record import BranchRecord
+from spectral_train.run.record import NetworkRecord
 from spectral_train.seeds import derive_seed
 from spectral_train.training.fit import Fitting, Training, autocast, move
-from spectral_train.training.network import (
-    RowReader,
-    Trained,
-    TrainingRows,
-    new_network,
-    outputs_on_test,
-    threads_for,
-    write_network,
-)
+from spectral_train.training.network import Trained, TrainingRows, new_network, outputs_on_test, write_network
+from spectral_train.training.processes import threads_for
+from spectral_train.training.scalars import scalars
 
 Named = dict[str, Tensor]
 NOT_STACKED = "the same command without --joint"
@@ -77,7 +72,7 @@ class Stack:
         return logits
 
 
-def train_together(members: Sequence[tuple[Training, RowReader]]) -> tuple[BranchRecord, ...]:
+def train_stacked(members: Sequence[tuple[Training, RowReader]]) -> tuple[NetworkRecord, ...]:
     """Train networks that are not finished as one, and write the record of each.
 
     All training rows have to be resident. The seconds of an epoch are shared equally among the branches.
@@ -102,7 +97,7 @@ def train_together(members: Sequence[tuple[Training, RowReader]]) -> tuple[Branc
     )
 
 
-def epoch_together(fittings: Sequence[Fitting]) -> list[float]:
+def stacked_epoch(fittings: Sequence[Fitting]) -> list[float]:
     """Train every branch for the same epoch as one stack; return their mean losses."""
     first = fittings[0].training
     epoch, steps = len(fittings[0].state.history), len(fittings[0].loader)
@@ -147,7 +142,7 @@ def _fitted(
         ]
         for level in _levels(fittings):
             started = time.perf_counter()
-            losses = epoch_together([fittings[number] for number in level])
+            losses = stacked_epoch([fittings[number] for number in level])
             seconds = (time.perf_counter() - started) / len(level)
             for number, loss in zip(level, losses, strict=True):
                 writers[number](fittings[number].record(loss, seconds))

@@ -6,17 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import FileEntry
+from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
+from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs, to_bytes
-from spectral_train.run.paths import BranchPaths, RunPaths
-from spectral_train.run.record import BranchRecord, read_branch
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import NetworkRecord, read_network
+from spectral_train.run.weights import read_weights
 from spectral_train.training.branch import train_branches
+from spectral_train.training.request import TrainingRequest
 
 QUICK = Recipe(
     model="fc",
@@ -29,26 +32,34 @@ QUICK = Recipe(
 )
 
 
+CPU = Resources("cpu")
+
+
+def on_cpu(data: Path, run: Path, recipe: Recipe = QUICK, choice: ShardChoice = DEFAULT_CHOICE) -> TrainingRequest:
+    """Return what asks for a run on the CPU."""
+    return TrainingRequest(data, recipe, run, choice, CPU)
+
+
 def make_run(data: Path, run: Path, recipe: Recipe = QUICK) -> Path:
     """Train all branches of a data set and return the run."""
-    train_branches(data, None, recipe, run, device="cpu")
+    train_branches(on_cpu(data, run, recipe))
     return run
 
 
-def weights_of(paths: BranchPaths) -> dict[str, Tensor]:
-    return safetensors.torch.load_file(paths.model)
+def weights_of(paths: NetworkPaths) -> dict[str, Tensor]:
+    return read_weights(paths)
 
 
-def equal_weights(one: BranchPaths, other: BranchPaths) -> bool:
+def equal_weights(one: NetworkPaths, other: NetworkPaths) -> bool:
     """Whether two trained networks are the same bit for bit."""
     first, second = weights_of(one), weights_of(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def rewrite_record(run: Path, shard: int, change: Callable[[BranchRecord], BranchRecord]) -> None:
+def rewrite_record(run: Path, shard: int, change: Callable[[NetworkRecord], NetworkRecord]) -> None:
     """Let a branch have recorded something else."""
     paths = RunPaths(run).branch(shard)
-    write_record(paths.record, change(read_branch(paths)))
+    write_record(paths.record, change(read_network(paths)))
 
 
 def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs], Outputs]) -> None:
@@ -56,7 +67,7 @@ def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs]
     paths = RunPaths(run).branch(shard)
     outputs = {name: read_outputs(paths.outputs, name) for name in (HELD_OUT, TEST)}
     outputs[rows] = change(outputs[rows])
-    record = read_branch(paths)
+    record = read_network(paths)
     paths.outputs.write_bytes(to_bytes(outputs[HELD_OUT], outputs[TEST]))
     files = tuple(FileEntry.of(paths.root, paths.root / entry.path) for entry in record.files)
     write_record(paths.record, replace(record, files=files))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from spectral_prep.encoding import Encoding, Storage, calibrate, decode, encode
 from spectral_prep.spectrum import SpectralSpec, split
@@ -18,6 +19,8 @@ from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.layout import DatasetPaths, Format
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import FileEntry, SpectralRecord, SplitInfo
+from spectral_train.data.pieces import read_values
+from spectral_train.data.shard import Shard, read_labels
 
 torch.set_num_threads(1)  # the tests promise bit-equal weights, and share their cores with others
 
@@ -40,6 +43,20 @@ def draw(rows: int, size: int | tuple[int, int] = 8, channels: int = 1, seed: in
     labels = random.randint(0, len(CLASSES), rows).astype(np.int16)
     pixels = 0.4 * textures[labels] + 76 + random.normal(0, noise, (rows, height, width, channels))
     return Images(pixels.round().clip(0, 255).astype(np.uint8), labels)
+
+
+class Stored(NamedTuple):
+    """Rows of one split as stored: `x` (N, G·C, h, w), `y` (N,) label or −1, `ids` (N,) canonical row id."""
+
+    x: Tensor
+    y: Tensor
+    ids: npt.NDArray[np.int32]
+
+
+def stored(shard: Shard, split: str) -> Stored:
+    """Return the rows of a split of a shard."""
+    labels = read_labels(shard.folders, split)
+    return Stored(read_values(shard, split), labels.y, labels.ids)
 
 
 def make_shards(

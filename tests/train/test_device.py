@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from spectral_train.device import seeded
+from spectral_train.device import every_device, seeded
 
 
 def test_the_callers_random_stream_goes_on_as_if_nothing_had_been_drawn() -> None:
@@ -20,7 +20,12 @@ def test_the_callers_random_stream_goes_on_as_if_nothing_had_been_drawn() -> Non
 
 def test_of_many_gpus_one_alone_is_seeded_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at another one would cost it the memory of a context."""
-    gpu, calls = torch.device("cuda:2"), []
+    gpu = torch.device("cuda:2")
+    calls: list[tuple[object, object]] = []
+
+    def read(device: torch.device) -> str:
+        calls.append(("read", device))
+        return "state"
 
     @contextlib.contextmanager
     def chosen(device: torch.device) -> Iterator[None]:
@@ -29,9 +34,17 @@ def test_of_many_gpus_one_alone_is_seeded_and_put_back(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device", chosen)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: calls.append(("read", device)) or "state")
+    monkeypatch.setattr(torch.cuda, "get_rng_state", read)
     monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: calls.append(("seed", seed)))
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: calls.append((state, device)))
     with seeded(5, gpu):
         assert calls == [("read", gpu), ("choose", gpu), ("seed", 5)]
     assert calls[3:] == [("state", gpu)]
+
+
+def test_every_gpu_is_meant_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert every_device("auto") == every_device("cuda") == ("cuda:0", "cuda:1", "cuda:2")
+    assert every_device("cuda:1") == ("cuda:1",)
+    assert every_device("cpu") == ("cpu",)

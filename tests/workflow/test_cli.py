@@ -19,7 +19,7 @@ import torch
 from spectral_prep.console.commands import prep_group
 from spectral_train.commands import ensemble_group, train_command
 from spectral_train.models import MODELS
-from spectral_train.recipe.recipe import RECIPES
+from spectral_train.recipe.recipes import RECIPES
 from spectral_train.training import fit
 from tests.support.commands import run
 from tests.support.releases import cifar_rows, write_cifar, write_folder, write_mnist

@@ -28,7 +28,7 @@ socket.create_connection = socket.getaddrinfo = refused
 import torch
 import torch._dynamo, torch.utils.tensorboard  # once, not sixteen times
 from spectral_train.training.branch import train_branches
-from tests.support.runs import QUICK
+from tests.support.runs import QUICK, on_cpu
 
 root = Path(sys.argv[1])
 torch.set_num_threads(1)
@@ -41,7 +41,7 @@ for k in range(16):
             (root / f"ready-{k}").touch()  # all are there before the first one goes on
             while len(list(root.glob("ready-*"))) < 16:
                 time.sleep(0.01)
-            train_branches(root / f"node-{k}", k, replace(QUICK, epochs=1), root / f"run-{k}", device="cpu")
+            train_branches(on_cpu(root / f"node-{k}", root / f"run-{k}", replace(QUICK, epochs=1)), k)
             code = 0
         finally:
             os._exit(code)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from spectral_train.commands import train_command
-from spectral_train.recipe.recipe import OPTIONS, named, parse_settings
+from spectral_train.recipe.options import OPTIONS, parse_settings
+from spectral_train.recipe.recipes import named
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
 COMMANDS = [line for line in RESULTS.read_text().splitlines() if line.startswith("spectral-train ")]

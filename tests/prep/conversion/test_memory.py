@@ -15,12 +15,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
+from spectral_train.device import Resources
 from spectral_train.training.branch import train_branches
+from spectral_train.training.request import TrainingRequest
 from tests.support.runs import QUICK
 
 torch.set_num_threads(1)
 recipe = replace(QUICK, epochs=1, batch_size=256)
-train_branches(Path(sys.argv[1]), 0, recipe, Path(sys.argv[2]), device="cpu", memory=int(sys.argv[3]))
+resources = Resources("cpu", memory=int(sys.argv[3]))
+train_branches(TrainingRequest(Path(sys.argv[1]), recipe, Path(sys.argv[2]), resources=resources), 0)
 print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
 """
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec, merge, split
-from spectral_train.data.augment import Augmenter, Flip, Geometry
+from spectral_train.data.augment import Augmenter, Flip, SpectralInput
 from spectral_train.recipe.augmentation import Augmentation
 
 ROWS, COLOURS, SIZE = 24, 3, 24
@@ -22,28 +22,29 @@ AXES = {"flip": (-1, 2), "vflip": (-2, 1)}  # of maps (n, C, h, w) and of images
 class Net:
     """One network's input: its images, their standardised spectrals, and statistics with means far from 0."""
 
-    geometry: Geometry
+    spectral_input: SpectralInput
     images: Tensor
 
     @classmethod
     def of(cls, spec: SpectralSpec, spectrals: tuple[int, ...] = (0,)) -> "Net":
         random = np.random.default_rng(0)
         count = len(spectrals) * COLOURS
-        geometry = Geometry(
+        spectral_input = SpectralInput(
             spec, spectrals, tuple(random.normal(40, 30, count)), tuple(random.uniform(1, 9, count)), ROWS
         )
-        return cls(geometry, torch.from_numpy(random.uniform(0, 255, (ROWS, SIZE, SIZE, COLOURS))))
+        return cls(spectral_input, torch.from_numpy(random.uniform(0, 255, (ROWS, SIZE, SIZE, COLOURS))))
 
     def seen(self, images: Tensor) -> Tensor:
         """What the network sees of images, float32."""
-        own = split(images, self.geometry.spec)[list(self.geometry.spectrals)]
+        own = split(images, self.spectral_input.spec)[list(self.spectral_input.spectrals)]
         mean, std = (
-            torch.tensor(each, dtype=torch.float64).view(-1, 1, 1) for each in (self.geometry.mean, self.geometry.std)
+            torch.tensor(each, dtype=torch.float64).view(-1, 1, 1)
+            for each in (self.spectral_input.mean, self.spectral_input.std)
         )
         return ((own.transpose(0, 1).flatten(1, 2) - mean) / std).float()
 
     def augmented(self, wanted: str, epoch: int = 0, seed: int = 0, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-        augmenter = Augmenter.of(Augmentation.parse(wanted), self.geometry, noise, seed)
+        augmenter = Augmenter.of(Augmentation.parse(wanted), self.spectral_input, noise, seed)
         return augmenter(self.seen(self.images), torch.arange(ROWS), epoch, 7)
 
 
@@ -79,7 +80,7 @@ def test_a_flipped_spectral_is_that_of_the_flipped_image(
     for name in names.split():
         axis, image_axis = AXES[name]
         mirrored = net.seen(net.images.flip(image_axis))
-        close(Flip.of(net.geometry, axis)(net.seen(net.images)), mirrored)
+        close(Flip.of(net.spectral_input, axis)(net.seen(net.images)), mirrored)
         x, _ = net.augmented(name)
         same = [(x[row] - net.seen(net.images)[row]).abs().max() < 1e-4 for row in range(ROWS)]
         assert 0 < sum(same) < ROWS
@@ -98,8 +99,8 @@ def test_what_would_not_be_exact_is_refused_with_a_reason(
 def test_a_shifted_spectral_is_that_of_the_shifted_image_continued_by_the_mean_block(transform: str) -> None:
     net = Net.of(SpectralSpec(2, 3, transform=transform), (0, 1, 2, 3, 4, 5))  # type: ignore[arg-type]
     x, _ = net.augmented("shift=2")
-    mean_Qnhw = torch.tensor(net.geometry.mean, dtype=torch.float64).view(6, 1, COLOURS, 1, 1)
-    canvas = merge(mean_Qnhw.expand(6, ROWS, COLOURS, 12 + 4, 8 + 4), net.geometry.spec, torch.float64)
+    mean_Qnhw = torch.tensor(net.spectral_input.mean, dtype=torch.float64).view(6, 1, COLOURS, 1, 1)
+    canvas = merge(mean_Qnhw.expand(6, ROWS, COLOURS, 12 + 4, 8 + 4), net.spectral_input.spec, torch.float64)
     canvas[:, 4 : 4 + SIZE, 6 : 6 + SIZE] = net.images
     moves = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
     all_moves = torch.stack(
@@ -141,7 +142,7 @@ def test_a_pasted_box_is_whole_blocks_of_the_partners_image(epoch: int) -> None:
 
 def test_the_conventional_network_sees_the_same_moves_in_pixels() -> None:
     net = Net.of(SpectralSpec(1, 1))
-    x, _ = replace(net, geometry=replace(net.geometry, block=(4, 4))).augmented("shift")
+    x, _ = replace(net, spectral_input=replace(net.spectral_input, block=(4, 4))).augmented("shift")
     plain = functional.pad(net.seen(net.images), (4, 4, 4, 4))
     moves = [plain[:, :, down : down + SIZE, right : right + SIZE] for down in (0, 4, 8) for right in (0, 4, 8)]
     distance = (torch.stack(moves) - x).abs().amax((2, 3, 4)).min(0).values

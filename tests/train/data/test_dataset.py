@@ -6,28 +6,29 @@ import torch
 from torch.utils.data import DataLoader
 
 from spectral_prep.errors import CorruptFileError
+from spectral_prep.store.interface import BAD_LABEL
 from spectral_train.data.dataset import ShardDataset
-from spectral_train.data.pieces import read_split
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.shard import Shard, open_shard
-from tests.support.shards import make_shards
+from tests.support.shards import make_shards, stored
 
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory: pytest.TempPathFactory) -> Shard:
-    return open_shard(make_shards(tmp_path_factory.mktemp("data"), bad=[3, 5, 8], block_rows=64), 1, shards=2)
+    return open_shard(make_shards(tmp_path_factory.mktemp("data"), bad=[3, 5, 8], block_rows=64), 1, ShardChoice(2))
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 20], ids=["chunk by chunk", "all kept"])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_item_i_is_the_i_th_good_row(shard: Shard, split: str, memory: int) -> None:
-    rows = read_split(shard, split)
-    good = torch.arange(len(rows.y))[rows.y != -1]
+    rows = stored(shard, split)
+    good = torch.arange(len(rows.y))[rows.y != BAD_LABEL]
     dataset = ShardDataset(shard, split, memory)
     assert len(dataset) == len(good)
     for index in torch.randperm(len(good), generator=torch.Generator().manual_seed(0)).tolist():
         x, y = dataset[index]
         assert torch.equal(x, shard.standardise(rows.x[good[index], None])[0])
-        assert (y, type(y)) == (rows.y[good[index]], int)
+        assert (y, type(y)) == (rows.y[good[index]].item(), int)
     with pytest.raises(IndexError):
         dataset[len(good)]
 

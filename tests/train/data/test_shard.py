@@ -6,15 +6,15 @@ from typing import get_args
 import pytest
 import torch
 
-from spectral_prep.encoding import decode, encode
+from spectral_prep.encoding import Storage, decode, encode
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError, SpectralError
 from spectral_prep.spectrum import SpectralSpec, split
 from spectral_prep.store.layout import Format
-from spectral_train.data.pieces import read_split
-from spectral_train.data.shard import ShardRows, check_files, find_data, open_shard
+from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
+from spectral_train.data.shard import check_files, find_data, open_shard
 from spectral_train.run.paths import RunPaths
 from tests.support.runs import QUICK, equal_weights, make_run
-from tests.support.shards import CLASSES, draw, make_shards
+from tests.support.shards import CLASSES, Stored, draw, make_shards, stored
 
 SPEC = SpectralSpec(2, 2)
 TRAIN, TEST = draw(300, channels=3), draw(100, channels=3, seed=1)
@@ -23,7 +23,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 @pytest.fixture(scope="module", params=FORMATS)
 def format(request: pytest.FixtureRequest) -> Format:
-    return request.param
+    found: Format = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +38,11 @@ def data(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "shapes-q4"))
 
 
-def read(data: Path, shard: int = 0, **options: int) -> dict[str, ShardRows]:
-    opened = open_shard(data, shard, **options)
+def read(data: Path, shard: int = 0, choice: ShardChoice = DEFAULT_CHOICE) -> dict[str, Stored]:
+    opened = open_shard(data, shard, choice)
     for folder in opened.folders:
         check_files(folder)
-    return {name: read_split(opened, name) for name in ("train", "test")}
+    return {name: stored(opened, name) for name in ("train", "test")}
 
 
 def test_a_shard_is_read_as_it_is_stored(whole: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_shard_is_read_as_it_is_stored(whole: Path) -> None:
     assert (shard.spectrals, shard.shards, shard.input_shape) == ((3,), 4, (3, 4, 4))
     assert shard.classes == CLASSES
     for name, images in (("train", TRAIN), ("test", TEST)):
-        rows = read_split(shard, name)
+        rows = stored(shard, name)
         expected = encode(split(torch.from_numpy(images.pixels[rows.ids]), SPEC), shard.encoding)[3]
         assert rows.x.dtype == torch.int8
         assert torch.equal(rows.x, expected)
@@ -58,18 +59,18 @@ def test_a_shard_is_read_as_it_is_stored(whole: Path) -> None:
 
 
 def test_several_spectrals_become_channels_in_order(whole: Path) -> None:
-    shard = open_shard(whole, 1, shards=2, common=[0])
-    rows = read_split(shard, "train")
+    shard = open_shard(whole, 1, ShardChoice(2, common=(0,)))
+    rows = stored(shard, "train")
     assert shard.spectrals == (0, 2, 3)
     assert rows.x.shape == (300, 9, 4, 4)
     for g, k in enumerate(shard.spectrals):
-        assert torch.equal(rows.x[:, 3 * g : 3 * g + 3], read_split(open_shard(whole, k), "train").x)
+        assert torch.equal(rows.x[:, 3 * g : 3 * g + 3], stored(open_shard(whole, k), "train").x)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
-def test_what_the_network_sees_has_mean_zero_and_deviation_one(tmp_path: Path, dtype: str) -> None:
-    shard = open_shard(make_shards(tmp_path, train=TRAIN, dtype=dtype), 0, shards=2)  # type: ignore[arg-type]
-    rows = read_split(shard, "train")
+def test_what_the_network_sees_has_mean_zero_and_deviation_one(tmp_path: Path, dtype: Storage) -> None:
+    shard = open_shard(make_shards(tmp_path, train=TRAIN, dtype=dtype), 0, ShardChoice(2))
+    rows = stored(shard, "train")
     assert rows.x.dtype == getattr(torch, dtype)
     seen = shard.standardise(rows.x)
     assert seen.mean((0, 2, 3)).abs().max() < 1e-4
@@ -77,9 +78,9 @@ def test_what_the_network_sees_has_mean_zero_and_deviation_one(tmp_path: Path, d
 
 
 def test_shard_decodes_to_the_spectrum(whole: Path) -> None:
-    shard = open_shard(whole, 0, shards=1)
-    rows = read_split(shard, "test")
-    stored_QNChw = rows.x.unflatten(1, (4, 3)).transpose(0, 1)
+    shard = open_shard(whole, 0, ShardChoice(1))
+    rows = stored(shard, "test")
+    stored_QNChw = torch.unflatten(rows.x, 1, (4, 3)).transpose(0, 1)
     exact = split(torch.from_numpy(TEST.pixels[rows.ids]), SPEC)
     step = torch.tensor(shard.encoding.scale_factor).view(-1, 1, 1, 1, 1)
     inside = stored_QNChw.abs() < 127
@@ -98,9 +99,9 @@ def test_one_folder_copied_alone_is_enough(whole: Path, tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named(data: Path) -> None:
     shutil.rmtree(data / "spectral-02")
-    assert read(data, 0, shards=2)
+    assert read(data, 0, ShardChoice(2))
     with pytest.raises(InputError, match="no spectral-02"):
-        open_shard(data, 1, shards=2)
+        open_shard(data, 1, ShardChoice(2))
     with pytest.raises(InputError, match="no spectral-02"):
         open_shard(data / "spectral-03", 2)
 
@@ -114,7 +115,7 @@ def test_a_shard_that_does_not_exist_is_refused(whole: Path) -> None:
     with pytest.raises(InputError, match=r"--shard 99 does not exist.*0 to 3"):
         open_shard(whole, 99)
     with pytest.raises(InputError, match="one of 1, 2, 4"):
-        open_shard(whole, 0, shards=3)
+        open_shard(whole, 0, ShardChoice(3))
 
 
 FILES: dict[Format, list[str]] = {
@@ -180,7 +181,7 @@ def test_folders_of_different_conversions_are_refused(data: Path, tmp_path: Path
     shutil.copytree(other / "spectral-01", data / "spectral-01")
     assert read(data, 1)
     with pytest.raises(PlanMismatchError, match=r"spectral-00 and .*spectral-01.*0123456789abcdef and f{16}"):
-        open_shard(data, 0, shards=2)
+        open_shard(data, 0, ShardChoice(2))
 
 
 def test_folders_whose_rows_differ_are_refused(data: Path, tmp_path: Path, format: Format) -> None:
@@ -188,14 +189,14 @@ def test_folders_whose_rows_differ_are_refused(data: Path, tmp_path: Path, forma
     shutil.rmtree(data / "spectral-01")
     shutil.copytree(other / "spectral-01", data / "spectral-01")
     with pytest.raises(CorruptFileError, match=r"not the same.*spectral-00 and .*spectral-01"):
-        read(data, 0, shards=2)
+        read(data, 0, ShardChoice(2))
 
 
 def test_a_folder_under_the_name_of_another_is_refused(data: Path) -> None:
     shutil.rmtree(data / "spectral-01")
     shutil.copytree(data / "spectral-02", data / "spectral-01")
     with pytest.raises(PlanMismatchError, match=r"another spectral.*spectral-01"):
-        open_shard(data, 0, shards=2)
+        open_shard(data, 0, ShardChoice(2))
 
 
 def test_data_defaults_to_the_only_data_set_here(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 import math
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from spectral_train.ensemble.calibration import Quality, calibrated, calibration_error
-from spectral_train.ensemble.combiners import BranchOutputs, Space, Tempered, WeightedSum, accuracy
+from spectral_train.ensemble.combination import SPACES
+from spectral_train.ensemble.combiners import Tempered, WeightedSum
+from spectral_train.run.outputs import BranchOutputs, accuracy
 
 
 def test_the_calibration_error_is_that_of_guo_et_al() -> None:
@@ -19,15 +20,15 @@ def test_the_calibration_error_is_that_of_guo_et_al() -> None:
 
 
 def test_the_loss_is_finite_though_a_branch_is_certain_and_wrong() -> None:
-    certain = BranchOutputs(torch.tensor([[[0.0, -torch.inf], [-torch.inf, 0.0]]]), torch.tensor([0, 0]))
-    for space in get_args(Space):
+    certain = BranchOutputs([torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0]])], torch.tensor([0, 0]))
+    for space in SPACES:
         tempered = calibrated(WeightedSum(np.ones(1), space, {}), certain)
         assert math.isfinite(tempered.temperature)
         assert Quality.of(tempered(certain.log_probabilities), certain.labels).loss == pytest.approx(50)
 
 
 def test_a_temperature_within_a_temperature_is_their_product() -> None:
-    outputs = torch.randn(1, 20, 3, generator=torch.Generator().manual_seed(0)).log_softmax(2)
+    outputs = [torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)]
     once = Tempered(WeightedSum(np.ones(1), "log-probabilities", {}), 6.0)
     twice = Tempered(Tempered(once.combiner, 2.0), 3.0)
     torch.testing.assert_close(twice(outputs), once(outputs))
@@ -36,12 +37,10 @@ def test_a_temperature_within_a_temperature_is_their_product() -> None:
 
 def test_a_temperature_makes_confidence_the_truth_and_keeps_every_decision() -> None:
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(1, 8000, 5, generator=generator, dtype=torch.float64)
-    labels = torch.multinomial(logits[0].softmax(1), 1, generator=generator)[:, 0]  # as often right as it says
-    overconfident = BranchOutputs((3 * logits).log_softmax(2), labels)
-    halves = [
-        BranchOutputs(overconfident.log_probabilities[:, at], labels[at]) for at in (slice(4000), slice(4000, None))
-    ]
+    logits = torch.randn(8000, 5, generator=generator, dtype=torch.float64)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]  # as often right as it says
+    overconfident = (3 * logits).log_softmax(1)
+    halves = [BranchOutputs([overconfident[at]], labels[at]) for at in (slice(4000), slice(4000, None))]
     plain = WeightedSum(np.ones(1), "log-probabilities", {})
     tempered = calibrated(plain, halves[0])
     assert tempered.temperature == pytest.approx(3, rel=0.05)

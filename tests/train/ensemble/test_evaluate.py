@@ -9,15 +9,16 @@ import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec
+from spectral_train.data.grouping import ShardChoice
+from spectral_train.ensemble.combination import DEFAULT_SPACE, SCHEME_NAMES, Combination
 from spectral_train.ensemble.evaluate import evaluate, table
-from spectral_train.ensemble.schemes import DEFAULT_SPACE, SCHEMES
-from spectral_train.recipe.recipe import named
+from spectral_train.recipe.recipes import named
 from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchPlan, BranchRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
-from tests.support.runs import QUICK, make_run, rewrite_outputs, rewrite_record
+from tests.support.runs import QUICK, make_run, on_cpu, rewrite_outputs, rewrite_record
 from tests.support.shards import make_shards
 
 
@@ -26,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its baseline; the data set is gone."""
     data = make_shards(tmp_path_factory.mktemp("data"))
     run = make_run(data, tmp_path_factory.mktemp("runs") / "shapes")
-    train_baseline(data, QUICK, run, device="cpu")
+    train_baseline(on_cpu(data, run))
     shutil.rmtree(data)
     return run
 
@@ -63,14 +64,14 @@ def test_the_json_says_exactly_what_was_agreed(trained: Path) -> None:
     accuracies = [branch["accuracy"] for branch in record["branches"]]
     assert record["mean_accuracy"] == pytest.approx(sum(accuracies) / 4)
     assert record["best_accuracy"] == max(accuracies)
-    assert set(record["ensemble"]) == set(record["weights"]) == set(SCHEMES)
+    assert set(record["ensemble"]) == set(record["weights"]) == set(SCHEME_NAMES)
     assert all(0 <= value <= 1 for value in [*accuracies, *record["ensemble"].values(), record["baseline"]])
     assert all(sum(weights) == pytest.approx(1) for weights in record["weights"].values())
     assert (record["space"], record["rows"]) == (DEFAULT_SPACE, 100)
 
 
 def test_the_numbers_are_those_of_the_branches_outputs(trained: Path) -> None:
-    evaluation = evaluate(trained, ["average"], "probabilities")
+    evaluation = evaluate(trained, ["average"], Combination(space="probabilities"))
     outputs = [read_outputs(RunPaths(trained).branch(k).outputs, TEST) for k in range(4)]
     held_out = [read_outputs(RunPaths(trained).branch(k).outputs, HELD_OUT) for k in range(4)]
     assert [branch.accuracy for branch in evaluation.branches] == [each.accuracy for each in outputs]
@@ -117,15 +118,17 @@ def test_held_out_labels_do(run: Path) -> None:
 
 
 def test_schemes_and_space_can_be_chosen(trained: Path) -> None:
-    evaluation = evaluate(trained, ["top-k", "geometric"], "log-probabilities", p=0.5, k=2)
+    evaluation = evaluate(trained, ["top-k", "geometric"], Combination(p=0.5, k=2))
     assert list(evaluation.ensemble) == ["top-k", "geometric"]
     assert evaluation.settings == {"top-k": {"k": 2}, "geometric": {"p": 0.5}}
     assert sorted(evaluation.weights["top-k"]) == [0, 0, 0.5, 0.5]
     assert evaluation.space == "log-probabilities"
     with pytest.raises(InputError, match="unknown ensemble scheme"):
-        evaluate(trained, ["median"])
+        evaluate(trained, ["median"])  # type: ignore[list-item]
     with pytest.raises(InputError, match="unknown space"):
-        evaluate(trained, space="logits")
+        evaluate(trained, combination=Combination(space="logits"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="learned combines log-probabilities"):
+        evaluate(trained, ["learned"], Combination(space="probabilities"))
 
 
 def test_what_a_lost_node_costs(run: Path) -> None:
@@ -133,9 +136,9 @@ def test_what_a_lost_node_costs(run: Path) -> None:
     assert whole.ablation is not None
     assert [shard for shard, _ in whole.ablation.growing] == sorted(range(4), key=lambda k: whole.branches[k].loss)
     assert whole.ablation.growing[-1][1] == whole.ensemble["geometric"] > whole.ablation.growing[0][1]
-    without = evaluate(run, without=[2])
+    without = evaluate(run, combination=Combination(without=(2,)))
     shutil.rmtree(run / "branch-02")
-    missing = evaluate(run, allow_missing=True)
+    missing = evaluate(run, combination=Combination(allow_missing=True))
     assert without == missing
     assert missing.missing == (2,)
     assert [branch.shard for branch in missing.branches] == [0, 1, 3]
@@ -146,13 +149,13 @@ def test_what_a_lost_node_costs(run: Path) -> None:
 
 def test_branches_that_cannot_be_left_out_are_refused(run: Path) -> None:
     with pytest.raises(InputError, match=r"--without 4 does not exist.*0 to 3"):
-        evaluate(run, without=[4])
+        evaluate(run, combination=Combination(without=(4,)))
     with pytest.raises(InputError, match="no trained branch"):
-        evaluate(run, without=range(4))
+        evaluate(run, combination=Combination(without=(0, 1, 2, 3)))
     for shard in (1, 2):
         rewrite_record(run, shard, lambda record: replace(record, plan=replace(record.plan, spectrals=(1,))))
     with pytest.raises(PlanMismatchError, match="every spectral once"):
-        evaluate(run, without=[0])
+        evaluate(run, combination=Combination(without=(0,)))
 
 
 def test_without_a_baseline_there_is_none(run: Path) -> None:
@@ -171,7 +174,7 @@ def test_the_table_has_the_form_of_the_posters(trained: Path) -> None:
     for value in (evaluation.best_accuracy, evaluation.ensemble["geometric"], evaluation.baseline):
         assert value is not None
         assert f"{100 * value:.2f} %" in lines[1]
-    for scheme in SCHEMES:
+    for scheme in SCHEME_NAMES:
         assert any(line.startswith(scheme) for line in lines)
 
 
@@ -181,7 +184,7 @@ def test_a_missing_branch_is_named_with_the_command_that_trains_it(tmp_path: Pat
     run = tmp_path / "run"
     for shard in range(8):
         if shard != 5:
-            train_branches(data, shard, recipe, run, shards=8, grouping="balanced", common=[0], device="cpu")
+            train_branches(on_cpu(data, run, recipe, ShardChoice(8, "balanced", (0,))), shard)
     expected = (
         r"branch 5 of 8 not trained.*Run next: spectral-train --shard 5 --shards 8 --grouping balanced --common 0 "
         rf"--recipe paper-fc --epochs 1 --seed 3 --run {run}$"
@@ -201,7 +204,7 @@ def test_a_folder_without_branches_is_refused(tmp_path: Path) -> None:
         evaluate(tmp_path)
 
 
-REFUSED: dict[str, Callable[[BranchPlan], BranchPlan]] = {
+REFUSED: dict[str, Callable[[NetworkPlan], NetworkPlan]] = {
     "dataset_id": lambda plan: replace(plan, dataset_id="f" * 16),
     "spec.layout": lambda plan: replace(plan, spec=replace(plan.spec, layout="tiles")),
     "spec.transform": lambda plan: replace(plan, spec=replace(plan.spec, transform="none")),
@@ -216,7 +219,7 @@ REFUSED: dict[str, Callable[[BranchPlan], BranchPlan]] = {
 
 @pytest.mark.parametrize("field", sorted(REFUSED))
 def test_branches_that_do_not_belong_together_are_refused(run: Path, field: str) -> None:
-    def change(record: BranchRecord) -> BranchRecord:
+    def change(record: NetworkRecord) -> NetworkRecord:
         return replace(record, plan=REFUSED[field](record.plan))
 
     rewrite_record(run, 2, change)
@@ -251,7 +254,7 @@ def test_a_branch_in_the_folder_of_another_is_refused(run: Path) -> None:
 
 def test_the_baseline_of_another_data_set_is_refused(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(run / "baseline")
-    train_baseline(make_shards(tmp_path / "other", dataset_id="f" * 16), QUICK, run, device="cpu")
+    train_baseline(on_cpu(make_shards(tmp_path / "other", dataset_id="f" * 16), run))
     with pytest.raises(PlanMismatchError, match="baseline"):
         evaluate(run)
 

@@ -1,8 +1,9 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -12,6 +13,8 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
+from spectral_train.data.grouping import ShardChoice
+from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.export import METADATA, export
 from spectral_train.ensemble.network import open_network
 from spectral_train.recipe.recipe import Recipe
@@ -19,7 +22,7 @@ from spectral_train.run.branches import outputs_of, read_branches
 from spectral_train.run.outputs import TEST
 from spectral_train.run.paths import RunPaths
 from spectral_train.training.branch import train_branches
-from tests.support.runs import make_run
+from tests.support.runs import make_run, on_cpu
 from tests.support.shards import CLASSES, draw, make_shards
 
 IMAGES = draw(60, channels=3, seed=1)
@@ -39,7 +42,7 @@ def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = SpectralSpec(2, 2, "tiles", "dct2")
     data = make_shards(root / "data", train=draw(300, channels=3), test=IMAGES, spec=spec, dtype="float16")
     recipe = Recipe(model="conv", model_options={"depth": 3, "width": 4}, epochs=2)
-    train_branches(data, None, recipe, root / "run", shards=2, grouping="interleaved", common=[3], device="cpu")
+    train_branches(on_cpu(data, root / "run", recipe, ShardChoice(2, "interleaved", (3,))))
     return root / "run"
 
 
@@ -48,32 +51,35 @@ def digit_images() -> Tensor:
     return torch.from_numpy(images[np.arange(len(images)) % 5 == 4])
 
 
-def run_pt2(path: Path, images: Tensor) -> tuple[Tensor, dict]:
+def run_pt2(path: Path, images: Tensor) -> tuple[Tensor, dict[str, Any]]:
     extra = {METADATA: ""}
     program = torch.export.load(path, extra_files=extra)
     return program.module()(images), json.loads(extra[METADATA])
 
 
-def run_onnx(path: Path, images: Tensor) -> tuple[Tensor, dict]:
+def run_onnx(path: Path, images: Tensor) -> tuple[Tensor, dict[str, Any]]:
     session = onnxruntime.InferenceSession(path)
     (found,) = session.run(None, {"images": images.numpy()})
     return torch.from_numpy(found), json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
 
 
 @pytest.mark.parametrize(
-    ("of", "suffix", "options"),
+    ("of", "suffix", "combination"),
     [
-        ("digits_run", ".pt2", {"scheme": "geometric", "calibrate": True, "without": [2]}),
-        ("digits_run", ".onnx", {"scheme": "stacked"}),
-        ("other_run", ".onnx", {"scheme": "loss", "space": "probabilities"}),
+        ("digits_run", ".pt2", Combination("geometric", calibrate=True, without=(2,))),
+        ("digits_run", ".onnx", Combination("stacked")),
+        ("other_run", ".onnx", Combination("loss", "probabilities")),
     ],
 )
-def test_a_file_gives_what_evaluate_found(of, suffix, options, request, tmp_path) -> None:
+def test_a_file_gives_what_evaluate_found(
+    of: str, suffix: str, combination: Combination, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     run = request.getfixturevalue(of)
     images = digit_images() if of == "digits_run" else torch.from_numpy(IMAGES.pixels)
-    metadata = export(run, tmp_path / f"model{suffix}", **options)
-    records = read_branches(RunPaths(run), options.get("without", ()))
-    expected = open_network(run, **options).combiner(outputs_of(RunPaths(run), records, TEST).log_probabilities)
+    metadata = export(run, tmp_path / f"model{suffix}", combination)
+    records = read_branches(RunPaths(run), combination.without)
+    outputs = outputs_of(RunPaths(run), records, TEST)
+    expected = open_network(run, combination).combiner(outputs.log_probabilities)
     found, stored = (run_pt2 if suffix == ".pt2" else run_onnx)(tmp_path / f"model{suffix}", images)
     assert torch.equal(found.argmax(1), expected.argmax(1))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
@@ -82,12 +88,14 @@ def test_a_file_gives_what_evaluate_found(of, suffix, options, request, tmp_path
     assert stored["input_shape"] == list(images.shape[1:])
 
 
-def test_another_kind_of_file_is_refused(tmp_path) -> None:
+def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.pt2 or \.onnx"):
         export(tmp_path, tmp_path / "model.bin")
 
 
-def test_a_torch_that_cannot_write_onnx_is_told_of(digits_run, tmp_path, monkeypatch) -> None:
+def test_a_torch_that_cannot_write_onnx_is_told_of(
+    digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.onnx, "export", lambda model, args, f: None)
     with pytest.raises(InputError, match=r"torch 2\.6 or newer"):
         export(digits_run, tmp_path / "model.onnx")

@@ -7,6 +7,8 @@ from PIL import Image
 
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
+from spectral_train.data.grouping import ShardChoice
+from spectral_train.ensemble.combination import Combination, SchemeName
 from spectral_train.ensemble.combiners import combine
 from spectral_train.ensemble.evaluate import evaluate
 from spectral_train.ensemble.predict import predict
@@ -14,7 +16,7 @@ from spectral_train.run.branches import outputs_of, read_branches
 from spectral_train.run.outputs import TEST
 from spectral_train.run.paths import RunPaths
 from spectral_train.training.branch import train_branches
-from tests.support.runs import QUICK
+from tests.support.runs import on_cpu
 from tests.support.shards import CLASSES, draw, make_shards
 
 IMAGES = draw(20, channels=3, seed=1)
@@ -31,7 +33,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         dtype=request.param,
     )
     folder = tmp_path_factory.mktemp("run")
-    train_branches(data, None, QUICK, folder, shards=2, grouping="interleaved", common=[3], device="cpu")
+    train_branches(on_cpu(data, folder, choice=ShardChoice(2, "interleaved", (3,))))
     shutil.rmtree(data)
     return folder
 
@@ -45,11 +47,13 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("scheme", ["geometric", "best"])
-def test_a_test_image_gets_the_probabilities_that_were_evaluated(run: Path, files: list[Path], scheme: str) -> None:
+def test_a_test_image_gets_the_probabilities_that_were_evaluated(
+    run: Path, files: list[Path], scheme: SchemeName
+) -> None:
     paths = RunPaths(run)
     test = outputs_of(paths, read_branches(paths), TEST)
     expected = combine(test.log_probabilities, evaluate(run).weights[scheme])
-    predictions = predict(run, files, scheme)
+    predictions = predict(run, files, Combination(scheme))
     assert [prediction.path for prediction in predictions] == files
     got = [[dict(prediction.classes)[name] for name in CLASSES] for prediction in predictions]
     torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), expected, rtol=1e-4, atol=1e-6)
@@ -81,6 +85,6 @@ def test_bad_input_is_refused_by_name(run: Path, tmp_path: Path, files: list[Pat
     with pytest.raises(InputError, match="--top"):
         predict(run, files, top=0)
     with pytest.raises(InputError, match="unknown ensemble scheme"):
-        predict(run, files, "median")
+        predict(run, files, Combination("median"))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no trained branch"):
         predict(tmp_path, files)

@@ -1,5 +1,3 @@
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
@@ -8,7 +6,8 @@ from hypothesis import strategies as st
 
 from spectral_prep.errors import InputError
 from spectral_train.ensemble import schemes
-from spectral_train.ensemble.combiners import BranchOutputs, Space, accuracy, combine, cross_entropy
+from spectral_train.ensemble.combination import SPACES, Combination, Space, schemes_in
+from spectral_train.ensemble.combiners import Weights, combine
 from spectral_train.ensemble.schemes import (
     P_GRID,
     average_weights,
@@ -16,10 +15,10 @@ from spectral_train.ensemble.schemes import (
     geometric_weights,
     loss_weights,
     order_by_loss,
-    schemes_in,
     top_k_weights,
     weigh,
 )
+from spectral_train.run.outputs import BranchOutputs, accuracy, cross_entropy
 
 LOSSES = [0.5, 0.25, 1.0]
 
@@ -30,7 +29,7 @@ def random_outputs(branches: int = 4, rows: int = 60, classes: int = 3, seed: in
     labels = torch.randint(classes, (rows,), generator=generator)
     logits = torch.randn(branches, rows, classes, generator=generator)
     logits += torch.arange(branches).view(-1, 1, 1) * torch.nn.functional.one_hot(labels, classes)
-    return BranchOutputs(logits.log_softmax(2), labels)
+    return BranchOutputs(list(logits.log_softmax(2)), labels)
 
 
 def test_weights_are_those_of_equation_2() -> None:
@@ -40,12 +39,6 @@ def test_weights_are_those_of_equation_2() -> None:
     assert geometric_weights(LOSSES, 0.5).tolist() == pytest.approx([0.25 / 0.875, 0.5 / 0.875, 0.125 / 0.875])
     assert best_weights(LOSSES).tolist() == [0, 1, 0]
     assert top_k_weights(LOSSES, 2).tolist() == [0.5, 0.5, 0]
-
-
-def test_the_loss_is_the_mean_cross_entropy() -> None:
-    probabilities = torch.tensor([[[0.5, 0.5], [0.2, 0.8]]])
-    held_out = BranchOutputs(probabilities.log(), torch.tensor([0, 1]))
-    assert held_out.losses.tolist() == pytest.approx([-(np.log(0.5) + np.log(0.8)) / 2])
 
 
 @given(
@@ -70,33 +63,18 @@ def test_equal_losses_are_ordered_by_number() -> None:
     assert order_by_loss([1.0, 1.0, 0.5]).tolist() == [2, 3, 1]
 
 
-def test_combination_in_both_spaces() -> None:
-    one, two = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.2, 0.8]])
-    outputs = torch.stack([one, two]).log()
-    assert combine(outputs, [0.25, 0.75], "probabilities")[0].tolist() == pytest.approx([0.375, 0.625])
-    product = np.array([0.9**0.25 * 0.2**0.75, 0.1**0.25 * 0.8**0.75])
-    assert combine(outputs, [0.25, 0.75], "log-probabilities")[0].tolist() == pytest.approx(product / product.sum())
-
-
-@pytest.mark.parametrize("space", ["probabilities", "log-probabilities"])
-def test_a_branch_of_no_weight_has_no_say_even_when_it_is_certain(space: str) -> None:
-    certain = torch.tensor([[0.0, -torch.inf]])
-    outputs = torch.stack([certain, torch.tensor([[0.3, 0.7]]).log()])
-    assert combine(outputs, [0, 1], space)[0].tolist() == pytest.approx([0.3, 0.7])  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("space", ["probabilities", "log-probabilities"])
-def test_the_ensemble_gives_probabilities(space: str) -> None:
+@pytest.mark.parametrize("space", SPACES)
+def test_the_ensemble_gives_probabilities(space: Space) -> None:
     held_out = random_outputs()
     for scheme in schemes_in(space):
-        combiner = weigh(scheme, held_out, space)
+        combiner = weigh(held_out, Combination(scheme, space))
         assert combiner.weights.sum() == pytest.approx(1)
         assert (combiner.weights >= 0).all()
         combined = combiner(held_out.log_probabilities)
         torch.testing.assert_close(combined.sum(1), torch.ones(60, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("space", get_args(Space))
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("rows_at_once", [7, 1000])
 def test_p_and_k_are_the_best_on_the_held_out_rows(
     monkeypatch: pytest.MonkeyPatch, space: Space, rows_at_once: int
@@ -107,11 +85,11 @@ def test_p_and_k_are_the_best_on_the_held_out_rows(
     certain = torch.nn.functional.one_hot(held_out.log_probabilities[2].argmax(1), 3).float().log()
     held_out = BranchOutputs([*held_out.log_probabilities[:2], certain, held_out.log_probabilities[3]], held_out.labels)
 
-    def merit(weights: np.ndarray) -> tuple[float, float]:
+    def merit(weights: Weights) -> tuple[float, float]:
         combined = combine(held_out.log_probabilities, weights, space)
         return accuracy(combined, held_out.labels), -cross_entropy(combined.log(), held_out.labels)
 
-    geometric, top = weigh("geometric", held_out, space), weigh("top-k", held_out, space)
+    geometric, top = (weigh(held_out, Combination(scheme, space)) for scheme in ("geometric", "top-k"))
     assert merit(geometric.weights) == max(merit(geometric_weights(held_out.losses, p)) for p in P_GRID)
     assert merit(top.weights) == max(merit(top_k_weights(held_out.losses, k)) for k in range(1, 5))
     assert geometric.weights.tolist() == geometric_weights(held_out.losses, geometric.settings["p"]).tolist()
@@ -120,21 +98,16 @@ def test_p_and_k_are_the_best_on_the_held_out_rows(
 
 def test_a_given_p_or_k_is_used() -> None:
     held_out = random_outputs()
-    assert weigh("geometric", held_out, p=0.5).weights.tolist() == geometric_weights(held_out.losses, 0.5).tolist()
-    assert weigh("top-k", held_out, k=3).settings == {"k": 3}
+    geometric = weigh(held_out, Combination("geometric", p=0.5))
+    assert geometric.weights.tolist() == geometric_weights(held_out.losses, 0.5).tolist()
+    assert weigh(held_out, Combination("top-k", k=3)).settings == {"k": 3}
 
 
-def test_unusable_choices_are_refused() -> None:
+def test_a_p_or_k_out_of_range_is_refused() -> None:
     held_out = random_outputs()
-    with pytest.raises(InputError, match="average, loss, geometric, best, top-k"):
-        weigh("median", held_out)
-    with pytest.raises(InputError, match="probabilities, log-probabilities"):
-        weigh("average", held_out, "logits")
-    with pytest.raises(InputError, match="learned combines log-probabilities"):
-        weigh("learned", held_out, "probabilities")
     for p in (0.0, 1.5):
         with pytest.raises(InputError, match="unusable p"):
-            weigh("geometric", held_out, p=p)
+            weigh(held_out, Combination("geometric", p=p))
     for k in (0, 5):
         with pytest.raises(InputError, match="1 to 4"):
-            weigh("top-k", held_out, k=k)
+            weigh(held_out, Combination("top-k", k=k))

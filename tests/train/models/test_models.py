@@ -1,13 +1,16 @@
+from collections.abc import Callable
+
 import pytest
 import scipy.fft
 import timm
 import torch
-import torchvision
+import torchvision  # type: ignore[import-untyped]
 from torch import nn
 
 from spectral_prep.errors import InputError
 from spectral_train.models import (
     MODELS,
+    Options,
     branch_options,
     build,
     choose_model,
@@ -17,6 +20,7 @@ from spectral_train.models import (
 )
 from spectral_train.models.cyclemlp import cycled
 from spectral_train.models.maps import AdaptiveAverage
+from spectral_train.models.tnn import FaceLinear
 
 SHAPES = [(1, 7, 7), (3, 8, 8), (3, 16, 16), (3, 32, 32), (12, 56, 56), (1, 28, 1), (3, 1, 32), (1, 4, 4)]
 SMALL = {
@@ -41,7 +45,7 @@ TABLE_3 = {
 """Long paper: size of the conventional network, size of a branch, and the unit that makes both of them true."""
 
 
-def without_weights(name: str, shape: tuple[int, int, int], classes: int = 1000, **options: float) -> nn.Module:
+def without_weights(name: str, shape: tuple[int, int, int], options: Options, classes: int = 1000) -> nn.Module:
     with torch.device("meta"):
         return build(name, shape, classes, **options)
 
@@ -62,17 +66,17 @@ def test_every_network_takes_every_shape_and_learns_in_all_its_parameters(
 
 @pytest.mark.parametrize("name", [*MODELS, "timm:test_resnet", "timm:test_vit"])
 def test_a_network_without_weights_can_be_asked_for_its_cost(name: str) -> None:
-    logits = without_weights(name, (3, 16, 16), 10)(torch.empty(2, 3, 16, 16, device="meta"))
+    logits = without_weights(name, (3, 16, 16), {}, 10)(torch.empty(2, 3, 16, 16, device="meta"))
     assert logits.shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", TABLE_3)
 def test_branches_and_full_networks_have_the_sizes_of_the_long_papers_table_3(name: str) -> None:
     full, branch, unit = TABLE_3[name]
-    conventional = without_weights(name, (3, 224, 224), **full_options(name, {}, 16))
+    conventional = without_weights(name, (3, 224, 224), full_options(name, {}, 16))
     assert size_in_bytes(conventional) == pytest.approx(full * unit, rel=0.02)
     for shape in ((12, 56, 56), (3, 112, 112)):
-        assert size_in_bytes(without_weights(name, shape)) == pytest.approx(branch * unit, rel=0.05)
+        assert size_in_bytes(without_weights(name, shape, {})) == pytest.approx(branch * unit, rel=0.05)
 
 
 def layers(model: nn.Module) -> list[str]:
@@ -90,10 +94,12 @@ def layers(model: nn.Module) -> list[str]:
         ("mobilevit", {}, lambda: timm.create_model("mobilevit_xs")),
     ],
 )
-def test_the_full_networks_are_the_published_ones(name: str, options, published) -> None:
+def test_the_full_networks_are_the_published_ones(
+    name: str, options: Options, published: Callable[[], nn.Module]
+) -> None:
     with torch.device("meta"):
         expected = published()
-    ours = without_weights(name, (3, 224, 224), **full_options(name, options, 4))
+    ours = without_weights(name, (3, 224, 224), full_options(name, options, 4))
     assert layers(ours) == layers(expected)
     assert [tuple(each.shape) for each in ours.parameters()] == [tuple(each.shape) for each in expected.parameters()]
 
@@ -112,7 +118,7 @@ def test_the_full_networks_compute_what_the_published_ones_do(name: str) -> None
 @pytest.mark.parametrize(("side", "expected"), [(7, 4), (16, 4), (32, 4), (56, 4), (112, 4), (224, 7)])
 def test_small_maps_are_halved_until_four_pixels_are_left(name: str, side: int, expected: int) -> None:
     sides = []
-    model = without_weights(name, (3, side, side), 10, width=SMALL[name])
+    model = without_weights(name, (3, side, side), {"width": SMALL[name]}, 10)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
             layer.register_forward_hook(lambda _, __, maps: sides.append(maps.shape[-1]))
@@ -160,12 +166,16 @@ def test_conv_pools_only_sides_of_at_least_four() -> None:
     assert windows == [[(2, 2)], [(2, 1), (2, 1)], [(2, 1)], []]
 
 
+def tensor_layers(model: nn.Module) -> list[FaceLinear]:
+    return [layer for layer in model.modules() if isinstance(layer, FaceLinear)]
+
+
 def test_a_tensor_layer_is_the_m_product_with_the_dct() -> None:
     """Newman et al.: transform along the tubes, multiply face by face, transform back; here with numpy's own loops."""
     torch.manual_seed(0)
     model = build("tnn", (1, 5, 6), 3, depth=2, width=4).double()
     image = torch.randn(1, 1, 5, 6, dtype=torch.float64)
-    hidden, last = ((layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in model.layers)
+    hidden, last = ((layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in tensor_layers(model))
     tubes = scipy.fft.dct(image[0, 0].numpy(), axis=1, norm="ortho")
     faces = [weight @ tubes[:, k] + bias[0] for k, (weight, bias) in enumerate(zip(*hidden, strict=True))]
     activation = scipy.fft.idct(faces, axis=0, norm="ortho").clip(0)
@@ -176,7 +186,7 @@ def test_a_tensor_layer_is_the_m_product_with_the_dct() -> None:
 
 
 def test_tnn_is_the_long_papers_network() -> None:
-    shapes = [tuple(layer.weight.shape) for layer in build("tnn", (1, 28, 28), 10).layers]
+    shapes = [tuple(layer.weight.shape) for layer in tensor_layers(build("tnn", (1, 28, 28), 10))]
     assert shapes == [(28, 28, 28)] * 7 + [(28, 10, 28)]
 
 

@@ -5,9 +5,9 @@ import pytest
 from spectral_train.models import MODELS
 from spectral_train.report.cost import Costs, flops, widest_layer
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import read_branch
+from spectral_train.run.record import read_network
 from spectral_train.training.baseline import train_baseline
-from tests.support.runs import QUICK, make_run
+from tests.support.runs import make_run, on_cpu
 from tests.support.shards import make_shards
 
 
@@ -16,12 +16,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """Four branches of 16 -> 16 -> 3 neurons, and a baseline of 64 -> 64 -> 3."""
     root = tmp_path_factory.mktemp("run")
     data = make_shards(root / "data")
-    train_baseline(data, QUICK, make_run(data, root / "run"), device="cpu")
+    train_baseline(on_cpu(data, make_run(data, root / "run")))
     return RunPaths(root / "run")
 
 
 def test_operations_are_two_a_weight_of_a_linear_layer(run: RunPaths) -> None:
-    branch, baseline = read_branch(run.branch(0)).plan, read_branch(run.baseline).plan
+    branch, baseline = read_network(run.branch(0)).plan, read_network(run.baseline).plan
     assert flops(branch) == 2 * (16 * 16 + 16 * 3)
     assert flops(baseline) == 2 * (64 * 64 + 64 * 3)
     assert widest_layer(branch) == 16
@@ -29,10 +29,10 @@ def test_operations_are_two_a_weight_of_a_linear_layer(run: RunPaths) -> None:
 
 def test_the_ratios_are_those_of_the_paper(run: RunPaths) -> None:
     records = [
-        replace(read_branch(run.branch(k)), seconds=seconds, held_out_loss=loss)
+        replace(read_network(run.branch(k)), seconds=seconds, held_out_loss=loss)
         for k, (seconds, loss) in enumerate([(1.0, 0.5), (4.0, 0.4), (2.0, 0.6), (3.0, 0.7)])
     ]
-    baseline = replace(read_branch(run.baseline), seconds=6.0)
+    baseline = replace(read_network(run.baseline), seconds=6.0)
     costs = Costs.of(records, baseline)
     branch, whole = 4 * (17 * 16 + 17 * 3), 4 * (65 * 64 + 65 * 3)
     assert costs.best == 1
@@ -45,7 +45,7 @@ def test_the_ratios_are_those_of_the_paper(run: RunPaths) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_network_is_counted_without_memory(run: RunPaths, model: str) -> None:
-    plan = read_branch(run.branch(0)).plan
+    plan = read_network(run.branch(0)).plan
     recipe = replace(plan.recipe, model=model, model_options={})
     shape = (1, 28, 28) if model == "tnn" else (12, 56, 56)
     assert flops(replace(plan, recipe=recipe, input_shape=shape)) > 1e4

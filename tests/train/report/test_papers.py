@@ -1,7 +1,7 @@
 import pytest
 
 from spectral_prep.errors import InputError
-from spectral_train.recipe.recipe import RECIPES
+from spectral_train.recipe.recipes import RECIPES
 from spectral_train.report.papers import PUBLISHED, Bounds, published
 
 TNN = "paper-tnn-mnist"

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from spectral_prep.spectrum import SpectralSpec
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.run.paths import RunPaths, default_run
 
 
@@ -26,14 +27,14 @@ def test_a_branch_is_finished_when_its_record_is_there(tmp_path: Path) -> None:
 def test_the_default_run_tells_the_data_set_and_what_is_unusual() -> None:
     spec = SpectralSpec(4, 4)
     assert default_run("mnist", spec, "fc").root == Path("runs/mnist-q16-fc")
-    assert default_run("mnist", spec, "fc", 16).root == Path("runs/mnist-q16-fc")
+    assert default_run("mnist", spec, "fc", ShardChoice(16)).root == Path("runs/mnist-q16-fc")
     assert default_run("mnist", SpectralSpec(4, 4, "tiles"), "fc").root == Path("runs/mnist-q16-tiles-fc")
 
 
 def test_runs_of_different_branches_never_share_a_folder() -> None:
     spec = SpectralSpec(4, 4)
     roots = [
-        default_run("d", spec, "fc", shards, grouping, common).root
+        default_run("d", spec, "fc", ShardChoice(shards, grouping, common)).root
         for shards in (16, 4)
         for grouping in ("contiguous", "balanced")
         for common in ((), (0,), (0, 1))

@@ -4,15 +4,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from spectral_prep.encoding import Storage
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.shard import open_shard, read_labels
 from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import read_branch
-from spectral_train.training.baseline import pixel_statistics, read_images, train_baseline
+from spectral_train.run.record import read_network
+from spectral_train.training.baseline import read_images, train_baseline
 from spectral_train.training.branch import train_branch
-from tests.support.runs import QUICK, equal_weights
+from tests.support.runs import CPU, QUICK, equal_weights, on_cpu
 from tests.support.shards import draw, make_shards
 
 
@@ -20,29 +22,22 @@ from tests.support.shards import draw, make_shards
 @pytest.mark.parametrize(
     "spec", [SpectralSpec(2, 2), SpectralSpec(1, 8, transform="dct2"), SpectralSpec(4, 2, "tiles")]
 )
-def test_the_images_come_back_from_all_spectrals(tmp_path: Path, spec: SpectralSpec, dtype: str) -> None:
+def test_the_images_come_back_from_all_spectrals(tmp_path: Path, spec: SpectralSpec, dtype: Storage) -> None:
     images = draw(300, channels=3)
-    whole = open_shard(make_shards(tmp_path, train=images, test=images, spec=spec, dtype=dtype), 0, shards=1)  # type: ignore[arg-type]
-    ids = read_labels(whole.folders, "train").ids
-    merged = read_images(whole, "train")
+    data = make_shards(tmp_path, train=images, test=images, spec=spec, dtype=dtype)
+    all_spectrals = open_shard(data, 0, ShardChoice(1))
+    ids = read_labels(all_spectrals.folders, "train").ids
+    merged = read_images(all_spectrals, "train")
     assert merged.dtype == torch.uint8
     difference = merged.permute(0, 2, 3, 1).int() - torch.from_numpy(images.pixels[ids]).int()
     assert difference.abs().max() <= (0 if dtype == "float16" else 8)
 
 
-def test_the_statistics_of_pixels_follow_from_those_of_spectrals(tmp_path: Path) -> None:
-    whole = open_shard(make_shards(tmp_path, train=draw(300, channels=3), dtype="float32"), 0, shards=1)
-    images = read_images(whole, "train").double()
-    mean, std = pixel_statistics(whole)
-    assert list(mean) == pytest.approx(images.mean((0, 2, 3)).tolist(), rel=1e-4)
-    assert list(std) == pytest.approx(images.std((0, 2, 3)).tolist(), rel=1e-3)
-
-
 def test_the_baseline_is_the_branch_widened_on_the_same_rows(tmp_path: Path) -> None:
     data = make_shards(tmp_path / "data", bad=[2])
     run = RunPaths(tmp_path / "run")
-    branch = train_branch(open_shard(data, 0), QUICK, run.branch(0), "cpu")
-    baseline = train_baseline(data, QUICK, run.root, device="cpu")
+    branch = train_branch(open_shard(data, 0), QUICK, run.branch(0), CPU)
+    baseline = train_baseline(on_cpu(data, run.root))
     assert baseline.plan.recipe.model_options == {"depth": 2, "width": 16 * 4}
     assert baseline.plan.input_shape == (1, 8, 8)
     assert baseline.rows == branch.rows
@@ -57,10 +52,10 @@ def test_the_same_seed_gives_the_same_baseline_and_it_is_not_trained_again(tmp_p
     data = make_shards(tmp_path / "data")
     one, two = (RunPaths(tmp_path / name) for name in ("one", "two"))
     for run in (one, two):
-        train_baseline(data, QUICK, run.root, device="cpu")
+        train_baseline(on_cpu(data, run.root))
     assert equal_weights(one.baseline, two.baseline)
     lines: list[str] = []
-    assert train_baseline(data, QUICK, one.root, device="cpu", report=lines.append) == read_branch(one.baseline)
+    assert train_baseline(on_cpu(data, one.root), lines.append) == read_network(one.baseline)
     assert lines == [f"baseline: finished already in {one.baseline.root}"]
 
 
@@ -69,4 +64,4 @@ def test_missing_spectral_folders_are_named(tmp_path: Path) -> None:
     shutil.rmtree(data / "spectral-00")
     shutil.rmtree(data / "spectral-02")
     with pytest.raises(InputError, match="no spectral-00, spectral-02"):
-        train_baseline(data, QUICK, tmp_path / "run", device="cpu")
+        train_baseline(on_cpu(data, tmp_path / "run"))

@@ -12,18 +12,17 @@ import pytest
 import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
-from spectral_train.data.pieces import read_split
-from spectral_train.data.placement import Placement
-from spectral_train.data.rows import Examples
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.shard import open_shard
-from spectral_train.data.streamed_rows import StreamedRows
+from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
-from spectral_train.run.paths import BranchPaths, RunPaths
-from spectral_train.run.record import read_branch
-from spectral_train.training.branch import row_reader, train_branch, train_branches
-from tests.support.runs import QUICK, equal_weights, weights_of
-from tests.support.shards import CLASSES, draw, make_shards
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import read_network
+from spectral_train.training.branch import train_branch, train_branches
+from spectral_train.training.request import TrainingRequest
+from tests.support.runs import CPU, QUICK, equal_weights, on_cpu, weights_of
+from tests.support.shards import CLASSES, draw, make_shards, stored
 
 CONV = replace(QUICK, model="conv", model_options={"depth": 3, "width": 4})
 
@@ -38,13 +37,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> BranchPaths:
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> NetworkPaths:
     return train(data, tmp_path_factory.mktemp("run"))
 
 
-def train(data: Path, run: Path, recipe: Recipe = QUICK, shard: int = 1) -> BranchPaths:
+def train(data: Path, run: Path, recipe: Recipe = QUICK, shard: int = 1) -> NetworkPaths:
     paths = RunPaths(run).branch(shard)
-    train_branch(open_shard(data, shard), recipe, paths, "cpu")
+    train_branch(open_shard(data, shard), recipe, paths, CPU)
     return paths
 
 
@@ -56,11 +55,11 @@ def train_until(data: Path, run: Path, epoch: int, recipe: Recipe = QUICK) -> No
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train_branch(open_shard(data, 1), recipe, RunPaths(run).branch(1), "cpu", stop)
+        train_branch(open_shard(data, 1), recipe, RunPaths(run).branch(1), CPU, stop)
 
 
-def test_a_branch_learns(undisturbed: BranchPaths) -> None:
-    record = read_branch(undisturbed)
+def test_a_branch_learns(undisturbed: NetworkPaths) -> None:
+    record = read_network(undisturbed)
     assert record.held_out_accuracy > 0.7
     assert read_outputs(undisturbed.outputs, TEST).accuracy > 0.7
 
@@ -71,7 +70,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(data: Path, tmp_path: 
 
 
 def test_another_seed_and_another_shard_give_other_weights(
-    data: Path, tmp_path: Path, undisturbed: BranchPaths
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths
 ) -> None:
     assert not equal_weights(train(data, tmp_path / "seed", replace(QUICK, seed=1)), undisturbed)
     assert not equal_weights(train(data, tmp_path / "shard", shard=0), undisturbed)
@@ -103,20 +102,20 @@ def test_a_resumed_run_gives_the_weights_of_an_undisturbed_one(
     assert [line["epoch"] for line in metrics(resumed)] == [1, 2, 3, 4]
 
 
-def test_kill_9_in_the_middle_of_training_loses_nothing(data: Path, tmp_path: Path, undisturbed: BranchPaths) -> None:
+def test_kill_9_in_the_middle_of_training_loses_nothing(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
 from spectral_train.training.branch import train_branch
 from spectral_train.run.paths import RunPaths
 from spectral_train.data.shard import open_shard
-from tests.support.runs import QUICK
+from tests.support.runs import CPU, QUICK
 
 def kill(line):
     if "epoch 2/" in line:
         os.kill(os.getpid(), signal.SIGKILL)
 
-train_branch(open_shard(Path({str(data)!r}), 1), QUICK, RunPaths(Path({str(tmp_path)!r})).branch(1), "cpu", kill)
+train_branch(open_shard(Path({str(data)!r}), 1), QUICK, RunPaths(Path({str(tmp_path)!r})).branch(1), CPU, kill)
 """
     done = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[3])
     assert done.returncode == -signal.SIGKILL
@@ -126,7 +125,7 @@ train_branch(open_shard(Path({str(data)!r}), 1), QUICK, RunPaths(Path({str(tmp_p
 
 @pytest.mark.parametrize("write", range(1, 12))
 def test_a_crash_at_any_write_loses_at_most_an_epoch(
-    data: Path, tmp_path: Path, undisturbed: BranchPaths, monkeypatch: pytest.MonkeyPatch, write: int
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths, monkeypatch: pytest.MonkeyPatch, write: int
 ) -> None:
     """4 epochs write a checkpoint and metrics each; then come the weights, the outputs and the record."""
     done = 0
@@ -147,12 +146,12 @@ def test_a_crash_at_any_write_loses_at_most_an_epoch(
     assert equal_weights(train(data, tmp_path), undisturbed)
 
 
-def test_a_finished_branch_is_not_trained_again(data: Path, tmp_path: Path, undisturbed: BranchPaths) -> None:
+def test_a_finished_branch_is_not_trained_again(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
     shutil.copytree(undisturbed.root, tmp_path / "branch-01")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     lines: list[str] = []
-    record = train_branch(open_shard(data, 1), QUICK, RunPaths(tmp_path).branch(1), "cpu", lines.append)
-    assert record == read_branch(undisturbed)
+    record = train_branch(open_shard(data, 1), QUICK, RunPaths(tmp_path).branch(1), CPU, lines.append)
+    assert record == read_network(undisturbed)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert lines == [f"branch 1: finished already in {tmp_path / 'branch-01'}"]
 
@@ -189,7 +188,7 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "outputs.safetensors", "branch.json"])
 def test_a_damaged_file_of_a_finished_branch_is_named(
-    data: Path, tmp_path: Path, undisturbed: BranchPaths, name: str
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths, name: str
 ) -> None:
     path = Path(shutil.copytree(undisturbed.root, tmp_path / "branch-01")) / name
     content = bytearray(path.read_bytes())
@@ -200,7 +199,7 @@ def test_a_damaged_file_of_a_finished_branch_is_named(
 
 
 def test_a_node_with_its_own_folder_alone_trains_the_same_branch(
-    data: Path, tmp_path: Path, undisturbed: BranchPaths
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths
 ) -> None:
     shutil.copytree(data / "spectral-01", tmp_path / "node" / "spectral-01")
     assert equal_weights(train(tmp_path / "node", tmp_path / "run"), undisturbed)
@@ -231,34 +230,34 @@ def test_every_branch_holds_out_the_same_rows_whatever_the_stored_order(tmp_path
     assert labels == draw(300).labels[ids].tolist()
 
 
-def test_bad_rows_are_neither_trained_on_nor_held_out_nor_tested(data: Path, undisturbed: BranchPaths) -> None:
-    record = read_branch(undisturbed)
+def test_bad_rows_are_neither_trained_on_nor_held_out_nor_tested(data: Path, undisturbed: NetworkPaths) -> None:
+    record = read_network(undisturbed)
     assert record.rows["training"] + record.rows["held_out"] == 297
     assert not {3, 5, 8} & set(read_outputs(undisturbed.outputs, HELD_OUT).ids)
 
 
-def test_test_rows_have_no_part_in_training(data: Path, tmp_path: Path, undisturbed: BranchPaths) -> None:
+def test_test_rows_have_no_part_in_training(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
     other = make_shards(tmp_path / "other", test=draw(50, seed=77, noise=5), bad=[3, 5, 8])
     assert equal_weights(train(other, tmp_path / "run"), undisturbed)
 
 
-def test_the_record_says_all_that_the_ensemble_needs(data: Path, undisturbed: BranchPaths) -> None:
+def test_the_record_says_all_that_the_ensemble_needs(data: Path, undisturbed: NetworkPaths) -> None:
     shard = open_shard(data, 1)
-    plan = read_branch(undisturbed).plan
+    plan = read_network(undisturbed).plan
     assert (plan.dataset_id, plan.spec, plan.encoding) == (shard.dataset_id, shard.spec, shard.encoding)
     assert (plan.spectrals, plan.shard, plan.shards, plan.grouping, plan.common) == ((1,), 1, 4, "contiguous", ())
     assert (plan.classes, plan.input_shape) == (CLASSES, (1, 4, 4))
     assert (plan.mean, plan.std, plan.recipe) == (shard.mean, shard.std, QUICK)
-    record = read_branch(undisturbed)
+    record = read_network(undisturbed)
     assert record.parameters == 16 * 16 + 16 + 16 * 3 + 3
     assert record.size_bytes == 4 * record.parameters
     assert record.rows["test"] == 100
     assert record.seconds > 0
 
 
-def test_the_outputs_are_those_of_the_weights(data: Path, undisturbed: BranchPaths) -> None:
+def test_the_outputs_are_those_of_the_weights(data: Path, undisturbed: NetworkPaths) -> None:
     shard = open_shard(data, 1)
-    rows = read_split(shard, "test")
+    rows = stored(shard, "test")
     weights = weights_of(undisturbed)
     hidden = (shard.standardise(rows.x).flatten(1) @ weights["1.weight"].T + weights["1.bias"]).relu()
     logits = hidden @ weights["3.weight"].T + weights["3.bias"]
@@ -267,11 +266,11 @@ def test_the_outputs_are_those_of_the_weights(data: Path, undisturbed: BranchPat
     assert outputs.labels.tolist() == rows.y[rows.ids.argsort()].tolist()
 
 
-def metrics(paths: BranchPaths) -> list[dict[str, float]]:
+def metrics(paths: NetworkPaths) -> list[dict[str, float]]:
     return [json.loads(line) for line in paths.metrics.read_text().splitlines()]
 
 
-def test_metrics_are_a_line_an_epoch(undisturbed: BranchPaths) -> None:
+def test_metrics_are_a_line_an_epoch(undisturbed: NetworkPaths) -> None:
     lines = metrics(undisturbed)
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert set(lines[0]) == {"epoch", "train_loss", "held_out_loss", "held_out_accuracy", "lr", "seconds"}
@@ -280,7 +279,7 @@ def test_metrics_are_a_line_an_epoch(undisturbed: BranchPaths) -> None:
 
 
 def test_the_learning_rate_follows_the_schedule_step_by_step(data: Path, tmp_path: Path) -> None:
-    steps = math.ceil(read_branch(train(data, tmp_path / "constant")).rows["training"] / QUICK.batch_size)
+    steps = math.ceil(read_network(train(data, tmp_path / "constant")).rows["training"] / QUICK.batch_size)
     cosine = metrics(train(data, tmp_path / "cosine", replace(QUICK, schedule="cosine")))
     last_steps = [(epoch * steps - 1) / (4 * steps) for epoch in (1, 2, 3, 4)]
     expected = [0.01 * (1 + math.cos(math.pi * progress)) / 2 for progress in last_steps]
@@ -299,7 +298,7 @@ def test_tensorboard_has_every_epoch_once(data: Path, tmp_path: Path) -> None:
 
 
 def test_without_tensorboard_training_is_the_same(
-    data: Path, tmp_path: Path, undisturbed: BranchPaths, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     paths = train(data, tmp_path)
@@ -314,29 +313,24 @@ def test_a_network_that_diverges_stops_and_says_what_to_try(data: Path, tmp_path
 
 def test_bfloat16_and_label_smoothing_train_too(data: Path, tmp_path: Path) -> None:
     paths = train(data, tmp_path, replace(QUICK, precision="bfloat16", label_smoothing=0.1))
-    assert read_branch(paths).held_out_accuracy > 0.6
+    assert read_network(paths).held_out_accuracy > 0.6
     assert {tensor.dtype for tensor in weights_of(paths).values()} == {torch.float32}
 
 
-def test_all_shards_are_trained_one_after_the_other(data: Path, tmp_path: Path, undisturbed: BranchPaths) -> None:
-    records = train_branches(data, None, QUICK, tmp_path, device="cpu")
+def test_all_shards_are_trained_one_after_the_other(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
+    records = train_branches(on_cpu(data, tmp_path))
     assert [record.plan.shard for record in records] == [0, 1, 2, 3]
     assert equal_weights(RunPaths(tmp_path).branch(1), undisturbed)
-
-
-def test_training_rows_stay_where_they_were_placed_though_memory_is_looked_at_later(data: Path) -> None:
-    rows = row_reader(open_shard(data, 0), torch.device("cpu"), Placement("disk", size=0, budget=1 << 30))
-    assert isinstance(rows.examples("train", rows.labels("train").y), StreamedRows)
-    assert isinstance(rows.examples("test", rows.labels("test").y), Examples)
 
 
 def test_a_run_goes_to_its_default_place(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     quick = replace(QUICK, epochs=1)
-    train_branches(data, 1, quick, shards=2, grouping="balanced", common=[0], device="cpu")
+    request = TrainingRequest(data, quick, choice=ShardChoice(2, "balanced", (0,)), resources=CPU)
+    train_branches(request, 1)
     assert (tmp_path / "runs" / "shapes-q4-s2-balanced-common0-fc" / "branch-01" / "branch.json").is_file()
 
 
 def test_a_device_that_is_not_here_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="auto, cpu, cuda"):
-        train_branch(open_shard(data, 0), QUICK, RunPaths(tmp_path).branch(0), "tpu")
+        train_branch(open_shard(data, 0), QUICK, RunPaths(tmp_path).branch(0), Resources("tpu"))

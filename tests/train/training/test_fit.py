@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,22 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from spectral_prep.errors import CorruptFileError, InputError
-from spectral_prep.store.record_file import decoded, plain
 from spectral_train.data.shard import open_shard
+from spectral_train.device import Resources
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, read_outputs
-from spectral_train.run.paths import BranchPaths
-from spectral_train.run.record import BranchRecord, read_branch
+from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.record import NetworkRecord, read_network
 from spectral_train.training import fit
-from spectral_train.training.branch import plan_of, train_branch
-from spectral_train.training.checkpoint import Content
+from spectral_train.training.branch import train_branch
 from spectral_train.training.fit import Training
-from spectral_train.training.network import threads_for
 from spectral_train.training.state import State
-from tests.support.runs import QUICK, equal_weights, weights_of
+from tests.support.runs import CPU, QUICK, equal_weights, weights_of
 from tests.support.shards import draw, make_shards
 
 CONV = replace(QUICK, model="conv", model_options={"depth": 3, "width": 4})
@@ -58,7 +54,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second thread on a busy machine makes these small networks many times slower."""
-    monkeypatch.setattr("spectral_train.training.network.usable_cpus", lambda: 1)
+    monkeypatch.setattr("spectral_train.training.processes.usable_cpus", lambda: 1)
 
 
 @pytest.fixture
@@ -67,12 +63,12 @@ def any_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "__post_init__", lambda training: None)
 
 
-def train(data: Path, root: Path, recipe: Recipe, **options: bool) -> BranchPaths:
-    train_branch(open_shard(data, 1), recipe, BranchPaths(root), "cpu", **options)
-    return BranchPaths(root)
+def train(data: Path, root: Path, recipe: Recipe, resources: Resources = CPU) -> NetworkPaths:
+    train_branch(open_shard(data, 1), recipe, NetworkPaths(root), resources)
+    return NetworkPaths(root)
 
 
-def lines(paths: BranchPaths) -> list[dict[str, float]]:
+def lines(paths: NetworkPaths) -> list[dict[str, float]]:
     return [json.loads(line) for line in paths.metrics.read_text().splitlines()]
 
 
@@ -89,7 +85,7 @@ def test_stopped_at_any_step_and_resumed_the_weights_are_those_of_an_undisturbed
             patched.setattr(fit, "move", stopping_after(last))
             with pytest.raises(KilledError):
                 train(data, root, recipe)
-        assert BranchPaths(root).checkpoint.exists() == (last >= STEPS)
+        assert NetworkPaths(root).checkpoint.exists() == (last >= STEPS)
         assert equal_weights(train(data, root, recipe), expected), f"stopped after step {last}"
 
 
@@ -121,7 +117,7 @@ def test_what_is_stored_is_what_was_scored(data: Path, tmp_path: Path, name: str
     """The record's held-out loss, measured while training, is that of the outputs, made from the stored weights."""
     paths = train(data, tmp_path, FEATURES[name])
     outputs = read_outputs(paths.outputs, HELD_OUT)
-    record = read_branch(paths)
+    record = read_network(paths)
     assert record.held_out_loss == pytest.approx(outputs.loss, rel=1e-5)
     assert record.held_out_accuracy == pytest.approx(outputs.accuracy)
     assert {tensor.dtype for tensor in weights_of(paths).values()} <= {torch.float32, torch.int64}
@@ -138,7 +134,7 @@ def test_patience_stops_and_keeps_the_best_epoch(data: Path, tmp_path: Path, mon
     stopped = train(data, tmp_path / "stopped", replace(QUICK, epochs=9, patience=3))
     assert len(lines(stopped)) == 5
     assert equal_weights(stopped, two)
-    assert read_branch(stopped).held_out_loss == 0.5
+    assert read_network(stopped).held_out_loss == 0.5
 
 
 def test_a_run_that_patience_ended_does_not_go_on_when_resumed(
@@ -156,37 +152,6 @@ def test_a_run_that_patience_ended_does_not_go_on_when_resumed(
     assert equal_weights(resumed, best)
 
 
-def test_the_average_is_that_of_its_definition() -> None:
-    """Weights and running statistics after each step, by the recurrence; counters of batches are the network's."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    state = State.fresh(model, Recipe(ema=0.5), torch.device("cpu"))
-    expected = {name: tensor.double() for name, tensor in copy.deepcopy(model.state_dict()).items()}
-    for step in range(20):
-        model(torch.randn(5, 3)).square().sum().backward()
-        state.optimizer.step()
-        state.average(0.5, step)
-        decay = min(0.5, (1 + step) / (10 + step))
-        for name, tensor in model.state_dict().items():
-            expected[name] = decay * expected[name] + (1 - decay) * tensor
-    expected["1.num_batches_tracked"] = torch.tensor(20.0)
-    for name, tensor in state.scored.state_dict().items():
-        torch.testing.assert_close(tensor.double(), expected[name].double())
-
-
-def test_the_scale_of_float16_is_part_of_the_checkpoint() -> None:
-    recipe = Recipe(precision="float16")
-    state, again = (State.fresh(nn.Linear(2, 2), recipe, torch.device("cpu")) for _ in range(2))
-    for batch in (torch.ones(1, 2), torch.full((1, 2), torch.inf)):  # the second halves the scale
-        state.scaler.scale(state.model(batch).sum()).backward()
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-    content = json.loads(json.dumps(plain(state.content({}))))
-    again.restore(state.tensors(), decoded(Content, content, Path(), "it"))
-    assert again.scaler.state_dict() == state.scaler.state_dict()
-    assert again.scaler.get_scale() == 2**15
-
-
 def test_the_norm_of_the_gradient_is_limited(data: Path, tmp_path: Path) -> None:
     """Plain SGD without momentum moves by at most lr · clip a step."""
     recipe = replace(QUICK, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, epochs=1, batch_size=999)
@@ -197,24 +162,6 @@ def test_the_norm_of_the_gradient_is_limited(data: Path, tmp_path: Path) -> None
         moved[clip] = sum((weights_of(end)[name] - tensor).square().sum() for name, tensor in weights_of(start).items())
     assert moved[1e-3] ** 0.5 == pytest.approx(1e-3, rel=0.01)
     assert moved[0.0] > moved[1e-3]
-
-
-@pytest.mark.parametrize(
-    ("model", "options", "threads"),
-    [
-        ("fc", {}, 1),
-        ("fc", {"width": 256}, 5),
-        ("tnn", {"width": 28}, 1),
-        ("conv", {"width": 4}, 5),
-        ("resnet34", {"width": 0.1}, 5),
-        ("timm:resnet18", {}, 5),
-    ],
-)
-def test_narrow_linear_layers_train_on_one_thread(
-    data: Path, monkeypatch: pytest.MonkeyPatch, model: str, options: dict[str, float], threads: int
-) -> None:
-    monkeypatch.setattr("spectral_train.training.network.usable_cpus", lambda: 5)
-    assert threads_for(plan_of(open_shard(data, 0), Recipe(model=model, model_options=options))) == threads
 
 
 def test_float16_is_refused_without_cuda(data: Path, tmp_path: Path) -> None:
@@ -229,8 +176,8 @@ def test_a_compiled_network_reads_the_checkpoints_of_a_plain_one(data: Path, tmp
         raise KilledError
 
     with pytest.raises(KilledError):
-        train_branch(open_shard(data, 1), QUICK, BranchPaths(tmp_path / "both"), "cpu", stop)
-    compiled = train(data, tmp_path / "both", QUICK, compiled=True)
+        train_branch(open_shard(data, 1), QUICK, NetworkPaths(tmp_path / "both"), CPU, stop)
+    compiled = train(data, tmp_path / "both", QUICK, Resources("cpu", compiled=True))
     assert [line["epoch"] for line in lines(compiled)] == [1, 2, 3, 4]
     for name, tensor in weights_of(compiled).items():
         torch.testing.assert_close(tensor, weights_of(plain)[name], rtol=1e-3, atol=1e-4)
@@ -254,5 +201,5 @@ def test_a_batch_of_one_row_is_left_out_where_batch_norm_could_not_take_it(tmp_p
     """275 rows in batches of 137, and a network that ends in maps of one pixel."""
     data = make_shards(tmp_path / "data", train=draw(300))
     recipe = replace(QUICK, model="timm:test_resnet", model_options={}, epochs=1, batch_size=137)
-    record: BranchRecord = read_branch(train(data, tmp_path / "run", recipe))
+    record: NetworkRecord = read_network(train(data, tmp_path / "run", recipe))
     assert record.rows["training"] == 275

@@ -13,7 +13,7 @@ from spectral_train.ensemble.evaluate import evaluate
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import read_branch
+from spectral_train.run.record import read_network
 from spectral_train.training.network import partition_rows
 from spectral_train.training.soup import soup
 from tests.support.runs import QUICK, make_run, weights_of
@@ -57,7 +57,7 @@ def test_a_soup_of_equals_is_the_run_itself(data: Path, runs: dict[str, Path], t
 def test_greedy_is_never_less_accurate_than_the_best_alone(data: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     together = [runs["one"], runs["seed"], runs["rate"]]
     for shard, record in enumerate(soup(together, tmp_path / "soup", data, device="cpu")):
-        best = min((read_branch(RunPaths(run).branch(shard)) for run in together), key=lambda each: each.held_out_loss)
+        best = min((read_network(RunPaths(run).branch(shard)) for run in together), key=lambda each: each.held_out_loss)
         outputs = read_outputs(RunPaths(tmp_path / "soup").branch(shard).outputs, HELD_OUT)
         assert outputs.accuracy == record.held_out_accuracy >= best.held_out_accuracy
         assert best.files[0].sha256 in record.ingredients
@@ -74,7 +74,7 @@ def test_batch_norm_is_estimated_again_on_the_training_rows(data: Path, tmp_path
     assert usable(labels.y).all()
     x = shard.standardise(read_values(shard, "train")[trained_on])
     maps = torch.nn.functional.conv2d(x, weights["0.weight"], padding=1)
-    batches = maps.split(32)
+    batches = torch.split(maps, 32)
     mean = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
     torch.testing.assert_close(weights["1.running_mean"], mean, rtol=1e-3, atol=1e-5)
 
@@ -92,6 +92,6 @@ def test_what_cannot_be_averaged_is_refused(data: Path, runs: dict[str, Path], t
     with pytest.raises(InputError, match="two runs or more"):
         soup([runs["one"]], tmp_path / "soup", data)
     with pytest.raises(InputError, match="one of greedy, uniform"):
-        soup([runs["one"], runs["rate"]], tmp_path / "soup", data, "hot")
+        soup([runs["one"], runs["rate"]], tmp_path / "soup", data, "hot")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="there is a run already"):
         soup([runs["one"], runs["rate"]], runs["seed"], data)

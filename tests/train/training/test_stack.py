@@ -1,4 +1,4 @@
-"""One stack of all branches gives the branches that train apart, in the same files, resumed or not, on many devices."""
+"""One stack of all branches gives the branches that train apart, in the same files, resumed or not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +9,18 @@ from torch import nn
 
 from spectral_prep.errors import InputError
 from spectral_train.data.shard import open_shard
-from spectral_train.device import every_device
+from spectral_train.device import Resources
 from spectral_train.ensemble.evaluate import evaluate
 from spectral_train.recipe.recipe import Recipe
-from spectral_train.run.metrics import Report
+from spectral_train.run import weights
+from spectral_train.run.metrics import Log, silent
 from spectral_train.run.outputs import HELD_OUT, TEST, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import BranchRecord, read_branch
-from spectral_train.training import devices, network, stack
+from spectral_train.run.record import read_network
+from spectral_train.training import devices, processes, stack
 from spectral_train.training.branch import train_branch, train_branches
-from spectral_train.training.devices import Share, train_jointly, train_share
-from tests.support.commands import run as command
-from tests.support.runs import QUICK, equal_weights, weights_of
+from spectral_train.training.devices import train_on_devices
+from tests.support.runs import CPU, QUICK, equal_weights, on_cpu, weights_of
 from tests.support.shards import make_shards
 from tests.train.training.test_branch import StoppedError
 
@@ -32,8 +32,8 @@ RECIPES = {
     "sgd, clipped, averaged": replace(CONV, optimizer="sgd", clip=0.5, ema=0.9, schedule="cosine"),
     "early stopping": replace(QUICK, epochs=12, lr=0.05, patience=2),
 }
-TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
-"""Weights and log-probabilities after all epochs: batched kernels add in another order."""
+RTOL, ATOL = 1e-3, 1e-4
+"""Of weights and log-probabilities after all epochs: batched kernels add in another order."""
 
 
 @pytest.fixture(scope="module")
@@ -44,32 +44,33 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests share their cores with others: threads that wait for each other would be many times slower."""
-    for module in (stack, network, devices):
+    for module in (stack, processes, devices):
         monkeypatch.setattr(module, "usable_cpus", lambda: 1)
 
 
-def jointly(data: Path, run: Path, recipe: Recipe, **options: object) -> RunPaths:
-    train_jointly(data, recipe, run, joint="always", device="cpu", **options)  # type: ignore[arg-type]
+def jointly(data: Path, run: Path, recipe: Recipe, log: Log = silent, resources: Resources = CPU) -> RunPaths:
+    train_on_devices(replace(on_cpu(data, run, recipe), resources=resources), "always", log)
     return RunPaths(run)
 
 
 def require_the_same(one: RunPaths, other: RunPaths) -> None:
     for shard in range(4):
         mine, theirs = one.branch(shard), other.branch(shard)
-        record, expected = read_branch(mine), read_branch(theirs)
+        record, expected = read_network(mine), read_network(theirs)
         assert record.plan == expected.plan
         assert (record.rows, record.parameters) == (expected.rows, expected.parameters)
         assert {path.name for path in mine.root.iterdir()} == {path.name for path in theirs.root.iterdir()}
-        torch.testing.assert_close(weights_of(mine), weights_of(theirs), **TOLERANCE)
+        torch.testing.assert_close(weights_of(mine), weights_of(theirs), rtol=RTOL, atol=ATOL)
         for rows in (HELD_OUT, TEST):
             got, wanted = read_outputs(mine.outputs, rows), read_outputs(theirs.outputs, rows)
-            torch.testing.assert_close(got.log_probabilities, wanted.log_probabilities, **TOLERANCE)
+            torch.testing.assert_close(got.log_probabilities, wanted.log_probabilities, rtol=RTOL, atol=ATOL)
             assert (got.ids == wanted.ids).all()
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_same_seeds_give_the_branches_that_train_apart(data: Path, tmp_path: Path, name: str) -> None:
-    train_branches(data, None, RECIPES[name], tmp_path / "apart", device="cpu", workers=1)
+    apart = on_cpu(data, tmp_path / "apart", RECIPES[name])
+    train_branches(replace(apart, resources=Resources("cpu", workers=1)))
     stacked = jointly(data, tmp_path / "joint", RECIPES[name])
     require_the_same(stacked, RunPaths(tmp_path / "apart"))
     assert evaluate(stacked.root).branches
@@ -78,99 +79,53 @@ def test_the_same_seeds_give_the_branches_that_train_apart(data: Path, tmp_path:
 def test_branches_stopped_at_different_epochs_are_resumed_to_the_same_weights(data: Path, tmp_path: Path) -> None:
     undisturbed = jointly(data, tmp_path / "undisturbed", CONV)
     stopped = RunPaths(tmp_path / "stopped")
-    train_branch(open_shard(data, 3), CONV, stopped.branch(3), "cpu")
+    train_branch(open_shard(data, 3), CONV, stopped.branch(3), CPU)
 
     def stop(line: str) -> None:
         if line.startswith("branch 1: epoch 2/"):
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        jointly(data, stopped.root, CONV, report=stop)
+        jointly(data, stopped.root, CONV, stop)
     lines: list[str] = []
-    jointly(data, stopped.root, CONV, report=lines.append)
+    jointly(data, stopped.root, CONV, lines.append)
     assert [line.split(":")[0] for line in lines if "epoch 2/" in line] == ["branch 2"]
     assert any("branch 3: finished already" in line for line in lines)
     require_the_same(stopped, undisturbed)
 
 
-def test_each_device_trains_its_share_in_a_process_of_its_own(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = jointly(data, tmp_path / "whole", QUICK)
-    monkeypatch.setattr(devices, "every_device", lambda name: ("cpu", "cpu", "cpu"))
-    require_the_same(jointly(data, tmp_path / "dealt", QUICK), whole)
-
-
-def test_every_gpu_is_meant_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert every_device("auto") == every_device("cuda") == ("cuda:0", "cuda:1", "cuda:2")
-    assert every_device("cuda:1") == ("cuda:1",)
-    assert every_device("cpu") == ("cpu",)
-
-
-@pytest.mark.parametrize(("ratio", "said"), [(1.5, "1.50 times as fast"), (0.5, "0.50 times as fast")])
-def test_the_faster_way_is_taken_and_said(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, said: str
-) -> None:
-    shares: list[Share] = []
-    monkeypatch.setattr(devices, "speed_ratio", lambda share, processes: ratio)
-
-    def noted(share: Share, report: Report) -> tuple[BranchRecord, ...]:
-        shares.append(share)
-        return train_share(share, report)
-
-    monkeypatch.setattr(devices, "train_share", noted)
-    lines: list[str] = []
-    train_jointly(data, replace(QUICK, epochs=1), tmp_path, device="cpu", workers=1, report=lines.append)
-    assert said in lines[0]
-    assert len(shares) == (ratio > 1)
-    assert RunPaths(tmp_path).finished() == (0, 1, 2, 3)
-
-
-def test_the_measurement_trains_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
-    shards = tuple(open_shard(data, number) for number in range(4))
-    ratio = devices.speed_ratio(Share(shards, CONV, RunPaths(tmp_path), "cpu", 1 << 30), processes=1)
-    assert 0.01 < ratio < 100
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_run_with_dropout_is_repeatable(data: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_run_with_dropout_is_repeatable(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dropped(name: str, shape: tuple[int, ...], classes: int, **options: object) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, classes))
 
-    monkeypatch.setattr(network, "build", dropped)
+    monkeypatch.setattr(weights, "build", dropped)
     recipe = replace(QUICK, epochs=2)
     one, two = jointly(data, tmp_path / "one", recipe), jointly(data, tmp_path / "two", recipe)
     assert all(equal_weights(one.branch(shard), two.branch(shard)) for shard in range(4))
 
 
 @pytest.mark.parametrize(
-    ("recipe", "options", "reason"),
+    ("recipe", "resources", "reason"),
     [
-        (replace(CONV, channels_last=True), {}, "channels_last"),
-        (QUICK, {"memory": 100}, "do not fit"),
+        (replace(CONV, channels_last=True), CPU, "channels_last"),
+        (QUICK, Resources("cpu", compiled=True), "--compile"),
+        (QUICK, Resources("cpu", memory=100), "do not fit"),
     ],
 )
-def test_what_a_stack_cannot_do_is_refused(data: Path, tmp_path: Path, recipe, options, reason) -> None:
+def test_what_a_stack_cannot_do_is_refused(
+    data: Path, tmp_path: Path, recipe: Recipe, resources: Resources, reason: str
+) -> None:
     with pytest.raises(InputError, match=f"{reason}.*without --joint"):
-        jointly(data, tmp_path, recipe, **options)
+        jointly(data, tmp_path, recipe, resources=resources)
 
 
-def test_a_network_that_vmap_cannot_take_is_refused(data: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_network_that_vmap_cannot_take_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Fickle(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x.flatten(1) if x.sum() > 0 else -x.flatten(1))
 
-    monkeypatch.setattr(network, "build", lambda name, shape, classes, **options: Fickle(16, classes))
+    monkeypatch.setattr(weights, "build", lambda name, shape, classes, **options: Fickle(16, classes))
     with pytest.raises(InputError, match=r"fc cannot be trained jointly.*without --joint"):
         jointly(data, tmp_path, QUICK)
-
-
-def test_the_command_takes_the_option_with_and_without_a_word(data: Path, tmp_path: Path) -> None:
-    line = f"spectral-train --shard all --data {data} --epochs 1 --model fc --device cpu"
-    for number, option in enumerate(("--joint", "--joint always")):
-        finished = command(f"{line} --run {tmp_path / str(number)} {option}")
-        assert finished.code == 0, finished.err
-        assert ("times as fast" in finished.err) == (option == "--joint")
-    assert command(f"spectral-train --shard 1 --data {data} --joint").code == 2

@@ -1,0 +1,47 @@
+"""What the user asks of training: the options of `spectral-train`, in one place.
+
+Input: the words of a command. Output: a `TrainingRequest`, which `branch.train_branches`, `devices.train_on_devices`
+and `baseline.train_baseline` carry out. This module does not import torch: `--help` lists the choices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
+from spectral_train.device import DEFAULT_RESOURCES, Resources
+from spectral_train.recipe.recipe import Recipe
+
+Joint = Literal["auto", "always"]
+"""Whether all branches train as one stack a device: `auto` does on a CPU only what is faster there."""
+
+
+SoupMethod = Literal["greedy", "uniform"]
+"""The keys of `soup.METHODS`."""
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One run: which networks, on which rows, how, and with what.
+
+    Parameters
+    ----------
+    data
+        The data set, or one spectral folder of it; None: the only data set under `./spectral`.
+    recipe
+        How each network is trained; `auto` is resolved for the shape of its input.
+    run
+        The folder of the run; None: `./runs/` and a name that tells what is not the default (`paths.default_run`).
+    choice
+        How spectrals become shards.
+    resources
+        What the networks that train at the same time may take.
+    """
+
+    data: Path | None
+    recipe: Recipe
+    run: Path | None = None
+    choice: ShardChoice = DEFAULT_CHOICE
+    resources: Resources = DEFAULT_RESOURCES

@@ -1,0 +1,18 @@
+import pytest
+
+from spectral_prep.errors import InputError
+from spectral_train.ensemble.combination import SCHEME_NAMES, Combination
+from spectral_train.ensemble.schemes import SCHEMES
+
+
+def test_every_scheme_that_may_be_named_is_there() -> None:
+    assert tuple(SCHEMES) == SCHEME_NAMES
+
+
+def test_unusable_choices_are_refused() -> None:
+    with pytest.raises(InputError, match="average, loss, geometric, best, top-k"):
+        Combination("median")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="probabilities, log-probabilities"):
+        Combination("average", "logits")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="learned combines log-probabilities"):
+        Combination("learned", "probabilities")
