@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.progress import FOLDER, ConversionProgress, as_json, say
 from spectral_prep.sources import SOURCES
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from spectral_prep.store.plan_record import Plan
 
 
-@click.group("spectral-prep", context_settings={"max_content_width": 120})
+@click.group("spectral-prep", cls=OrderedGroup, context_settings={"max_content_width": 120})
 @click.version_option(package_name="spectral-shards")
 def prep_group() -> None:
     """Convert an image data set once into Q row-aligned spectral shards, and prove what was written."""
@@ -264,18 +265,6 @@ def _complete(out: Path) -> None:
     click.echo(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
 
 
-@prep_group.command("info")
-@click.argument("folder", type=FOLDER)
-@as_json
-def info_command(folder: Path, as_json: bool) -> None:
-    """Say what a converted data set, or a single spectral folder, holds."""
-    from spectral_prep.console.text import info_text
-    from spectral_prep.inspection.info import info
-
-    found = info(folder)
-    click.echo(json.dumps(found.to_dict()) if as_json else info_text(found))
-
-
 @prep_group.command("verify")
 @click.argument("folder", type=FOLDER)
 @click.option(
@@ -298,6 +287,18 @@ def verify_command(folder: Path, source: Path | None, deep: bool, as_json: bool)
                 "the spectral-prep convert command that made this data set; it writes only those again"
             )
         sys.exit(1)
+
+
+@prep_group.command("info")
+@click.argument("folder", type=FOLDER)
+@as_json
+def info_command(folder: Path, as_json: bool) -> None:
+    """Say what a converted data set, or a single spectral folder, holds."""
+    from spectral_prep.console.text import info_text
+    from spectral_prep.inspection.info import info
+
+    found = info(folder)
+    click.echo(json.dumps(found.to_dict()) if as_json else info_text(found))
 
 
 @prep_group.command("show")

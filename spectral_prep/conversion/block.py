@@ -24,6 +24,7 @@ from spectral_prep.kernel.stream import Device, chosen_device, split_stream
 from spectral_prep.sources.interface import Source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
+from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.record_file import read_record, write_record
@@ -33,7 +34,6 @@ from spectral_prep.system.workers import torch_threads
 
 OnError = Literal["fail", "skip"]
 
-BAD_LABEL = -1
 GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
 

@@ -22,6 +22,7 @@ from spectral_prep.conversion.card import card
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.store import STORES
+from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
@@ -117,7 +118,7 @@ def _remove_leftovers(out: Path) -> None:
 def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:
     """Return the labels of a split by row id, −1 for bad rows."""
     labels = read_labels(paths, name)
-    labels[[row.id for record in records if record.split == name for row in record.bad]] = -1
+    labels[[row.id for record in records if record.split == name for row in record.bad]] = BAD_LABEL
     return labels.astype(np.int16) if len(plan.classes) <= np.iinfo(np.int16).max else labels
 
 

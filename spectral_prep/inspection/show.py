@@ -27,6 +27,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.inspection.verify import require_source
 from spectral_prep.kernel import fused_merge
 from spectral_prep.sources.interface import Source
+from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import stored_labels, stored_rows
@@ -39,7 +40,6 @@ WIDTH = 11.0  # inches, as are those below
 IMAGES, SPECTRAL, CHARTS = 3.4, 2.2, 2.2
 FEWEST_COLUMNS, MOST_COLUMNS = 4, 16
 CONTRAST_PERCENTILES = (0.5, 99.5)
-BAD_ROW = -1
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
     name, label = next(islice(read_index(paths, split), row_id, None))
     spectrals = [stored_rows(paths.spectral(k).root, record, split) for k, record in enumerate(records)]
     stored_QNChw = torch.from_numpy(np.stack([rows.read(row, row + 1) for rows in spectrals]))
-    bad = stored_labels(paths.spectral(0).root, records[0], split)[0][row] == BAD_ROW
+    bad = stored_labels(paths.spectral(0).root, records[0], split)[0][row] == BAD_LABEL
     return Sheet(
         split=split,
         row=row,

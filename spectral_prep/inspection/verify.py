@@ -28,7 +28,7 @@ from spectral_prep.errors import InputError, SpectralError
 from spectral_prep.inspection.verify_values import dataset_faults, folder_faults, folders
 from spectral_prep.kernel import fused_merge, fused_split
 from spectral_prep.sources.interface import Source
-from spectral_prep.store.interface import UNREADABLE
+from spectral_prep.store.interface import BAD_LABEL, UNREADABLE
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import stored_labels, stored_rows
@@ -180,7 +180,7 @@ def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[st
         if len(labels) != part.images:
             yield f"{paths.rows(name)}: {len(labels)} rows, expected {part.images}"
             continue
-        labels[bad[name]] = -1
+        labels[bad[name]] = BAD_LABEL
         ids = plan.ids(name)
         for k in range(plan.spec.q):
             yield from _alignment_faults(paths.spectral(k), dataset_id, name, labels[ids], ids)
@@ -226,7 +226,7 @@ def _sample(paths: DatasetPaths, plan: Plan, name: str, count: int) -> Iterator[
     """Yield (place in stored order, row id, source name) of a seeded sample of good rows."""
     spectral, record = next(folders(paths, plan))
     labels, ids = stored_labels(spectral.root, record, name)
-    places = sorted(np.random.RandomState(plan.seed).permutation(np.flatnonzero(labels >= 0))[:count].tolist())
+    places = sorted(np.random.RandomState(plan.seed).permutation(np.flatnonzero(labels != BAD_LABEL))[:count].tolist())
     wanted = set(ids[places].tolist())
     names = {row_id: row[0] for row_id, row in enumerate(read_index(paths, name)) if row_id in wanted}
     for place in places:

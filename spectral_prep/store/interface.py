@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 Compression = Literal["zstd", "none"]
 
+BAD_LABEL = -1
+"""Of a row whose image cannot be converted: it keeps its place, with zeros in every spectral."""
+
 PIECE_BYTES = 1 << 20
 UNREADABLE = (ValueError, RuntimeError, OSError, KeyError)
 """What readers of damaged files raise."""
