@@ -156,8 +156,8 @@ def plan_command(
     """Say what convert would write and take: bytes, files, memory, room and time; nothing is written."""
     from spectral_prep.console.text import estimate_text
     from spectral_prep.conversion.estimate import Limits, plan
-    from spectral_prep.conversion.memory import parse_bytes
     from spectral_prep.conversion.request import Request
+    from spectral_prep.system.units import parse_bytes
 
     request = Request(**options)
     out = out or _default_out(request)
@@ -207,10 +207,10 @@ def convert_command(
 ) -> None:
     """Convert a data set; the same command again goes on where it stopped."""
     from spectral_prep.conversion.convert import convert
-    from spectral_prep.conversion.memory import parse_bytes
     from spectral_prep.conversion.request import Request
     from spectral_prep.conversion.tasks import ALONE, Task
     from spectral_prep.sources.download import download as fetch
+    from spectral_prep.system.units import parse_bytes
 
     request = Request(**options)
     source = source or _default_source(request.dataset)
@@ -313,13 +313,13 @@ def show_command(folder: Path, row: int, split: str, source: Path | None, out: P
     from spectral_prep.store.layout import DatasetPaths
     from spectral_prep.store.plan_record import Plan
     from spectral_prep.store.record_file import read_record
-    from spectral_prep.system.files import atomic_write
+    from spectral_prep.system.files import TO_OUT, atomic_write
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
         shown = sheet(folder, row, split, _source_of(plan, source, Path(staging)))
     out = out or Path(f"{plan.dataset}-{split}-{row}.png")
-    atomic_write(out, draw(shown))
+    atomic_write(out, draw(shown), TO_OUT)
     click.echo(f"{shown.title}\nDrawn: {out}")
 
 

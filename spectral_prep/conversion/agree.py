@@ -14,11 +14,12 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces, index_sha256
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.sources.interface import RowIndex, Source
-from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import plain, read_record, write_record
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.staging import is_staging
 
 
 def agreed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], request: Request) -> Plan:
@@ -49,9 +50,9 @@ def fix(paths: DatasetPaths, plan: Plan, index: Mapping[str, RowIndex]) -> None:
     """Write the row index and then the plan, unless they stand there."""
     for name in plan.splits:
         if not paths.rows(name).exists():
-            atomic_write(paths.rows(name), index_pieces(index[name]))
+            atomic_write(paths.rows(name), index_pieces(index[name]), WRITING)
     if not paths.plan.exists():
-        write_record(paths.plan, plan)
+        write_record(paths.plan, plan, WRITING)
 
 
 def _refuse_foreign(paths: DatasetPaths) -> None:
@@ -62,9 +63,7 @@ def _refuse_foreign(paths: DatasetPaths) -> None:
     foreign = [
         entry.name
         for entry in paths.root.iterdir()
-        if not (
-            entry.name == paths.rows("").parent.name or is_temporary(entry) or entry.name.startswith(STAGING_PREFIX)
-        )
+        if not (entry.name == paths.rows("").parent.name or is_temporary(entry) or is_staging(entry))
     ]
     if foreign:
         raise InputError(

@@ -25,12 +25,12 @@ from spectral_prep.sources.interface import Source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import BAD_LABEL
-from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.record_file import read_record, write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.files import has_size
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.threads import torch_threads
 
 OnError = Literal["fail", "skip"]
 
@@ -83,7 +83,7 @@ def run_block(task: BlockTask) -> BlockRecord:
         saturated=tuple(totals_3QC[2].sum(-1).long().tolist()),
     )
     if files:
-        write_record(DatasetPaths(task.root).block(block.number), record)
+        write_record(DatasetPaths(task.root).block(block.number), record, WRITING)
     return record
 
 

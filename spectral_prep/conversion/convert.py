@@ -9,11 +9,7 @@ A kill at any moment leaves finished blocks and at most some temporary files; th
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +22,12 @@ from spectral_prep.conversion.tasks import ALONE, Task, block_tasks
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.kernel.stream import Device, chosen_device
 from spectral_prep.sources import open_source
-from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord
-from spectral_prep.system.files import alone_in, in_use, remove, remove_empty
+from spectral_prep.system.files import remove, remove_empty
+from spectral_prep.system.locks import if_unused, shared_use
+from spectral_prep.system.staging import staging_folder
 from spectral_prep.system.workers import run_all
 
 SAMPLED_SHARE = 1 / 16
@@ -101,7 +99,7 @@ def convert(
     chosen_device(device)
     paths = DatasetPaths(out)
     complete = is_complete(paths)  # then nothing is written there: it may be read-only
-    with in_use(out), _staging(None if complete else out) as staging:
+    with shared_use(out, WRITING), staging_folder(None if complete else out) as staging:
         opened = open_source(request.dataset, source, staging)
         index = opened.index()
         plan = agreed_plan(paths, opened, index, request)
@@ -126,7 +124,7 @@ def convert(
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
     if bad and on_error == "fail":
-        alone_in(out, remove_empty)  # the folders of parts that were begun
+        if_unused(out, remove_empty)  # the folders of parts that were begun
         raise _bad_images(bad, paths)
     if task == ALONE and (pending or not complete):
         finalize(out)
@@ -139,20 +137,6 @@ def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:
     for block in blocks:
         rows[block.split] += block.stop - block.start
     return rows
-
-
-@contextlib.contextmanager
-def _staging(out: Path | None) -> Iterator[Path]:
-    """Yield a folder, perhaps not made yet, for a source's scratch files: on the disk of the output, if it is given."""
-    if out is None:
-        with tempfile.TemporaryDirectory() as elsewhere:
-            yield Path(elsewhere)
-        return
-    folder = out / f"{STAGING_PREFIX}{uuid.uuid4().hex[:12]}"
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bad_images(bad: list[tuple[str, BadRow]], paths: DatasetPaths) -> CorruptSourceError:

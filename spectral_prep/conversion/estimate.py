@@ -11,7 +11,6 @@ import json
 import math
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +35,8 @@ from spectral_prep.store import STORES
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.resources import memory_limit, usable_cpus
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.staging import staging_folder
+from spectral_prep.system.threads import torch_threads
 
 GROUPS = 8
 FEWEST_ROWS = 64
@@ -151,14 +151,14 @@ def plan(request: Request, source: Path, out: Path, limits: Limits = Limits()) -
         As `convert` does.
     """
     paths = DatasetPaths(out)
-    with tempfile.TemporaryDirectory() as staging:
-        opened = open_source(request.dataset, source, Path(staging))
+    with staging_folder(None) as staging:
+        opened = open_source(request.dataset, source, staging)
         index = opened.index()
         agreed = agreed_plan(paths, opened, index, request)
         finished = {record.number for record in finished_blocks(paths, agreed)}
         pending = [block for block in agreed.blocks if block.number not in finished]
         found = estimate(agreed, opened, index, pending, out, limits)
-        staged = sum(path.stat().st_size for path in Path(staging).rglob("*") if path.is_file())
+        staged = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
         return replace(found, scratch_bytes=staged if pending else 0)
 
 

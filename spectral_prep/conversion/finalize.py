@@ -23,11 +23,13 @@ from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import BAD_LABEL
-from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
-from spectral_prep.system.files import alone_in, atomic_write, has_size, in_use, is_temporary, sha256_of
+from spectral_prep.system.files import atomic_write, has_size, is_temporary, sha256_of
+from spectral_prep.system.locks import if_unused, shared_use
+from spectral_prep.system.staging import is_staging
 
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
@@ -47,8 +49,8 @@ def finalize(out: Path) -> DatasetPaths:
     missing = [block for block in plan.blocks if block.number not in finished]
     if missing:
         raise _incomplete(out, plan, missing)
-    alone_in(out, _remove_leftovers)
-    with in_use(out):  # another that completes it must not take this one's temporary files for leftovers
+    if_unused(out, _remove_leftovers)
+    with shared_use(out, WRITING):  # another that completes it must not take this one's temporary files for leftovers
         _complete(paths, plan, records)
     return paths
 
@@ -64,12 +66,12 @@ def _complete(paths: DatasetPaths, plan: Plan, records: list[BlockRecord]) -> No
         spectral, written = _finish_spectral(paths, plan, k, records, labels, ids, dataset_id, statistics)
         spectrals.append(spectral)
         files += written
-    atomic_write(paths.card, card(plan, dataset_id, spectrals).encode())
+    atomic_write(paths.card, card(plan, dataset_id, spectrals).encode(), WRITING)
     files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
     files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
     bad_rows = tuple(row for record in records for row in record.bad)
     listed = tuple(sorted(files, key=lambda entry: entry.path))
-    write_record(paths.manifest, Manifest(dataset_id, bad_rows, listed))
+    write_record(paths.manifest, Manifest(dataset_id, bad_rows, listed), WRITING)
 
 
 def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:
@@ -108,7 +110,7 @@ def _dataset_id(plan: Plan, records: list[BlockRecord]) -> str:
 
 def _remove_leftovers(out: Path) -> None:
     """Remove what killed runs left: temporary files and staging folders."""
-    for folder in out.glob(f"{STAGING_PREFIX}*"):
+    for folder in filter(is_staging, out.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
     for path in out.rglob("*"):
         if is_temporary(path):
@@ -138,7 +140,7 @@ def _finish_spectral(
     attributes = {"dataset": plan.dataset, "dataset_id": dataset_id, "spectral": k}
     written = []
     for name, content in STORES[plan.store].side_files(arrays, labels, ids, attributes).items():
-        atomic_write(root / name, content)
+        atomic_write(root / name, content, WRITING)
         written.append(FileEntry.of_bytes(root, root / name, content))
     prefix = f"{root.name}/"
     parts = [
@@ -150,7 +152,7 @@ def _finish_spectral(
     record = _spectral_record(
         plan, k, records, dataset_id, statistics, tuple(sorted(parts + written, key=lambda entry: entry.path))
     )
-    content = write_record(paths.spectral(k).record, record)
+    content = write_record(paths.spectral(k).record, record, WRITING)
     written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
     return record, [replace(entry, path=prefix + entry.path) for entry in written]
 

@@ -23,7 +23,7 @@ from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.spectrum import SpectralSpec, parse_q, split
 from spectral_prep.store import STORES
 from spectral_prep.store.plan_record import Plan, SplitPlan
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.threads import torch_threads
 
 CALIBRATION_ROWS = 1024
 SIZE_SAMPLE_ROWS = 64

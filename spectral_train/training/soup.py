@@ -28,7 +28,7 @@ from torch.optim.swa_utils import update_bn
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.threads import torch_threads
 from spectral_train.data.loader import batches
 from spectral_train.data.placement import placement, prove
 from spectral_train.data.shard import find_data, open_shard
@@ -207,12 +207,12 @@ METHODS: Mapping[str, Callable[[Sequence[Ingredient], Pot], Sequence[Ingredient]
 
 
 def _require_same(first: BranchPlan, other: BranchPlan, first_run: Path, run: Path) -> None:
-    if found := differences(_same_for_all(first), _same_for_all(other)):
+    if found := differences(_same_for_all(first), _same_for_all(other), names=(f"in {first_run}", f"in {run}")):
         raise PlanMismatchError(
             "these runs cannot be averaged",
             where=f"{first_run} and {run}",
             expected="the same networks, data set and held-out rows",
-            got="; ".join(found).replace(" there", f" in {first_run}").replace(" here", f" in {run}"),
+            got="; ".join(found),
         )
 
 

@@ -20,7 +20,6 @@ from PIL import Image
 from spectral_prep.conversion import estimate
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.estimate import Limits, plan
-from spectral_prep.conversion.memory import parse_bytes
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError, StorageError
 from spectral_prep.store.layout import DatasetPaths
@@ -159,9 +158,3 @@ def watched(parent: psutil.Process) -> tuple[int, int]:
         peak, most = max(peak, sum(sizes)), max(most, len(sizes))
         time.sleep(0.05)
     return peak, most
-
-
-@pytest.mark.parametrize("wrong", ["", "2X", "G", "0", "0.0G", "-1G"])
-def test_what_is_no_amount_of_memory_is_refused(wrong: str) -> None:
-    with pytest.raises(InputError, match="amount of memory"):
-        parse_bytes(wrong)

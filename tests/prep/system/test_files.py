@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from spectral_prep.errors import InputError, StorageError
+from spectral_prep.errors import InputError, SpectralError, StorageError
 from spectral_prep.system import files
-from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.files import Advice, atomic_write, is_temporary
 
 
 def test_a_write_makes_its_folders_and_leaves_nothing_else(tmp_path) -> None:
@@ -45,6 +46,18 @@ def test_a_failing_call_keeps_the_old_file(tmp_path, monkeypatch, call, number, 
     monkeypatch.undo()
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["part"]
+
+
+@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "empty the attic"), (errno.EACCES, "take another key")])
+def test_the_user_gets_the_advice_of_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SpectralError, match=f"Run next: {advice}$"):
+        atomic_write(tmp_path / "part", b"new", Advice(full="empty the attic", refused="take another key"))
 
 
 def test_the_file_and_its_folder_are_synced_before_and_after_the_rename(tmp_path, monkeypatch) -> None:
