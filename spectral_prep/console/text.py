@@ -52,11 +52,11 @@ def _estimate_lines(found: Estimate, out: Path) -> Iterator[str]:
     )
     yield (
         f"stored     {_estimated(found.bytes, found.standard_error)} as {plan.encoding.dtype}, "
-        f"{_estimated(found.bytes / q, found.standard_error / q)} a shard (from {found.sample.rows} rows)"
+        f"{_estimated(found.bytes / q, found.standard_error / q)} a spectral (from {found.sample.rows} rows)"
     )
     most = max(block.stop - block.start for block in plan.blocks)
     blocks = f"{len(plan.blocks)} blocks of at most {most:,} rows"
-    yield f"files      {found.files:,}, {found.files_a_shard:,} a shard; {blocks}"
+    yield f"files      {found.files:,}, {found.files_a_spectral:,} a spectral; {blocks}"
     yield f"memory     at most {size(found.peak_memory)} with {workers_text(found.workers)}"
     enough = "enough" if found.enough_room else "not enough"
     yield f"room       {size(found.needed_bytes)} needed, {size(found.free_bytes)} free at {out}: {enough}"

@@ -11,16 +11,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spectral_prep.choices import Device, OnError
 from spectral_prep.conversion.totals import totals
 from spectral_prep.errors import CorruptFileError, CorruptSourceError, InputError
-from spectral_prep.kernel.stream import Device, chosen_device, split_stream
+from spectral_prep.kernel.stream import chosen_device, split_stream
 from spectral_prep.sources.interface import Source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
@@ -31,8 +31,6 @@ from spectral_prep.store.record_file import read_record, write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.files import has_size
 from spectral_prep.system.threads import torch_threads
-
-OnError = Literal["fail", "skip"]
 
 GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""

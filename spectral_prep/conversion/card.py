@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 
-from spectral_prep.store.layout import Format, spectral_name
+from spectral_prep.choices import Format
+from spectral_prep.store.layout import spectral_name
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import part_bytes
 from spectral_prep.store.records import SpectralRecord, SplitInfo

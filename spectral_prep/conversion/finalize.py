@@ -10,7 +10,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,27 +51,44 @@ def finalize(out: Path) -> DatasetPaths:
         raise _incomplete(out, plan, missing)
     if_unused(out, _remove_leftovers)
     with shared_use(out, WRITING):  # another that completes it must not take this one's temporary files for leftovers
-        _complete(paths, plan, records)
+        _complete(_Finished.of(paths, plan, records))
     return paths
 
 
-def _complete(paths: DatasetPaths, plan: Plan, records: list[BlockRecord]) -> None:
+@dataclass(frozen=True)
+class _Finished:
+    """A data set whose blocks are all converted: what its other files are made from."""
+
+    paths: DatasetPaths
+    plan: Plan
+    records: Sequence[BlockRecord]
+    dataset_id: str
+    ids: Mapping[str, IntArray]
+    labels: Mapping[str, IntArray]
+
+    @classmethod
+    def of(cls, paths: DatasetPaths, plan: Plan, records: Sequence[BlockRecord]) -> _Finished:
+        """Read labels by row id and put them, as the ids, into stored order."""
+        ids = {name: plan.ids(name) for name in plan.splits}
+        labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
+        return cls(paths, plan, records, _dataset_id(plan, records), ids, labels)
+
+
+def _complete(finished: _Finished) -> None:
     """Write all but the parts and their records; the manifest last."""
+    paths, plan, records = finished.paths, finished.plan, finished.records
     files = [entry for record in records for entry in record.files]
-    ids = {name: plan.ids(name) for name in plan.splits}
-    labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
-    dataset_id = _dataset_id(plan, records)
     spectrals = []
     for k, statistics in enumerate(spectral_statistics(plan, records)):
-        spectral, written = _finish_spectral(paths, plan, k, records, labels, ids, dataset_id, statistics)
+        spectral, written = _finish_spectral(finished, k, statistics)
         spectrals.append(spectral)
         files += written
-    atomic_write(paths.card, card(plan, dataset_id, spectrals).encode(), WRITING)
+    atomic_write(paths.card, card(plan, finished.dataset_id, spectrals).encode(), WRITING)
     files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
     files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
     bad_rows = tuple(row for record in records for row in record.bad)
     listed = tuple(sorted(files, key=lambda entry: entry.path))
-    write_record(paths.manifest, Manifest(dataset_id, bad_rows, listed), WRITING)
+    write_record(paths.manifest, Manifest(finished.dataset_id, bad_rows, listed), WRITING)
 
 
 def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:
@@ -102,7 +119,7 @@ def is_complete(paths: DatasetPaths) -> bool:
     )
 
 
-def _dataset_id(plan: Plan, records: list[BlockRecord]) -> str:
+def _dataset_id(plan: Plan, records: Sequence[BlockRecord]) -> str:
     """Return a name for exactly these rows: 16 hexadecimal digits of the sha256 of the plan, all parts and bad rows."""
     blocks = [[[entry.sha256 for entry in record.files], [row.id for row in record.bad]] for record in records]
     return digest("dataset", {"plan": plain(plan), "blocks": blocks})[:16]
@@ -125,49 +142,37 @@ def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockR
 
 
 def _finish_spectral(
-    paths: DatasetPaths,
-    plan: Plan,
-    k: int,
-    records: list[BlockRecord],
-    labels: Mapping[str, IntArray],
-    ids: Mapping[str, IntArray],
-    dataset_id: str,
-    statistics: Mapping[str, Any],
+    finished: _Finished, k: int, statistics: Mapping[str, Any]
 ) -> tuple[SpectralRecord, list[FileEntry]]:
     """Write all of one spectral folder but its parts; return its record, and entries for what was written."""
-    root = paths.spectral(k).root
+    plan, root = finished.plan, finished.paths.spectral(k).root
     arrays = {name: plan.array(name, k) for name in plan.splits}
-    attributes = {"dataset": plan.dataset, "dataset_id": dataset_id, "spectral": k}
+    attributes = {"dataset": plan.dataset, "dataset_id": finished.dataset_id, "spectral": k}
     written = []
-    for name, content in STORES[plan.store].side_files(arrays, labels, ids, attributes).items():
+    for name, content in STORES[plan.store].side_files(arrays, finished.labels, finished.ids, attributes).items():
         atomic_write(root / name, content, WRITING)
         written.append(FileEntry.of_bytes(root, root / name, content))
     prefix = f"{root.name}/"
     parts = [
         replace(entry, path=entry.path.removeprefix(prefix))
-        for record in records
+        for record in finished.records
         for entry in record.files
         if entry.path.startswith(prefix)
     ]
-    record = _spectral_record(
-        plan, k, records, dataset_id, statistics, tuple(sorted(parts + written, key=lambda entry: entry.path))
-    )
-    content = write_record(paths.spectral(k).record, record, WRITING)
-    written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
+    files = tuple(sorted(parts + written, key=lambda entry: entry.path))
+    record = _spectral_record(finished, k, statistics, files)
+    content = write_record(finished.paths.spectral(k).record, record, WRITING)
+    written.append(FileEntry.of_bytes(root, finished.paths.spectral(k).record, content))
     return record, [replace(entry, path=prefix + entry.path) for entry in written]
 
 
 def _spectral_record(
-    plan: Plan,
-    k: int,
-    records: list[BlockRecord],
-    dataset_id: str,
-    statistics: Mapping[str, Any],
-    files: tuple[FileEntry, ...],
+    finished: _Finished, k: int, statistics: Mapping[str, Any], files: tuple[FileEntry, ...]
 ) -> SpectralRecord:
-    bad_rows = Counter(record.split for record in records for _ in record.bad)
+    plan = finished.plan
+    bad_rows = Counter(record.split for record in finished.records for _ in record.bad)
     return SpectralRecord(
-        dataset_id=dataset_id,
+        dataset_id=finished.dataset_id,
         dataset=plan.dataset,
         k=k,
         spec=plan.spec,
@@ -187,7 +192,7 @@ def _spectral_record(
     )
 
 
-def spectral_statistics(plan: Plan, records: list[BlockRecord]) -> list[dict[str, Any]]:
+def spectral_statistics(plan: Plan, records: Sequence[BlockRecord]) -> list[dict[str, Any]]:
     """Return what the record of each spectral says of its values: `mean`, `std` (C,), `energy` (Q,) and `saturated`."""
     mean_QC, std_QC = _statistics(plan, [record for record in records if record.split == "train"])
     energy = tuple((std_QC**2).mean(axis=1).tolist())
@@ -202,7 +207,7 @@ def spectral_statistics(plan: Plan, records: list[BlockRecord]) -> list[dict[str
     ]
 
 
-def _statistics(plan: Plan, records: list[BlockRecord]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _statistics(plan: Plan, records: Sequence[BlockRecord]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return mean and standard deviation (Q, C), in grey levels, of the rows of these blocks."""
     count = max(1, sum(record.count for record in records))
     mean = np.sum([record.sum for record in records], axis=0) / count

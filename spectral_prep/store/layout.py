@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from spectral_prep.choices import Format
 from spectral_prep.system.files import Advice
-
-Format = Literal["zarr", "webdataset"]
 
 PARTS: Mapping[Format, str] = {"zarr": "{split}/x/c/{index}/0/0/0", "webdataset": "{split}-{index:05d}.tar"}
 

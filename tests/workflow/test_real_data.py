@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.images.load import Geometry, load
 from spectral_prep.inspection.info import info
@@ -49,7 +50,8 @@ def test_mnist(real_data, scratch, q) -> None:
 def test_the_four_layouts_of_cifar10(real_data, scratch, q) -> None:
     first: dict[str, bytes] = {}
     for number, layout in enumerate(CIFAR10):
-        out = convert(Request("cifar10", q), real_data / "cifar10" / layout, scratch / str(number), workers=1).root
+        source, alone = real_data / "cifar10" / layout, Execution(workers=1)
+        out = convert(Request("cifar10", q), source, scratch / str(number), alone).root
         first = first or tree(out)
         assert tree(out) == first
     assert verified(scratch / "0", real_data / "cifar10").rows == {"train": 50000, "test": 10000}

@@ -16,12 +16,13 @@ from typing import get_args
 import psutil
 import pytest
 
+from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import PlanMismatchError
 from spectral_prep.inspection.info import info
 from spectral_prep.inspection.verify import verify
-from spectral_prep.store.layout import DatasetPaths, Format
+from spectral_prep.store.layout import DatasetPaths
 from tests.support.commands import many_blocks, run, started, wait_for_blocks
 from tests.support.releases import write_folder, write_mnist
 from tests.support.trees import tree
@@ -44,7 +45,7 @@ for attempt in range(10):
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(old, new)
         os.replace = counted
-        c.convert(c.Request("digits", "4", block_rows=16, format=sys.argv[2]), Path(), out, workers=1)
+        c.convert(c.Request("digits", "4", block_rows=16, format=sys.argv[2]), Path(), out, c.Execution(workers=1))
         os._exit(0)
     print(os.waitpid(child, 0)[1], len(list(out.glob("blocks/*.json"))), flush=True)
 """

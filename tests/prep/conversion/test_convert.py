@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.inspection.info import info
 from spectral_prep.spectrum import merge
@@ -60,8 +61,8 @@ def test_the_four_layouts_of_cifar10_give_equal_bytes(tmp_path, q) -> None:
 @pytest.mark.parametrize(("workers", "format"), [(2, "webdataset"), (3, "zarr")])
 def test_the_number_of_workers_changes_no_byte(tmp_path, workers, format) -> None:
     request = Request("digits", "4", block_rows=64, format=format)
-    alone = convert(request, Path(), tmp_path / "alone", workers=1)
-    several = convert(request, Path(), tmp_path / "several", workers=workers)
+    alone = convert(request, Path(), tmp_path / "alone", Execution(workers=1))
+    several = convert(request, Path(), tmp_path / "several", Execution(workers=workers))
     assert tree(several.root) == tree(alone.root)
 
 
@@ -96,8 +97,10 @@ def peak_memory(folder: Path, rows: int, block_rows: int) -> int:
     """Return the peak resident kB of converting this many images of 12,544 bytes in this process alone."""
     write_mnist(folder / "mnist", rows=rows, test_rows=10, size=112, zipped=False)
     program = (
-        "import re, sys; from pathlib import Path; from spectral_prep.convert import Request, convert;"
-        f"convert(Request('mnist', '16', block_rows={block_rows}), Path(sys.argv[1]), Path(sys.argv[2]), workers=1);"
+        "import re, sys; from pathlib import Path;"
+        "from spectral_prep.conversion.convert import Execution, Request, convert;"
+        f"request, alone = Request('mnist', '16', block_rows={block_rows}), Execution(workers=1);"
+        "convert(request, Path(sys.argv[1]), Path(sys.argv[2]), alone);"
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
     )
     # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.

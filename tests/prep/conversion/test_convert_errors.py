@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptSourceError, InputError, PlanMismatchError, StorageError
@@ -62,7 +63,8 @@ class TestBadImages:
         assert not verify(out.root, lambda plan: open_source("folder", source, tmp_path / "staging")).faults
 
     def test_skip_keeps_their_slots_with_label_minus_one_in_every_folder(self, tmp_path, source) -> None:
-        out = convert(Request("folder", "4", block_rows=4, dtype="float16"), source, tmp_path / "out", on_error="skip")
+        request = Request("folder", "4", block_rows=4, dtype="float16")
+        out = convert(request, source, tmp_path / "out", Execution(on_error="skip"))
         plan, spectrum, labels, ids = stored(out.root, "train")
         names = [json.loads(line)[0] for line in out.rows("train").read_text().splitlines()]
         assert sorted(names[i] for i in ids[labels == -1]) == ["a/notes.jpg", "b/3.png"]
@@ -72,7 +74,8 @@ class TestBadImages:
         assert not verify(out.root, lambda plan: open_source("folder", source, tmp_path / "staging")).faults
 
     def test_statistics_do_not_count_them(self, tmp_path, source) -> None:
-        out = convert(Request("folder", "4", block_rows=4, dtype="float32"), source, tmp_path / "out", on_error="skip")
+        request = Request("folder", "4", block_rows=4, dtype="float32")
+        out = convert(request, source, tmp_path / "out", Execution(on_error="skip"))
         _, spectrum, labels, _ = stored(out.root, "train")
         record = read_record(out.spectral(0).record, SpectralRecord)
         good = spectrum[0, labels >= 0].double().transpose(0, 1).flatten(1)
@@ -88,7 +91,8 @@ def test_an_image_above_max_pixels_is_a_bad_image(tmp_path) -> None:
         convert(request, tmp_path / "set", tmp_path / "out")
     with pytest.raises(PlanMismatchError, match=r"max_pixels: 1200 there, 1230 here"):
         convert(replace(request, max_pixels=1230), tmp_path / "set", tmp_path / "out")
-    assert info(convert(request, tmp_path / "set", tmp_path / "out", on_error="skip").root).bad_rows["train"] == 1
+    skipped = convert(request, tmp_path / "set", tmp_path / "out", Execution(on_error="skip"))
+    assert info(skipped.root).bad_rows["train"] == 1
     assert info(convert(replace(request, max_pixels=1230), tmp_path / "set", tmp_path / "whole").root).complete
 
 
@@ -109,7 +113,7 @@ def test_a_disk_that_fails_under_the_scratch_files_is_not_a_bad_image(tmp_path, 
 
     monkeypatch.setattr(ArraySource, "read", gone)
     with pytest.raises(StorageError):
-        convert(Request("digits", "4", dtype="float16"), Path(), tmp_path / "out", on_error="skip")
+        convert(Request("digits", "4", dtype="float16"), Path(), tmp_path / "out", Execution(on_error="skip"))
 
 
 @pytest.mark.parametrize("call", [1, 4, 9, 20, 40, 80])

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import Task
 from spectral_prep.errors import InputError
 from spectral_prep.store.layout import DatasetPaths
 from tests.support.commands import many_blocks, run, started, wait_for_blocks
@@ -30,22 +30,22 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)
 def test_three_tasks_in_any_order_give_the_bytes_of_one(tmp_path, alone, order) -> None:
     for number in order:
-        convert(DIGITS, Path(), tmp_path / "out", task=Task(number, 3))
+        convert(DIGITS, Path(), tmp_path / "out", Execution(Task(number, 3)))
     assert not DatasetPaths(tmp_path / "out").manifest.exists()
     assert tree(finalize(tmp_path / "out").root) == alone
 
 
 def test_doubled_and_overlapping_tasks_are_harmless(tmp_path, alone) -> None:
     for number, count in ((0, 2), (0, 2), (2, 3), (1, 2)):
-        convert(DIGITS, Path(), tmp_path / "out", task=Task(number, count))
+        convert(DIGITS, Path(), tmp_path / "out", Execution(Task(number, count)))
     assert tree(finalize(tmp_path / "out").root) == alone
 
 
 @pytest.mark.parametrize(("done", "run_next"), [([0, 2], r"--task 1/3"), ([], r"convert command again: it"), ([0], "")])
 def test_finalize_names_the_missing_blocks_and_the_task_that_makes_them(tmp_path, alone, done, run_next) -> None:
-    convert(DIGITS, Path(), tmp_path / "out", task=Task(7, 100))
+    convert(DIGITS, Path(), tmp_path / "out", Execution(Task(7, 100)))
     for number in done:
-        convert(DIGITS, Path(), tmp_path / "out", task=Task(number, 3))
+        convert(DIGITS, Path(), tmp_path / "out", Execution(Task(number, 3)))
     with pytest.raises(InputError, match=rf"missing block \d \((train|test) rows \d+ to \d+\).*{run_next}") as caught:
         finalize(tmp_path / "out")
     assert caught.value.exit_code == 2

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
+from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
@@ -16,7 +17,7 @@ from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
-from spectral_prep.store.layout import DatasetPaths, Format
+from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import stored_labels, stored_rows
 from spectral_prep.store.record_file import read_content, read_record, write_content

@@ -12,6 +12,7 @@ import pytest
 import webdataset
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError
 from spectral_prep.inspection.verify import verify
@@ -109,7 +110,7 @@ def test_a_bad_image_keeps_its_slot_with_label_minus_one_in_every_tar(tmp_path) 
     write_folder(tmp_path / "set", [f"train/{name}/{i}.png" for name in "ab" for i in range(9)])
     (tmp_path / "set/train/a/notes.jpg").write_text("not an image")
     request = Request("folder", "4", block_rows=4, format="webdataset", dtype="float16")
-    out = convert(request, tmp_path / "set", tmp_path / "out", on_error="skip")
+    out = convert(request, tmp_path / "set", tmp_path / "out", Execution(on_error="skip"))
     for k in range(4):
         samples = list(read(out.spectral(k).root, "train"))
         bad = [sample for sample in samples if sample["cls"] == -1]
