@@ -1,8 +1,8 @@
 """The dataset card: `README.md` in the output, for whoever finds the folder and has never heard of this package.
 
 Input: the plan and the records of all spectral folders. Output: Markdown that says what the data set is, how to
-mount one shard of it, how to read it with plain zarr, xarray or webdataset, and how to put an image together again. It
-names no time and no machine: equal data sets have equal cards.
+mount one spectral of it, how to read it with plain zarr, xarray or webdataset, and how to put an image together again.
+It names no time and no machine: equal data sets have equal cards.
 """
 
 from __future__ import annotations

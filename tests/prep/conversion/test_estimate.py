@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -55,7 +56,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [{}, {"dtype": "float16"}, {"compression": "none"}, {"format": "webdataset"}, {"views": 2}, {"shuffle": "none"}],
     ids=str,
 )
-def test_files_and_bytes_are_those_of_the_plan(tmp_path, photos, options) -> None:
+def test_files_and_bytes_are_those_of_the_plan(tmp_path: Path, photos: Path, options: dict[str, Any]) -> None:
     request = Request("folder", "16", size=112, resize=128, block_rows=128, **options)
     expected = estimate(request, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -68,7 +69,7 @@ def test_files_and_bytes_are_those_of_the_plan(tmp_path, photos, options) -> Non
     assert read_record(DatasetPaths(tmp_path / "out").plan, Plan) == expected.plan
 
 
-def test_real_photos_too(tmp_path, real_data) -> None:
+def test_real_photos_too(tmp_path: Path, real_data: Path) -> None:
     request, source = Request("imagenet", "16"), real_data / "imagenet" / "folder"
     expected = estimate(request, source, tmp_path / "out")
     files = tree(convert(request, source, tmp_path / "out").root)
@@ -76,7 +77,7 @@ def test_real_photos_too(tmp_path, real_data) -> None:
     assert sum(map(len, files.values())) == pytest.approx(expected.bytes, rel=0.05)
 
 
-def test_what_is_done_already_is_not_counted_again(tmp_path) -> None:
+def test_what_is_done_already_is_not_counted_again(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist", rows=600, test_rows=100)
     request = Request("mnist", "16", block_rows=100)
     whole = estimate(request, tmp_path / "mnist", tmp_path / "out")
@@ -88,7 +89,9 @@ def test_what_is_done_already_is_not_counted_again(tmp_path) -> None:
     assert 0 < rest.remaining_bytes < whole.remaining_bytes
 
 
-def test_a_conversion_does_not_start_without_the_room_that_remains(tmp_path, monkeypatch) -> None:
+def test_a_conversion_does_not_start_without_the_room_that_remains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = Request("digits", "4")
     monkeypatch.setattr("spectral_prep.conversion.estimate._free", lambda out: 1000)
     with pytest.raises(StorageError, match=r"not enough room.*bytes free.*--no-space-check"):
@@ -98,7 +101,7 @@ def test_a_conversion_does_not_start_without_the_room_that_remains(tmp_path, mon
     convert(request, Path(), tmp_path / "out")
 
 
-def test_memory_limits_the_workers_and_is_refused_with_the_number_needed(tmp_path) -> None:
+def test_memory_limits_the_workers_and_is_refused_with_the_number_needed(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist", rows=600, test_rows=10)
     request, source = Request("mnist", "16", block_rows=10), tmp_path / "mnist"
     found = estimate(request, source, tmp_path / "out", Execution(workers=8))
@@ -112,7 +115,7 @@ def test_memory_limits_the_workers_and_is_refused_with_the_number_needed(tmp_pat
         estimate(request, source, tmp_path / "out", Execution(max_memory=1 << 20))
 
 
-def test_the_commands_show_the_same_plan(tmp_path, monkeypatch) -> None:
+def test_the_commands_show_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     line = "--dataset digits --q 4 --out out"
     found = json.loads(run(f"spectral-prep plan {line} --tasks 3 --json").out)
@@ -128,7 +131,7 @@ def test_the_commands_show_the_same_plan(tmp_path, monkeypatch) -> None:
         assert "free" in text
 
 
-def test_peak_memory_stays_under_the_bound_that_convert_prints(tmp_path) -> None:
+def test_peak_memory_stays_under_the_bound_that_convert_prints(tmp_path: Path) -> None:
     """Of all processes together, for N and 4N images with two workers."""
     for count in (100, 400):
         source = write_photos(tmp_path / f"photos{count}", count)
