@@ -45,7 +45,9 @@ from memory import link_copies
 from PIL import Image
 
 from spectral_prep.conversion import block, tasks
+from spectral_prep.conversion.agree import Conversion
 from spectral_prep.conversion.block import BlockTask, run_block
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.plan import CHUNK_ROWS, make_plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.images import load
@@ -53,6 +55,7 @@ from spectral_prep.kernel import stream
 from spectral_prep.sources import open_source
 from spectral_prep.store import zarr_store
 from spectral_prep.store.block_writer import BlockWriter
+from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.system.files import AtomicFile
 
 WORKERS = 2
@@ -166,7 +169,8 @@ def block_tasks(tree: Path, out: Path, compression: Any) -> list[BlockTask]:
     rows = -(-len(index["train"].names) // WORKERS)
     request = Request("folder", "16", size=SIZE, resize=RESIZE, compression=compression, block_rows=rows)
     plan = make_plan(source, index, dict.fromkeys(index, ""), request)
-    return list(tasks.block_tasks(out, plan, source, index, plan.blocks, "fail", "cpu"))
+    conversion = Conversion(DatasetPaths(out), plan, source, index)
+    return list(tasks.block_tasks(conversion, plan.blocks, Execution(device="cpu")))
 
 
 def import_peers(*names: str) -> None:

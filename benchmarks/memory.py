@@ -67,12 +67,12 @@ def train(datasets: tuple[Path, ...], model: str) -> None:
             command = [sys.executable, "-c", "from cli import train; train()", "--shard", "3", "--data", str(dataset)]
             _, peak = peaks([*command, "--model", model, "--epochs", "1", "--run", run])
         base = base or peak
-        size = shard_bytes(dataset / "spectral-03")
+        size = spectral_bytes(dataset / "spectral-03")
         ratio = f"{(peak - base) / size:14.2f}" if number else "          base"
         click.echo(f"{dataset.name}  {size / MIB:.2f}  {peak / MIB:.0f}  {(peak - base) / MIB:.1f}  {ratio}")
 
 
-def shard_bytes(folder: Path) -> int:
+def spectral_bytes(folder: Path) -> int:
     """Return how many int8 values all splits of one spectral hold."""
     record = read_record(folder / "spectral.json", SpectralRecord)
     h, w = record.spec.spectral_size(record.height, record.width)

@@ -19,8 +19,9 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.conversion.agree import agreed_plan, fix
-from spectral_prep.conversion.estimate import Limits, estimate
+from spectral_prep.conversion.agree import agreed, fix
+from spectral_prep.conversion.estimate import estimate_pending
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.conversion.tasks import block_tasks
@@ -85,19 +86,20 @@ def main(rows: int, classes: int) -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         paths = DatasetPaths(Path(folder))
         start = time.monotonic()
-        plan = agreed_plan(paths, source, index, request)
+        conversion = agreed(paths, source, index, request)
+        plan = conversion.plan
         start = say("plan", start)
-        found = estimate(plan, source, index, plan.blocks, paths.root, Limits())
+        found = estimate_pending(conversion, plan.blocks, Execution())
         start = say("estimate", start)
-        fix(paths, plan, index)
+        fix(conversion)
         start = say("fixed", start)
-        tasks = block_tasks(paths.root, plan, source, index, plan.blocks, "fail", "cpu")
+        tasks = block_tasks(conversion, plan.blocks, Execution(device="cpu"))
         names = sum([len(task.names) for task in tasks])
         start = say("blocks", start)
         labels = read_labels(paths, "train")
         say("labels", start)
     assert names == len(labels) == rows
-    click.echo(f"{rows:,} rows: {len(plan.blocks):,} blocks, {found.files_a_shard:,} files a shard")
+    click.echo(f"{rows:,} rows: {len(plan.blocks):,} blocks, {found.files_a_spectral:,} files a spectral")
 
 
 def say(what: str, start: float) -> float:

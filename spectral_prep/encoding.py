@@ -11,16 +11,15 @@ names are the CF conventions' (section 8.1, packed data), so xarray decodes the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spectral_prep.choices import Storage
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec, basis
-
-Storage = Literal["int8", "float16", "float32"]
 
 LARGEST = 127
 CALIBRATED = 126.49

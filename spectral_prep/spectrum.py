@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,8 @@ import scipy.fft
 import torch
 from torch import Tensor
 
+from spectral_prep.choices import Layout, Transform
 from spectral_prep.errors import InputError
-
-Layout = Literal["blocks", "tiles"]
-Transform = Literal["dct", "dct2", "none"]
 
 MAX_Q = 256
 

@@ -117,7 +117,7 @@ def train_command(
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
     import torch
 
-    from spectral_prep.conversion.memory import parse_bytes
+    from spectral_prep.system.units import parse_bytes
     from spectral_train.training.baseline import train_baseline
     from spectral_train.training.branch import train_branches
     from spectral_train.training.devices import train_on_devices
@@ -286,7 +286,7 @@ def soup_command(runs: tuple[Path, ...], out: Path, data: Path | None, method: S
 @as_json
 def export_command(run: Path, out: Path, as_json: bool, **combination: Any) -> None:
     """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""
-    from spectral_prep.console.text import size
+    from spectral_prep.system.units import size
     from spectral_train.ensemble.export import export
 
     metadata = export(run, out, Combination(**combination))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
-from spectral_prep.store.layout import Format
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from spectral_prep.conversion.estimate import Estimate
 from spectral_prep.inspection.info import Info
 from spectral_prep.inspection.verify import Verification
 from spectral_prep.store.plan_record import Plan
+from spectral_prep.system.units import duration, size
 
 
 def conversion_text(plan: Plan) -> str:
@@ -51,11 +52,11 @@ def _estimate_lines(found: Estimate, out: Path) -> Iterator[str]:
     )
     yield (
         f"stored     {_estimated(found.bytes, found.standard_error)} as {plan.encoding.dtype}, "
-        f"{_estimated(found.bytes / q, found.standard_error / q)} a shard (from {found.sample.rows} rows)"
+        f"{_estimated(found.bytes / q, found.standard_error / q)} a spectral (from {found.sample.rows} rows)"
     )
     most = max(block.stop - block.start for block in plan.blocks)
     blocks = f"{len(plan.blocks)} blocks of at most {most:,} rows"
-    yield f"files      {found.files:,}, {found.files_a_shard:,} a shard; {blocks}"
+    yield f"files      {found.files:,}, {found.files_a_spectral:,} a spectral; {blocks}"
     yield f"memory     at most {size(found.peak_memory)} with {workers_text(found.workers)}"
     enough = "enough" if found.enough_room else "not enough"
     yield f"room       {size(found.needed_bytes)} needed, {size(found.free_bytes)} free at {out}: {enough}"
@@ -74,19 +75,6 @@ def _estimated(count: float, error: float) -> str:
 def workers_text(count: int) -> str:
     """Return a number of workers in words."""
     return f"{count} worker{'s' if count > 1 else ''}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words.
-
-    >>> duration(8.4), duration(300), duration(5000), duration(400_000)
-    ('8 s', '5 min', '1.4 h', '4.6 days')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def progress_text(progress: Progress, at_start: int, seconds: float) -> str:
@@ -144,16 +132,3 @@ def _verification_lines(found: Verification, folder: Path) -> Iterator[str]:
         yield f"No image was compared with its source. To do that: spectral-prep verify --source SOURCE {folder}"
     if not found.faults:
         yield f"Verified: {folder}"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes in words.
-
-    >>> size(999), size(1_500), size(2.5e12)
-    ('999 B', '1.5 kB', '2.50 TB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} TB"

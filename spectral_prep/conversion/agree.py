@@ -1,6 +1,6 @@
 """The plan and the output folder: the one that stands there counts, another is refused with the difference.
 
-Input: a request, its source and the output folder. Output: the plan, first agreed upon (nothing is written), then
+Input: a request, its source and the output folder. Output: a `Conversion`, first agreed upon (nothing is written), then
 fixed: the row index and `plan.json` are there before any image is converted. Several tasks may do so at once; what they
 write is equal and atomic.
 """
@@ -8,21 +8,33 @@ write is equal and atomic.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from spectral_prep.conversion.plan import make_plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces, index_sha256
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.sources.interface import RowIndex, Source
-from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import plain, read_record, write_record
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.staging import is_staging
 
 
-def agreed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], request: Request) -> Plan:
-    """Return the plan of a request; one that stands in the folder gives the int8 scalars: no second calibration.
+@dataclass(frozen=True)
+class Conversion:
+    """One data set on its way: where it goes, what is planned, and where its rows come from."""
+
+    paths: DatasetPaths
+    plan: Plan
+    source: Source
+    index: Mapping[str, RowIndex]
+
+
+def agreed(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], request: Request) -> Conversion:
+    """Plan what a request asks for; a plan that stands in the folder gives the int8 scalars: no second calibration.
 
     Raises
     ------
@@ -42,16 +54,17 @@ def agreed_plan(paths: DatasetPaths, source: Source, index: Mapping[str, RowInde
             got="; ".join(found),
             run="the command of the first run, or this one with another --out",
         )
-    return plan
+    return Conversion(paths, plan, source, index)
 
 
-def fix(paths: DatasetPaths, plan: Plan, index: Mapping[str, RowIndex]) -> None:
+def fix(conversion: Conversion) -> None:
     """Write the row index and then the plan, unless they stand there."""
+    paths, plan, index = conversion.paths, conversion.plan, conversion.index
     for name in plan.splits:
         if not paths.rows(name).exists():
-            atomic_write(paths.rows(name), index_pieces(index[name]))
+            atomic_write(paths.rows(name), index_pieces(index[name]), WRITING)
     if not paths.plan.exists():
-        write_record(paths.plan, plan)
+        write_record(paths.plan, plan, WRITING)
 
 
 def _refuse_foreign(paths: DatasetPaths) -> None:
@@ -62,9 +75,7 @@ def _refuse_foreign(paths: DatasetPaths) -> None:
     foreign = [
         entry.name
         for entry in paths.root.iterdir()
-        if not (
-            entry.name == paths.rows("").parent.name or is_temporary(entry) or entry.name.startswith(STAGING_PREFIX)
-        )
+        if not (entry.name == paths.rows("").parent.name or is_temporary(entry) or is_staging(entry))
     ]
     if foreign:
         raise InputError(

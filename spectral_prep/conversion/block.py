@@ -11,29 +11,27 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spectral_prep.choices import Device, OnError
 from spectral_prep.conversion.totals import totals
 from spectral_prep.errors import CorruptFileError, CorruptSourceError, InputError
-from spectral_prep.kernel.stream import Device, chosen_device, split_stream
+from spectral_prep.kernel.stream import chosen_device, split_stream
 from spectral_prep.sources.interface import Source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
-from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.interface import BAD_LABEL
+from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.record_file import read_record, write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.files import has_size
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.threads import torch_threads
 
-OnError = Literal["fail", "skip"]
-
-BAD_LABEL = -1
 GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
 
@@ -83,7 +81,7 @@ def run_block(task: BlockTask) -> BlockRecord:
         saturated=tuple(totals_3QC[2].sum(-1).long().tolist()),
     )
     if files:
-        write_record(DatasetPaths(task.root).block(block.number), record)
+        write_record(DatasetPaths(task.root).block(block.number), record, WRITING)
     return record
 
 

@@ -1,8 +1,8 @@
 """The dataset card: `README.md` in the output, for whoever finds the folder and has never heard of this package.
 
 Input: the plan and the records of all spectral folders. Output: Markdown that says what the data set is, how to
-mount one shard of it, how to read it with plain zarr, xarray or webdataset, and how to put an image together again. It
-names no time and no machine: equal data sets have equal cards.
+mount one spectral of it, how to read it with plain zarr, xarray or webdataset, and how to put an image together again.
+It names no time and no machine: equal data sets have equal cards.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 
-from spectral_prep.store.layout import Format, spectral_name
+from spectral_prep.choices import Format
+from spectral_prep.store.layout import spectral_name
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import part_bytes
 from spectral_prep.store.records import SpectralRecord, SplitInfo

@@ -9,27 +9,26 @@ A kill at any moment leaves finished blocks and at most some temporary files; th
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spectral_prep.conversion.agree import agreed_plan, fix
-from spectral_prep.conversion.block import OnError, finished_blocks, run_block
-from spectral_prep.conversion.estimate import Estimate, Limits, estimate, refuse_without_room
+from spectral_prep.conversion.agree import agreed, fix
+from spectral_prep.conversion.block import finished_blocks, run_block
+from spectral_prep.conversion.estimate import Estimate, estimate_pending, refuse_without_room
+from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
 from spectral_prep.conversion.finalize import finalize, is_complete
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import ALONE, Task, block_tasks
+from spectral_prep.conversion.tasks import block_tasks
 from spectral_prep.errors import CorruptSourceError
-from spectral_prep.kernel.stream import Device, chosen_device
+from spectral_prep.kernel.stream import chosen_device
 from spectral_prep.sources import open_source
-from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord
-from spectral_prep.system.files import alone_in, in_use, remove, remove_empty
+from spectral_prep.system.files import remove, remove_empty
+from spectral_prep.system.locks import if_unused, shared_use
+from spectral_prep.system.staging import staging_folder
 from spectral_prep.system.workers import run_all
 
 SAMPLED_SHARE = 1 / 16
@@ -59,33 +58,54 @@ def convert(
     request: Request,
     source: Path,
     out: Path,
-    *,
-    task: Task = ALONE,
-    workers: int | None = None,
-    max_memory: int | None = None,
-    on_error: OnError = "fail",
-    device: Device = "auto",
-    space_check: bool = True,
+    execution: Execution = BY_DEFAULT,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> DatasetPaths:
     """Convert a data set into Q spectral folders under `out`; called again with the same request it goes on.
+
+    The simplest call, of a data set that scikit-learn brings; a real one lies in the folder `source`:
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> source, out = Path(folder.name) / "none", Path(folder.name)
+    >>> paths = convert(Request("digits", "4"), source, out / "digits")
+    >>> sorted(path.name for path in paths.root.iterdir())  # doctest: +ELLIPSIS
+    ['README.md', 'blocks', 'manifest.json', 'plan.json', 'rows', 'spectral-00', ..., 'spectral-03']
+
+    The same call again finds that nothing is left to do. What is written, and how, is the request's:
+
+    >>> request = Request("digits", "1x2", dtype="float16", format="webdataset", shuffle="none", block_rows=800)
+    >>> tars = convert(request, source, out / "tars")
+    >>> sorted(path.name for path in tars.spectral(1).root.glob("*.tar"))
+    ['test-00000.tar', 'train-00000.tar', 'train-00001.tar']
+
+    How the work is done decides no byte. Two machines share it here, and `finalize` completes the data set:
+
+    >>> from spectral_prep.conversion.execution import Task
+    >>> for number in range(2):
+    ...     shared = convert(request, source, out / "shared", Execution(Task(number, 2), workers=1, max_memory=4 << 30))
+    >>> finalize(out / "shared").manifest.read_bytes() == tars.manifest.read_bytes()
+    True
+
+    Bad images end a conversion, unless they are to keep their slots; a callback hears how far it is:
+
+    >>> counts = []
+    >>> execution = Execution(workers=1, on_error="skip", device="cpu", space_check=False)
+    >>> again = convert(request, source, out / "again", execution, lambda told: counts.append(sum(told.done.values())))
+    >>> counts
+    [0, 800, 1438, 1797]
+    >>> folder.cleanup()
 
     Parameters
     ----------
     request, source
         What is wanted, and where that release lies.
-    task
-        One of several that share the blocks and the folder; the data set is then completed by `finalize`.
-    workers
-        Processes; default: the CPUs that this process may use, fewer for small sets. The output does not depend on it.
-    max_memory
-        Bytes that all processes together may take: it limits the workers. Default: the control group's limit.
-    on_error
-        `fail`: bad images are all listed at the end and the data set is not completed. `skip`: they keep their slot.
-    device
-        Where the transform is computed; `auto` is a GPU where there is one. With the kernels no byte depends on it.
-    space_check
-        Whether to refuse what will not fit on the disk.
+    out
+        The folder of the data set: not there yet, empty, or begun with the same request.
+    execution
+        By how many machines, processes and bytes of memory, on what device, and what becomes of bad images.
+    progress
+        Called when the conversion starts and after each block.
 
     Raises
     ------
@@ -98,37 +118,35 @@ def convert(
     CorruptSourceError
         If images or labels are damaged.
     """
-    chosen_device(device)
-    paths = DatasetPaths(out)
+    chosen_device(execution.device)
+    paths, on_error = DatasetPaths(out), execution.on_error
     complete = is_complete(paths)  # then nothing is written there: it may be read-only
-    with in_use(out), _staging(None if complete else out) as staging:
+    with shared_use(out, WRITING), staging_folder(None if complete else out) as staging:
         opened = open_source(request.dataset, source, staging)
-        index = opened.index()
-        plan = agreed_plan(paths, opened, index, request)
+        conversion = agreed(paths, opened, opened.index(), request)
+        plan = conversion.plan
         records = {record.number: record for record in finished_blocks(paths, plan, on_error)}
         pending = [block for block in plan.blocks if block.number not in records]
-        own = [block for block in pending if task.has(block)]
+        own = [block for block in pending if execution.task.has(block)]
         done = _rows(plan, records.values())
         wanted = _rows(plan, [*records.values(), *own])
-        limits = Limits(task.count, workers, max_memory)
-        found = estimate(plan, opened, index, pending, out, limits, SAMPLED_SHARE) if pending else None
+        found = estimate_pending(conversion, pending, execution, SAMPLED_SHARE) if pending else None
         progress(Progress(plan, done, wanted, None, found))
-        if found and space_check:
+        if found and execution.space_check:
             refuse_without_room(found, out)
         if pending or not complete:
-            fix(paths, plan, index)
+            fix(conversion)
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
             remove(paths.manifest)
         bad: list[tuple[str, BadRow]] = []
-        tasks = block_tasks(out, plan, opened, index, own, on_error, device)
-        for record in run_all(run_block, tasks, found.workers if found else 1):
+        for record in run_all(run_block, block_tasks(conversion, own, execution), found.workers if found else 1):
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
     if bad and on_error == "fail":
-        alone_in(out, remove_empty)  # the folders of parts that were begun
+        if_unused(out, remove_empty)  # the folders of parts that were begun
         raise _bad_images(bad, paths)
-    if task == ALONE and (pending or not complete):
+    if execution.task == ALONE and (pending or not complete):
         finalize(out)
     return paths
 
@@ -139,20 +157,6 @@ def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:
     for block in blocks:
         rows[block.split] += block.stop - block.start
     return rows
-
-
-@contextlib.contextmanager
-def _staging(out: Path | None) -> Iterator[Path]:
-    """Yield a folder, perhaps not made yet, for a source's scratch files: on the disk of the output, if it is given."""
-    if out is None:
-        with tempfile.TemporaryDirectory() as elsewhere:
-            yield Path(elsewhere)
-        return
-    folder = out / f"{STAGING_PREFIX}{uuid.uuid4().hex[:12]}"
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bad_images(bad: list[tuple[str, BadRow]], paths: DatasetPaths) -> CorruptSourceError:

@@ -11,7 +11,6 @@ import json
 import math
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,21 +21,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from spectral_prep.conversion.agree import agreed_plan
+from spectral_prep.conversion.agree import Conversion, agreed
 from spectral_prep.conversion.block import finished_blocks, stored_batches
+from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.memory import Memory, memory_of
-from spectral_prep.conversion.plan import sample_rows
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
+from spectral_prep.conversion.sample import sample_ids
 from spectral_prep.conversion.tasks import block_task
 from spectral_prep.errors import InputError, StorageError
 from spectral_prep.sources import open_source
-from spectral_prep.sources.interface import RowIndex, Source
+from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store import STORES
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.resources import memory_limit, usable_cpus
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.staging import staging_folder
+from spectral_prep.system.threads import torch_threads
 
 GROUPS = 8
 FEWEST_ROWS = 64
@@ -46,6 +47,7 @@ RECORD_BYTES = 2 << 10
 """A `spectral.json` without files and classes."""
 NAMED_ROWS = 1000
 PIXELS_A_WORKER = 64 << 20
+SAMPLING = Execution(on_error="skip", device="cpu")
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How the work is to be done: on how many machines, with how many processes and how many bytes of memory each."""
-
-    tasks: int = 1
-    workers: int | None = None
-    max_memory: int | None = None
-
-
-@dataclass(frozen=True)
 class Estimate:
     """What a conversion takes in all and from here on.
 
@@ -77,7 +70,7 @@ class Estimate:
 
     plan: Plan
     sample: Sample
-    files_a_shard: int
+    files_a_spectral: int
     files: int
     bytes: int
     standard_error: int
@@ -126,10 +119,10 @@ class Estimate:
             "sampled_rows": self.sample.rows,
             "bytes": self.bytes,
             "bytes_standard_error": self.standard_error,
-            "shard_bytes": self.bytes // q,
-            "shard_bytes_standard_error": self.standard_error // q,
+            "spectral_bytes": self.bytes // q,
+            "spectral_bytes_standard_error": self.standard_error // q,
             "files": self.files,
-            "files_a_shard": self.files_a_shard,
+            "files_a_spectral": self.files_a_spectral,
             "remaining_rows": self.remaining_rows,
             "needed_bytes": self.needed_bytes,
             "free_bytes": self.free_bytes,
@@ -142,92 +135,87 @@ class Estimate:
         }
 
 
-def plan(request: Request, source: Path, out: Path, limits: Limits = Limits()) -> Estimate:
-    """Say what `convert` with the same arguments would do; nothing is written but scratch files elsewhere.
+def estimate(request: Request, source: Path, out: Path, execution: Execution = BY_DEFAULT) -> Estimate:
+    """Say what `convert` with the same arguments would take; nothing is written but scratch files elsewhere.
+
+    Of `execution.task` only the count matters, the number of machines.
 
     Raises
     ------
     InputError, PlanMismatchError, CorruptSourceError
         As `convert` does.
     """
-    paths = DatasetPaths(out)
-    with tempfile.TemporaryDirectory() as staging:
-        opened = open_source(request.dataset, source, Path(staging))
-        index = opened.index()
-        agreed = agreed_plan(paths, opened, index, request)
-        finished = {record.number for record in finished_blocks(paths, agreed)}
-        pending = [block for block in agreed.blocks if block.number not in finished]
-        found = estimate(agreed, opened, index, pending, out, limits)
-        staged = sum(path.stat().st_size for path in Path(staging).rglob("*") if path.is_file())
+    with staging_folder(None) as staging:
+        opened = open_source(request.dataset, source, staging)
+        conversion = agreed(DatasetPaths(out), opened, opened.index(), request)
+        finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}
+        pending = [block for block in conversion.plan.blocks if block.number not in finished]
+        found = estimate_pending(conversion, pending, execution)
+        staged = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
         return replace(found, scratch_bytes=staged if pending else 0)
 
 
-def estimate(
-    plan: Plan,
-    source: Source,
-    index: Mapping[str, RowIndex],
-    pending: Sequence[Block],
-    out: Path,
-    limits: Limits,
-    share: float = 1.0,
+def estimate_pending(
+    conversion: Conversion, pending: Sequence[Block], execution: Execution, share: float = 1.0
 ) -> Estimate:
     """Estimate what converting the pending blocks takes, from at most this share of their rows.
 
     Raises
     ------
     InputError
-        If `limits.max_memory` does not allow a single worker; the message tells what it needs.
+        If `execution.max_memory` does not allow a single worker; the message tells what it needs.
     """
+    plan, index, tasks = conversion.plan, conversion.index, execution.task.count
     remaining = sum(block.stop - block.start for block in pending)
     memory = memory_of(plan)
-    chosen = choose_workers(plan, pending[:: limits.tasks], memory, limits)
-    sample = take_sample(plan, source, index, max(FEWEST_ROWS, int(share * remaining)))
+    chosen = choose_workers(plan, pending[::tasks], memory, execution)
+    sample = take_sample(conversion, max(FEWEST_ROWS, int(share * remaining)))
     side_files, side_bytes = _beside(plan, index)
     others = len(plan.splits) + 3 + len(plan.blocks)  # row indexes; plan, manifest and card; block records
-    files_a_shard = len(plan.blocks) + side_files + 1
+    files_a_spectral = len(plan.blocks) + side_files + 1
     overhead = plan.spec.q * (side_bytes + (3 * len(plan.blocks) + 2 * side_files) * ENTRY_BYTES + RECORD_BYTES)
     overhead += sum(_padding_bytes(plan, part.rows, part.chunk_rows) for part in plan.splits.values())
     overhead += sum(map(_index_bytes, index.values())) + len(json.dumps(plan.classes)) * (plan.spec.q + 1)
     return Estimate(
         plan=plan,
         sample=sample,
-        files_a_shard=files_a_shard,
-        files=plan.spec.q * files_a_shard + others,
+        files_a_spectral=files_a_spectral,
+        files=plan.spec.q * files_a_spectral + others,
         bytes=round(plan.rows * sample.bytes_a_row) + overhead,
         standard_error=round(plan.rows * sample.standard_error),
         remaining_rows=remaining,
         remaining_bytes=round(remaining * sample.bytes_a_row) + (overhead if remaining else 0),
         scratch_bytes=0,
-        free_bytes=_free(out),
+        free_bytes=_free(conversion.paths.root),
         memory=memory,
         workers=chosen,
-        tasks=limits.tasks,
+        tasks=tasks,
     )
 
 
-def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, limits: Limits) -> int:
+def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, execution: Execution) -> int:
     """Return how many processes convert: as wanted or as many as are worth starting, within the memory.
 
-    A process costs as much as converting some 64 MiB of pixels. Without `limits.max_memory` the control group's limit
-    holds; where not even one worker fits into that, one is tried.
+    A process costs as much as converting some 64 MiB of pixels. Without `max_memory` the control group's limit holds;
+    where not even one worker fits into that, one is tried.
 
     Raises
     ------
     InputError
-        If `limits.max_memory` does not allow a single worker.
+        If `execution.max_memory` does not allow a single worker.
     """
     geometry = plan.geometry
     pixels = sum(block.stop - block.start for block in pending) * geometry.height * geometry.width * geometry.channels
-    workers = limits.workers or max(1, min(usable_cpus(), len(pending), pixels // PIXELS_A_WORKER))
-    limit = limits.max_memory or memory_limit()
+    workers = execution.workers or max(1, min(usable_cpus(), len(pending), pixels // PIXELS_A_WORKER))
+    limit = execution.max_memory or memory_limit()
     if limit is None:
         return workers
     fitting = memory.workers(limit)
-    if not fitting and limits.max_memory is not None:
+    if not fitting and execution.max_memory is not None:
         raise InputError(
             "one worker does not fit into --max-memory",
             expected=f"at least {math.ceil(memory.peak(1) / (1 << 20))}M",
-            got=f"{limits.max_memory >> 20}M",
+            got=f"{execution.max_memory >> 20}M",
             run=f"the same command with --max-memory {math.ceil(memory.peak(1) / (1 << 20))}M",
         )
     return max(1, min(workers, fitting))
@@ -245,27 +233,28 @@ def refuse_without_room(found: Estimate, out: Path) -> None:
         )
 
 
-def take_sample(plan: Plan, source: Source, index: Mapping[str, RowIndex], at_most: int) -> Sample:
+def take_sample(conversion: Conversion, at_most: int) -> Sample:
     """Convert all views of a seeded sample of training images, in groups of at most a chunk; measure what rows take."""
+    plan = conversion.plan
     part = plan.splits["train"]
     wanted = max(GROUPS, min(GROUPS * part.chunk_rows, at_most) // part.views)
-    images = sample_rows(source, part.images, wanted, plan.seed)
+    images = sample_ids(conversion.source, part.images, wanted, plan.seed)
     groups = np.array_split(images, min(GROUPS, len(images)))
     bytes_a_row, seconds = [], []
     for ids in groups:
         start, rows = time.perf_counter(), len(ids) * part.views
-        bytes_a_row.append(_converted_bytes(plan, source, index, np.tile(ids, part.views)) / rows)
+        bytes_a_row.append(_converted_bytes(conversion, np.tile(ids, part.views)) / rows)
         seconds.append((time.perf_counter() - start) / rows)
     scatter = statistics.stdev(bytes_a_row) if len(groups) > 1 else 0.0
     error = scatter * math.sqrt((1 - len(images) / part.images) / len(groups))
     return Sample(len(images) * part.views, statistics.fmean(bytes_a_row), error, statistics.median(seconds))
 
 
-def _converted_bytes(plan: Plan, source: Source, index: Mapping[str, RowIndex], ids: npt.NDArray[np.int32]) -> int:
+def _converted_bytes(conversion: Conversion, ids: npt.NDArray[np.int32]) -> int:
     """Return how many bytes these rows take over all spectrals, as one part of one chunk."""
-    rows = len(ids)
+    plan, rows = conversion.plan, len(ids)
     alone = replace(plan, splits={"train": SplitPlan(rows, rows, rows, "", plan.splits["train"].views)})
-    task = block_task(Path(), alone, source, index, alone.blocks[0], ids, "skip")
+    task = block_task(replace(conversion, plan=alone), alone.blocks[0], ids, SAMPLING)
     with torch_threads(1):
         stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(task)], dim=1).numpy()
     return _part_bytes(plan, stored_QNChw, task.labels, rows)

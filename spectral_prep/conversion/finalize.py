@@ -10,7 +10,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ from spectral_prep.conversion.card import card
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.store import STORES
-from spectral_prep.store.layout import STAGING_PREFIX, DatasetPaths
+from spectral_prep.store.interface import BAD_LABEL
+from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
-from spectral_prep.system.files import alone_in, atomic_write, has_size, in_use, is_temporary, sha256_of
+from spectral_prep.system.files import atomic_write, has_size, is_temporary, sha256_of
+from spectral_prep.system.locks import if_unused, shared_use
+from spectral_prep.system.staging import is_staging
 
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
@@ -46,29 +49,46 @@ def finalize(out: Path) -> DatasetPaths:
     missing = [block for block in plan.blocks if block.number not in finished]
     if missing:
         raise _incomplete(out, plan, missing)
-    alone_in(out, _remove_leftovers)
-    with in_use(out):  # another that completes it must not take this one's temporary files for leftovers
-        _complete(paths, plan, records)
+    if_unused(out, _remove_leftovers)
+    with shared_use(out, WRITING):  # another that completes it must not take this one's temporary files for leftovers
+        _complete(_Finished.of(paths, plan, records))
     return paths
 
 
-def _complete(paths: DatasetPaths, plan: Plan, records: list[BlockRecord]) -> None:
+@dataclass(frozen=True)
+class _Finished:
+    """A data set whose blocks are all converted: what its other files are made from."""
+
+    paths: DatasetPaths
+    plan: Plan
+    records: Sequence[BlockRecord]
+    dataset_id: str
+    ids: Mapping[str, IntArray]
+    labels: Mapping[str, IntArray]
+
+    @classmethod
+    def of(cls, paths: DatasetPaths, plan: Plan, records: Sequence[BlockRecord]) -> _Finished:
+        """Read labels by row id and put them, as the ids, into stored order."""
+        ids = {name: plan.ids(name) for name in plan.splits}
+        labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
+        return cls(paths, plan, records, _dataset_id(plan, records), ids, labels)
+
+
+def _complete(finished: _Finished) -> None:
     """Write all but the parts and their records; the manifest last."""
+    paths, plan, records = finished.paths, finished.plan, finished.records
     files = [entry for record in records for entry in record.files]
-    ids = {name: plan.ids(name) for name in plan.splits}
-    labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
-    dataset_id = _dataset_id(plan, records)
     spectrals = []
     for k, statistics in enumerate(spectral_statistics(plan, records)):
-        spectral, written = _finish_spectral(paths, plan, k, records, labels, ids, dataset_id, statistics)
+        spectral, written = _finish_spectral(finished, k, statistics)
         spectrals.append(spectral)
         files += written
-    atomic_write(paths.card, card(plan, dataset_id, spectrals).encode())
+    atomic_write(paths.card, card(plan, finished.dataset_id, spectrals).encode(), WRITING)
     files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
     files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
     bad_rows = tuple(row for record in records for row in record.bad)
     listed = tuple(sorted(files, key=lambda entry: entry.path))
-    write_record(paths.manifest, Manifest(dataset_id, bad_rows, listed))
+    write_record(paths.manifest, Manifest(finished.dataset_id, bad_rows, listed), WRITING)
 
 
 def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:
@@ -99,7 +119,7 @@ def is_complete(paths: DatasetPaths) -> bool:
     )
 
 
-def _dataset_id(plan: Plan, records: list[BlockRecord]) -> str:
+def _dataset_id(plan: Plan, records: Sequence[BlockRecord]) -> str:
     """Return a name for exactly these rows: 16 hexadecimal digits of the sha256 of the plan, all parts and bad rows."""
     blocks = [[[entry.sha256 for entry in record.files], [row.id for row in record.bad]] for record in records]
     return digest("dataset", {"plan": plain(plan), "blocks": blocks})[:16]
@@ -107,7 +127,7 @@ def _dataset_id(plan: Plan, records: list[BlockRecord]) -> str:
 
 def _remove_leftovers(out: Path) -> None:
     """Remove what killed runs left: temporary files and staging folders."""
-    for folder in out.glob(f"{STAGING_PREFIX}*"):
+    for folder in filter(is_staging, out.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
     for path in out.rglob("*"):
         if is_temporary(path):
@@ -117,54 +137,42 @@ def _remove_leftovers(out: Path) -> None:
 def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:
     """Return the labels of a split by row id, −1 for bad rows."""
     labels = read_labels(paths, name)
-    labels[[row.id for record in records if record.split == name for row in record.bad]] = -1
+    labels[[row.id for record in records if record.split == name for row in record.bad]] = BAD_LABEL
     return labels.astype(np.int16) if len(plan.classes) <= np.iinfo(np.int16).max else labels
 
 
 def _finish_spectral(
-    paths: DatasetPaths,
-    plan: Plan,
-    k: int,
-    records: list[BlockRecord],
-    labels: Mapping[str, IntArray],
-    ids: Mapping[str, IntArray],
-    dataset_id: str,
-    statistics: Mapping[str, Any],
+    finished: _Finished, k: int, statistics: Mapping[str, Any]
 ) -> tuple[SpectralRecord, list[FileEntry]]:
     """Write all of one spectral folder but its parts; return its record, and entries for what was written."""
-    root = paths.spectral(k).root
+    plan, root = finished.plan, finished.paths.spectral(k).root
     arrays = {name: plan.array(name, k) for name in plan.splits}
-    attributes = {"dataset": plan.dataset, "dataset_id": dataset_id, "spectral": k}
+    attributes = {"dataset": plan.dataset, "dataset_id": finished.dataset_id, "spectral": k}
     written = []
-    for name, content in STORES[plan.store].side_files(arrays, labels, ids, attributes).items():
-        atomic_write(root / name, content)
+    for name, content in STORES[plan.store].side_files(arrays, finished.labels, finished.ids, attributes).items():
+        atomic_write(root / name, content, WRITING)
         written.append(FileEntry.of_bytes(root, root / name, content))
     prefix = f"{root.name}/"
     parts = [
         replace(entry, path=entry.path.removeprefix(prefix))
-        for record in records
+        for record in finished.records
         for entry in record.files
         if entry.path.startswith(prefix)
     ]
-    record = _spectral_record(
-        plan, k, records, dataset_id, statistics, tuple(sorted(parts + written, key=lambda entry: entry.path))
-    )
-    content = write_record(paths.spectral(k).record, record)
-    written.append(FileEntry.of_bytes(root, paths.spectral(k).record, content))
+    files = tuple(sorted(parts + written, key=lambda entry: entry.path))
+    record = _spectral_record(finished, k, statistics, files)
+    content = write_record(finished.paths.spectral(k).record, record, WRITING)
+    written.append(FileEntry.of_bytes(root, finished.paths.spectral(k).record, content))
     return record, [replace(entry, path=prefix + entry.path) for entry in written]
 
 
 def _spectral_record(
-    plan: Plan,
-    k: int,
-    records: list[BlockRecord],
-    dataset_id: str,
-    statistics: Mapping[str, Any],
-    files: tuple[FileEntry, ...],
+    finished: _Finished, k: int, statistics: Mapping[str, Any], files: tuple[FileEntry, ...]
 ) -> SpectralRecord:
-    bad_rows = Counter(record.split for record in records for _ in record.bad)
+    plan = finished.plan
+    bad_rows = Counter(record.split for record in finished.records for _ in record.bad)
     return SpectralRecord(
-        dataset_id=dataset_id,
+        dataset_id=finished.dataset_id,
         dataset=plan.dataset,
         k=k,
         spec=plan.spec,
@@ -184,7 +192,7 @@ def _spectral_record(
     )
 
 
-def spectral_statistics(plan: Plan, records: list[BlockRecord]) -> list[dict[str, Any]]:
+def spectral_statistics(plan: Plan, records: Sequence[BlockRecord]) -> list[dict[str, Any]]:
     """Return what the record of each spectral says of its values: `mean`, `std` (C,), `energy` (Q,) and `saturated`."""
     mean_QC, std_QC = _statistics(plan, [record for record in records if record.split == "train"])
     energy = tuple((std_QC**2).mean(axis=1).tolist())
@@ -199,7 +207,7 @@ def spectral_statistics(plan: Plan, records: list[BlockRecord]) -> list[dict[str
     ]
 
 
-def _statistics(plan: Plan, records: list[BlockRecord]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _statistics(plan: Plan, records: Sequence[BlockRecord]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return mean and standard deviation (Q, C), in grey levels, of the rows of these blocks."""
     count = max(1, sum(record.count for record in records))
     mean = np.sum([record.sum for record in records], axis=0) / count

@@ -8,10 +8,8 @@ processes share counts once.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
-from spectral_prep.errors import InputError
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.resources import resident_memory
 
@@ -24,7 +22,6 @@ ROW_BYTES = 64
 """What completing a data set takes a row: labels, ids and their compressed copies."""
 FILE_BYTES = 2 << 10
 """What completing takes a part file: its entry in three records, as objects and as JSON."""
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
@@ -57,20 +54,3 @@ def _buffers(plan: Plan) -> int:
     batch = plan.batch_rows * values * (1 + plan.encoding.itemsize + 8 + 8)
     chunk = max(part.chunk_rows for part in plan.splits.values()) * values * plan.encoding.itemsize
     return batch + chunk + 3 * chunk // plan.spec.q
-
-
-def parse_bytes(text: str) -> int:
-    """Return the number of bytes that a text such as "4G" or "512M" means.
-
-    Raises
-    ------
-    InputError
-        If it means none.
-
-    >>> parse_bytes("4G"), parse_bytes("1.5 GiB"), parse_bytes("1000000")
-    (4294967296, 1610612736, 1000000)
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    if found is None or not float(found[1]):
-        raise InputError("not an amount of memory", expected="a number of bytes such as 4G or 512M", got=repr(text))
-    return int(float(found[1]) * _UNITS[found[2].upper()])

@@ -7,25 +7,24 @@ transform, the encoding, the order of the rows and the boundaries of the blocks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
+from spectral_prep.conversion.calibrate import calibrated
 from spectral_prep.conversion.request import Request
-from spectral_prep.encoding import Encoding, calibrate
+from spectral_prep.conversion.sample import training_sample
+from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.decode import MAX_PIXELS
 from spectral_prep.images.load import Geometry, image_size
-from spectral_prep.images.views import Augmentation, choose_augmentation, load_view
+from spectral_prep.images.views import choose_augmentation
 from spectral_prep.sources.interface import RowIndex, Source
-from spectral_prep.spectrum import SpectralSpec, parse_q, split
+from spectral_prep.spectrum import SpectralSpec, parse_q
 from spectral_prep.store import STORES
 from spectral_prep.store.plan_record import Plan, SplitPlan
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.threads import torch_threads
 
-CALIBRATION_ROWS = 1024
 SIZE_SAMPLE_ROWS = 64
 CHUNK_BYTES = 512 << 10
 CHUNK_ROWS = (64, 2048)
@@ -58,7 +57,7 @@ def choose_geometry(source: Source, index: Mapping[str, RowIndex], request: Requ
     if source.image_shape is not None:
         return Geometry(*source.image_shape, resize=None)
     sizes: set[tuple[int, int]] = set()
-    for row in _sample(source, index, SIZE_SAMPLE_ROWS, request.seed):
+    for row in training_sample(source, index, SIZE_SAMPLE_ROWS, request.seed):
         with contextlib.suppress(CorruptSourceError):  # a bad image is reported when its block is converted
             sizes.add(image_size(source.read(*row), limit))
     if len(sizes) != 1:
@@ -96,7 +95,7 @@ def make_plan(
     if encoding is None or encoding.dtype != request.dtype:
         with torch_threads(1):
             encoding = (
-                _calibrated(source, index, geometry, spec, request, augmentation)
+                calibrated(source, index, geometry, spec, request, augmentation)
                 if request.dtype == "int8"
                 else Encoding(request.dtype)
             )
@@ -141,45 +140,3 @@ def _split_plan(images: int, views: int, row_bytes: int, q: int, block_rows: int
     chunk = min(max(fewest, min(most, CHUNK_BYTES * q // row_bytes)), rows, block_rows)
     block = -(-min(block_rows, rows) // chunk) * chunk
     return SplitPlan(rows, block, chunk, index_sha256, views)
-
-
-def _calibrated(
-    source: Source,
-    index: Mapping[str, RowIndex],
-    geometry: Geometry,
-    spec: SpectralSpec,
-    request: Request,
-    augmentation: Augmentation | None,
-) -> Encoding:
-    """Calibrate on a seeded sample of training rows, image by image: only the extremes of each spectral are kept.
-
-    Of each image one view is looked at, all of them in turn.
-
-    They are kept in place: small results that outlive each image's large one would pin the heap, 600 kB an image.
-    """
-    lowest, highest = torch.full((spec.q,), torch.inf), torch.full((spec.q,), -torch.inf)
-    for place, row in enumerate(_sample(source, index, CALIBRATION_ROWS, request.seed)):
-        with contextlib.suppress(CorruptSourceError):
-            key = (request.seed, row[1], place % (1 + request.views))
-            image_HWC = load_view(source.read(*row), geometry, augmentation, key)
-            spectrum_Qn = split(torch.from_numpy(image_HWC)[None], spec).flatten(1)
-            torch.minimum(lowest, spectrum_Qn.amin(1), out=lowest)
-            torch.maximum(highest, spectrum_Qn.amax(1), out=highest)
-    extremes_Q2 = torch.stack([lowest, highest], dim=1)
-    sample = extremes_Q2[:, extremes_Q2.isfinite().all(0)]  # none, if no image could be read
-    return calibrate(sample.view(spec.q, -1, 1, 1, 1), spec)
-
-
-def sample_rows(source: Source, rows: int, count: int, seed: int) -> npt.NDArray[np.int32]:
-    """Return the ids of a seeded sample of a split's rows, ascending; the first ones where rows come in one order only.
-
-    A source without random access would have to be read to its end for any other sample.
-    """
-    if not source.random_access:
-        return np.arange(min(rows, count), dtype=np.int32)
-    return np.sort(np.random.RandomState(seed).permutation(rows)[:count]).astype(np.int32)
-
-
-def _sample(source: Source, index: Mapping[str, RowIndex], count: int, seed: int) -> Sequence[tuple[str, int, str]]:
-    names = index["train"].names
-    return [("train", int(i), names[int(i)]) for i in sample_rows(source, len(names), count, seed)]

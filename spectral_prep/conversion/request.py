@@ -7,17 +7,11 @@ the work is done (processes, machines, what happens to bad images) is no part of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from spectral_prep.encoding import Storage
+from spectral_prep.choices import Compression, Format, Layout, Shuffle, Storage, Transform
 from spectral_prep.errors import InputError
-from spectral_prep.spectrum import Layout, Transform
 from spectral_prep.store import STORES
-from spectral_prep.store.interface import Compression
-from spectral_prep.store.layout import Format
 from spectral_prep.system.limits import LARGEST_SEED
-
-Shuffle = Literal["global", "none"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class Request:
         `global`: training rows are stored in a seeded permutation of their canonical order. `none`: in that order.
     views, augmentation
         How many augmented versions of each training image are stored beside it, and a name of
-        `spectral_prep.images.views.AUGMENTATIONS`; default: see `spectral_prep.images.views.choose_augmentation`.
+        `spectral_prep.images.augmentations.AUGMENTATIONS`; default: see `images.views.choose_augmentation`.
 
     Raises
     ------

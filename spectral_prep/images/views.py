@@ -8,55 +8,18 @@ id and its number: augmenting the whole image before the transform is what no no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from spectral_prep.errors import InputError
+from spectral_prep.images.augmentations import AUGMENTATIONS, Augmentation
 from spectral_prep.images.load import Geometry, load, pixels
 from spectral_prep.sources.interface import RawImage
 
 Pixels = npt.NDArray[np.uint8]
 CROP_ATTEMPTS = 10
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How a view differs from its image.
-
-    Parameters
-    ----------
-    name
-        Of the entry in `AUGMENTATIONS`.
-    area
-        Smallest and largest share of the image's area that a random crop takes, before it is resized; None: no crop.
-    ratio
-        Smallest and largest width/height of that crop; its logarithm is uniform.
-    shift
-        Pixels by which the image moves at most, up or down and left or right; zeros come in from outside.
-    flip
-        Whether half of the views are mirrored left to right.
-    """
-
-    name: str
-    area: tuple[float, float] | None = None
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    shift: int = 0
-    flip: bool = True
-
-
-AUGMENTATIONS: Mapping[str, Augmentation] = {
-    each.name: each
-    for each in (
-        Augmentation("crop", area=(0.08, 1.0)),  # Szegedy et al. 2015: what ImageNet networks are trained with
-        Augmentation("light-crop", area=(0.35, 1.0)),  # for small networks and short trainings
-        Augmentation("shift-flip", shift=4),  # He et al. 2016, section 4.2: CIFAR
-        Augmentation("shift", shift=2, flip=False),  # digits and letters, which a mirror spoils
-    )
-}
 
 
 def choose_augmentation(name: str | None, geometry: Geometry) -> Augmentation:

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spectral_prep.choices import Format
 from spectral_prep.conversion.block import finished_blocks
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.layout import DatasetPaths, Format, SpectralPaths
+from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import part_bytes
 from spectral_prep.store.record_file import read_record

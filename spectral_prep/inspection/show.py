@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -24,22 +23,22 @@ from matplotlib.ticker import MaxNLocator
 from spectral_prep.conversion.row_index import read_index
 from spectral_prep.encoding import decode
 from spectral_prep.errors import InputError
+from spectral_prep.inspection.pixels import Pixels, difference, psnr, restored
 from spectral_prep.inspection.verify import require_source
-from spectral_prep.kernel import fused_merge
+from spectral_prep.inspection.verify_values import folders
 from spectral_prep.sources.interface import Source
+from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import stored_labels, stored_rows
 from spectral_prep.store.record_file import read_record
-from spectral_prep.store.records import Manifest, SpectralRecord
+from spectral_prep.store.records import Manifest
 
-Pixels = npt.NDArray[np.uint8]
 DPI = 100
 WIDTH = 11.0  # inches, as are those below
 IMAGES, SPECTRAL, CHARTS = 3.4, 2.2, 2.2
 FEWEST_COLUMNS, MOST_COLUMNS = 4, 16
 CONTRAST_PERCENTILES = (0.5, 99.5)
-BAD_ROW = -1
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,12 @@ class Sheet:
     @property
     def largest_error(self) -> int | None:
         """Grey levels by which `merged` differs from `original` at most."""
-        return None if self.original is None else int(np.abs(self.original.astype(int) - self.merged).max())
+        return None if self.original is None else int(difference(self.original, self.merged).max())
 
     @property
     def psnr(self) -> float | None:
         """Of `merged` against `original`, dB; None without a source, infinite where every pixel is equal."""
-        if self.original is None:
-            return None
-        mean_square = float(np.square(self.original.astype(float) - self.merged).mean())
-        return 10 * math.log10(255**2 / mean_square) if mean_square else math.inf
+        return None if self.original is None else psnr(difference(self.original, self.merged))
 
     @property
     def title(self) -> str:
@@ -107,12 +103,13 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
     _require(plan, split, row)
     if source is not None:
         require_source(plan, source, root)
-    records = [read_record(paths.spectral(k).record, SpectralRecord) for k in range(plan.spec.q)]
+    opened = list(folders(paths, plan))
+    first, record = opened[0]
     row_id = int(plan.ids(split)[row])
     name, label = next(islice(read_index(paths, split), row_id, None))
-    spectrals = [stored_rows(paths.spectral(k).root, record, split) for k, record in enumerate(records)]
-    stored_QNChw = torch.from_numpy(np.stack([rows.read(row, row + 1) for rows in spectrals]))
-    bad = stored_labels(paths.spectral(0).root, records[0], split)[0][row] == BAD_ROW
+    rows = [stored_rows(spectral.root, each, split) for spectral, each in opened]
+    stored_QNChw, merged_HWC = restored(plan, rows, row)
+    bad = stored_labels(first.root, record, split)[0][row] == BAD_LABEL
     return Sheet(
         split=split,
         row=row,
@@ -120,10 +117,10 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
         name=name,
         label=None if bad else plan.classes[label],
         spectrum=decode(stored_QNChw, plan.encoding)[:, 0].float().numpy(),
-        merged=fused_merge(stored_QNChw, plan.spec, encoding=plan.encoding)[0].numpy(),
+        merged=merged_HWC,
         original=None if source is None or bad else plan.image(source.read(split, row_id, name), split, row, row_id),
-        energy=records[0].energy,
-        size=tuple(sum(entry.size for entry in record.files) for record in records),
+        energy=record.energy,
+        size=tuple(sum(entry.size for entry in each.files) for _, each in opened),
     )
 
 
@@ -175,8 +172,8 @@ def _draw_images(axes: Sequence[Axes], sheet: Sheet) -> None:
         original.set_title("no original: give its --source", fontsize=9)
         return
     _image(original, sheet.original, "original, as converted")
-    difference = np.abs(sheet.original.astype(int) - sheet.merged).max(2)
-    shown = error.imshow(difference, cmap="magma", vmin=0, vmax=max(1, difference.max()), interpolation="nearest")
+    error_HW = difference(sheet.original, sheet.merged).max(2)
+    shown = error.imshow(error_HW, cmap="magma", vmin=0, vmax=max(1, error_HW.max()), interpolation="nearest")
     fidelity = "every pixel equal" if sheet.psnr == math.inf else f"{sheet.psnr:.1f} dB"
     error.set_title(f"error: at most {sheet.largest_error} grey levels, {fidelity}", fontsize=9)
     error.figure.colorbar(shown, ax=error, shrink=0.7)

@@ -12,7 +12,6 @@ naming its file, and what was compared.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -21,33 +20,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from spectral_prep.conversion.row_index import read_index, read_labels
+from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import InputError, SpectralError
-from spectral_prep.inspection.verify_values import dataset_faults, folder_faults, folders
-from spectral_prep.kernel import fused_merge, fused_split
+from spectral_prep.inspection.pixels import PixelCheck, compare_pixels
+from spectral_prep.inspection.verify_values import dataset_faults, folder_faults
 from spectral_prep.sources.interface import Source
-from spectral_prep.store.interface import UNREADABLE
+from spectral_prep.store.interface import BAD_LABEL, UNREADABLE
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
-from spectral_prep.store.read_folder import stored_labels, stored_rows
+from spectral_prep.store.read_folder import stored_labels
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord
 from spectral_prep.system.files import is_temporary, sha256_of
 from spectral_prep.system.resources import usable_cpus
 
 SAMPLE_ROWS = 64
-
-
-@dataclass(frozen=True)
-class PixelCheck:
-    """How a sample of rows compares with the source: grey levels; `psnr` in dB is None where all pixels are equal."""
-
-    rows: int
-    exact_rows: int
-    largest_difference: int
-    psnr: float | None
 
 
 @dataclass(frozen=True)
@@ -116,7 +104,7 @@ def verify(
         if source is not None:
             require_source(plan, source, root)
         if source is not None and not faults:
-            pixels, differing = _compare_pixels(paths, plan, source, sample_rows)
+            pixels, differing = compare_pixels(paths, plan, source, sample_rows)
             faults += differing
     size = sum(entry.size for entry in listed)
     return Verification(len(listed) + 1, size, spectrals, rows, tuple(faults), pixels, deep and not faults)
@@ -180,7 +168,7 @@ def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[st
         if len(labels) != part.images:
             yield f"{paths.rows(name)}: {len(labels)} rows, expected {part.images}"
             continue
-        labels[bad[name]] = -1
+        labels[bad[name]] = BAD_LABEL
         ids = plan.ids(name)
         for k in range(plan.spec.q):
             yield from _alignment_faults(paths.spectral(k), dataset_id, name, labels[ids], ids)
@@ -200,47 +188,3 @@ def _alignment_faults(
                 yield f"{spectral.root}: the {what} of {name} do not agree with the row index"
     except (SpectralError, *UNREADABLE) as error:
         yield f"{spectral.root}: {error}"
-
-
-def _compare_pixels(
-    paths: DatasetPaths, plan: Plan, source: Source, sample_rows: int
-) -> tuple[PixelCheck | None, list[str]]:
-    """Compare a seeded sample of each split with the source: stored values to one int8 step, float pixels exactly."""
-    differences, faults = [], []
-    for name in plan.splits:
-        spectrals = [stored_rows(spectral.root, record, name) for spectral, record in folders(paths, plan)]
-        for place, row_id, image_name in _sample(paths, plan, name, sample_rows):
-            original_HWC = plan.image(source.read(name, row_id, image_name), name, place, row_id)
-            stored_QNChw = torch.from_numpy(np.stack([rows.read(place, place + 1) for rows in spectrals]))
-            merged_HWC = fused_merge(stored_QNChw, plan.spec, encoding=plan.encoding)[0].numpy()
-            difference = np.abs(merged_HWC.astype(int) - original_HWC)
-            differences.append(difference)
-            again_QNChw = fused_split(torch.from_numpy(original_HWC)[None], plan.spec, encoding=plan.encoding)
-            steps = (again_QNChw.float() - stored_QNChw.float()).abs().max()
-            if (steps > 1) if plan.encoding.dtype == "int8" else difference.any():
-                faults.append(f"{paths.root}: {name} row {place} is not what {image_name} converts to")
-    return _pixel_check(differences), faults
-
-
-def _sample(paths: DatasetPaths, plan: Plan, name: str, count: int) -> Iterator[tuple[int, int, str]]:
-    """Yield (place in stored order, row id, source name) of a seeded sample of good rows."""
-    spectral, record = next(folders(paths, plan))
-    labels, ids = stored_labels(spectral.root, record, name)
-    places = sorted(np.random.RandomState(plan.seed).permutation(np.flatnonzero(labels >= 0))[:count].tolist())
-    wanted = set(ids[places].tolist())
-    names = {row_id: row[0] for row_id, row in enumerate(read_index(paths, name)) if row_id in wanted}
-    for place in places:
-        yield place, int(ids[place]), names[ids[place]]
-
-
-def _pixel_check(differences: Sequence[npt.NDArray[np.int_]]) -> PixelCheck | None:
-    if not differences:
-        return None
-    stacked = np.stack(differences)
-    mean_square = float((stacked.astype(float) ** 2).mean())
-    return PixelCheck(
-        rows=len(stacked),
-        exact_rows=int((stacked.reshape(len(stacked), -1) == 0).all(axis=1).sum()),
-        largest_difference=int(stacked.max()),
-        psnr=10 * math.log10(255**2 / mean_square) if mean_square else None,
-    )

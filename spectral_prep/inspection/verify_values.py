@@ -18,7 +18,7 @@ import torch
 
 from spectral_prep.conversion.finalize import spectral_statistics
 from spectral_prep.conversion.totals import totals
-from spectral_prep.store.interface import UNREADABLE, Rows
+from spectral_prep.store.interface import BAD_LABEL, UNREADABLE, Rows
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import pieces, stored_labels, stored_rows
@@ -130,7 +130,7 @@ def _sums(rows: Rows, labels: npt.NDArray[Any], record: SpectralRecord, part: sl
     total = _no_sums(record)
     for place, values_NChw in pieces(rows, part):
         _require_labels(rows, place, labels[place])
-        total += _sums_of(values_NChw, int((labels[place] >= 0).sum()))
+        total += _sums_of(values_NChw, int((labels[place] != BAD_LABEL).sum()))
     return total
 
 

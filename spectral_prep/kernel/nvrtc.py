@@ -23,12 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from spectral_prep.errors import KernelError, SpectralError
-from spectral_prep.system.files import atomic_write
+from spectral_prep.system.files import Advice, atomic_write
 
 HEADER = Path(__file__).with_name("spectral.h")
 INCLUDED = HEADER.with_name("transform.h")
 OPTIONS = ("--std=c++17", "--fmad=false", "--ptxas-options=-v")  # -v: registers, stack and spills go to the log
 CACHE_VARIABLE = "SPECTRAL_CACHE"
+TO_CACHE = Advice(
+    full="free space; until then each process compiles its own",
+    refused=f"the same command with {CACHE_VARIABLE} set to such a folder",
+)
+"""For the user whose compiled kernels cannot be kept."""
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 _one_at_a_time = threading.Lock()
@@ -108,7 +113,7 @@ def _cubin_once(macros: tuple[str, ...], arch: str, folder: Path) -> bytes:
         return kept
     cubin = compile_header(macros, arch).cubin
     try:
-        atomic_write(path, hashlib.sha256(cubin).digest() + cubin)
+        atomic_write(path, hashlib.sha256(cubin).digest() + cubin, TO_CACHE)
     except SpectralError as error:
         logging.getLogger(__name__).warning("compiled kernels cannot be kept for the next process. %s", error)
     return cubin

@@ -10,9 +10,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from spectral_prep.choices import Layout, Transform
 from spectral_prep.encoding import Encoding
 from spectral_prep.kernel import dispatch
-from spectral_prep.spectrum import Layout, SpectralSpec, Transform
+from spectral_prep.spectrum import SpectralSpec
 
 # Not inferred from annotations: those are strings under `from __future__ import annotations`.
 SCHEMA = (

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from spectral_prep import spectrum
+from spectral_prep.choices import Layout, Transform
 from spectral_prep.encoding import Encoding, encode
 from spectral_prep.errors import KernelError
 from spectral_prep.kernel import cpu, launch
-from spectral_prep.spectrum import Layout, SpectralSpec, Transform
+from spectral_prep.spectrum import SpectralSpec
 
 GRIDS = ((2, 2), (2, 3), (4, 4), (1, 28), (7, 7), (8, 8), (16, 16))
 LAYOUTS: tuple[Layout, ...] = ("blocks", "tiles")

@@ -23,12 +23,12 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
+from spectral_prep.choices import Device
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import InputError
 from spectral_prep.kernel import fused_split
 from spectral_prep.spectrum import SpectralSpec
 
-Device = Literal["auto", "cpu", "cuda"]
 Step = Literal["in", "split", "out"]
 
 IN_FLIGHT = 3  # batches: one a step

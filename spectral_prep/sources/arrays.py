@@ -27,6 +27,7 @@ import numpy.typing as npt
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.sources.interface import RawImage, RowIndex
 from spectral_prep.system.files import explain
+from spectral_prep.system.staging import SCRATCH
 
 BATCH_BYTES = 1 << 20
 PIXELS, LABELS, PARTIAL = ".pixels", ".labels", ".partial"
@@ -197,7 +198,7 @@ class _Draft:
             try:
                 os.replace(self.growing(suffix), _scratch(staging, part, suffix))
             except OSError as error:
-                raise explain(error, staging) from error
+                raise explain(error, staging, SCRATCH) from error
         return part
 
 
@@ -237,7 +238,7 @@ def _clear(staging: Path) -> None:
             if leftover.suffix in (PIXELS, LABELS, PARTIAL):
                 leftover.unlink()
     except OSError as error:
-        raise explain(error, staging) from error
+        raise explain(error, staging, SCRATCH) from error
 
 
 def _append(path: Path, values: npt.NDArray[np.uint8]) -> None:
@@ -245,7 +246,7 @@ def _append(path: Path, values: npt.NDArray[np.uint8]) -> None:
         with open(path, "ab") as file:
             file.write(values.data)
     except OSError as error:
-        raise explain(error, path) from error
+        raise explain(error, path, SCRATCH) from error
 
 
 def _fingerprint(classes: tuple[str, ...], shape: tuple[int, ...], parts: tuple[StagedPart, ...]) -> str:

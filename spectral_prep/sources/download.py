@@ -13,9 +13,14 @@ from pathlib import Path
 from types import ModuleType
 
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.system.files import explain
+from spectral_prep.system.files import Advice, explain
 
 TIMEOUT_SECONDS = 30.0
+WRITING = Advice(
+    full="free space, then the same command: files that are there are not fetched again",
+    refused="the same command with --source in such a folder",
+)
+"""For the user whose release cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def download(dataset: str, target: Path, mirror: str | None = None, releases: Ma
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise explain(error, target) from error
+        raise explain(error, target, WRITING) from error
     for name, sha256 in release.sha256.items():
         _fetch(pooch, requests.RequestException, bases, name, sha256, target)
 
@@ -110,7 +115,7 @@ def _fetch(
         except ValueError as error:  # how pooch says that the hash is another
             failures.append(f"{base}: wrong sha256 ({_brief(error)})")
         except OSError as error:
-            raise explain(error, target / name) from error
+            raise explain(error, target / name, WRITING) from error
         else:
             return
     raise CorruptSourceError(

@@ -29,6 +29,7 @@ from spectral_prep.sources.opening import GZIP_MAGIC, explained, optional
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tars import Archive, Member, walk
 from spectral_prep.system.files import AtomicFile, explain
+from spectral_prep.system.staging import SCRATCH
 
 MEMBERS, SEEK_POINTS = ".members", ".seekpoints"
 MOST_SEEK_POINTS = 8192
@@ -66,7 +67,7 @@ def kept_members(path: Path, tar: str, kept: Path) -> Iterator[Member]:
             for line in lines:
                 yield Member(*json.loads(line))
         return
-    file = AtomicFile(found)
+    file = AtomicFile(found, SCRATCH)
     try:
         for member in zipped_members(path, tar):
             file.append(json.dumps(member).encode() + b"\n")
@@ -147,7 +148,7 @@ class GzipReader:
                 os.fsync(file.fileno())
             os.replace(growing, reader.seek_points)
         except OSError as error:
-            raise explain(error, growing) from error
+            raise explain(error, growing, SCRATCH) from error
         return reader
 
     @property

@@ -22,6 +22,7 @@ from spectral_prep.errors import StorageError
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.sources.name_list import Names, encode
 from spectral_prep.system.files import explain
+from spectral_prep.system.staging import SCRATCH
 
 WORD_BYTES = 8
 CHUNK_ROWS = 1 << 18
@@ -144,7 +145,7 @@ class RowTable:
             self._write_places(staged.path(PLACES), order)
             _write_names(staged, text, bounds, order)
         except OSError as error:
-            raise explain(error, stem.parent) from error
+            raise explain(error, stem.parent, SCRATCH) from error
         return staged
 
     def _canonical_order(self, text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64], labels: Order) -> Order:

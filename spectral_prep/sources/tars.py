@@ -23,6 +23,7 @@ from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.sources.opening import explained, is_image
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.system.files import explain
+from spectral_prep.system.staging import SCRATCH
 
 ARCHIVES = ".archives"
 LARGEST_MEMBER = 1 << 31
@@ -132,7 +133,7 @@ def save_archives(rows: StagedRows, archives: Sequence[Archive]) -> None:
     try:
         rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.mtime_ns] for a in archives]))
     except OSError as error:
-        raise explain(error, rows.path(ARCHIVES)) from error
+        raise explain(error, rows.path(ARCHIVES), SCRATCH) from error
 
 
 def load_archives(rows: StagedRows) -> list[Archive]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spectral_prep.choices import Format
 from spectral_prep.store.interface import Store
-from spectral_prep.store.layout import Format
 from spectral_prep.store.webdataset_store import WebDatasetStore
 from spectral_prep.store.zarr_store import ZarrStore
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.store.interface import PartEncoder, SpectralArray
+from spectral_prep.store.layout import WRITING
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import AtomicFile
 
@@ -43,7 +44,7 @@ class BlockWriter:
         self._files: list[AtomicFile] = []
         try:
             for path in paths:
-                self._files.append(AtomicFile(path))
+                self._files.append(AtomicFile(path, WRITING))
         except BaseException:
             self.abandon()
             raise

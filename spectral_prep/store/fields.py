@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from spectral_prep.errors import InputError
+from spectral_prep.system.limits import LARGEST_SEED
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 """Rows, pixels along a side, places: what an int32 counts."""
@@ -22,7 +23,7 @@ Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Size = Annotated[int, Field(ge=0, lt=2**63)]
 """Bytes or values."""
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 """What numpy's RandomState takes."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

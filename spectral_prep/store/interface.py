@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
-Compression = Literal["zstd", "none"]
+from spectral_prep.choices import Compression
+
+BAD_LABEL = -1
+"""Of a row whose image cannot be converted: it keeps its place, with zeros in every spectral."""
 
 BAD_LABEL = -1
 """Of a row whose image cannot be converted: it keeps its place, with zeros in every spectral."""

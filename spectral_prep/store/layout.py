@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-Format = Literal["zarr", "webdataset"]
+from spectral_prep.choices import Format
+from spectral_prep.system.files import Advice
 
 PARTS: Mapping[Format, str] = {"zarr": "{split}/x/c/{index}/0/0/0", "webdataset": "{split}-{index:05d}.tar"}
 
-STAGING_PREFIX = ".staging-"
-"""Of folders, in an unfinished data set, where a source puts scratch files."""
-
-
-def kept_beside(staging: Path) -> Path:
-    """Return where a source puts scratch files that further runs and tasks can use until the data set is complete."""
-    return staging.with_name(f"{STAGING_PREFIX}kept") if staging.name.startswith(STAGING_PREFIX) else staging
+WRITING = Advice(
+    full="free space, then the same command: finished blocks are kept",
+    refused="the same command with --out in such a folder",
+)
+"""For the user whose data set cannot be written."""
 
 
 def spectral_name(k: int) -> str:

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from spectral_prep.choices import Compression, Format, Shuffle
 from spectral_prep.encoding import Encoding
+from spectral_prep.images.augmentations import Augmentation
 from spectral_prep.images.load import Geometry
-from spectral_prep.images.views import Augmentation, load_view
+from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RawImage
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import Name, Positive, Seed, Sha256, Split, require
-from spectral_prep.store.interface import Compression, SpectralArray
-from spectral_prep.store.layout import Format
+from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.record_file import digest, plain
-
-Shuffle = Literal["global", "none"]
 
 MOST_BLOCKS = 1 << 20
 BATCH_VALUES = 640 << 10  # pixels: few enough to stay in a core's cache until they are summed, yet calls are few

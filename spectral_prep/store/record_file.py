@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
-from spectral_prep.system.files import atomic_write
+from spectral_prep.system.files import ANYWHERE, Advice, atomic_write
 from spectral_prep.system.regular import read_regular
 
 FORMAT = "spectral-shards"
@@ -61,16 +61,16 @@ def digest(kind: str, content: Content) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def write_record(path: Path, record: Record) -> bytes:
-    """Write a record atomically and return the bytes written."""
-    return write_content(path, record.KIND, plain(record))
+def write_record(path: Path, record: Record, advice: Advice = ANYWHERE) -> bytes:
+    """Write a record atomically and return the bytes written; `advice` is for the user where that fails."""
+    return write_content(path, record.KIND, plain(record), advice)
 
 
-def write_content(path: Path, kind: str, content: Content) -> bytes:
+def write_content(path: Path, kind: str, content: Content, advice: Advice = ANYWHERE) -> bytes:
     """Write the content of a record atomically and return the bytes written."""
     record = {"format": FORMAT, "version": VERSION, "kind": kind, **content, DIGEST: digest(kind, content)}
     written = (json.dumps(record, indent=1) + "\n").encode()
-    atomic_write(path, written)
+    atomic_write(path, written, advice)
     return written
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from spectral_prep.choices import Format
 from spectral_prep.encoding import Encoding
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import Count, Id, Name, Positive, RelativePath, Sha256, Size, Split, require
-from spectral_prep.store.layout import Format
 from spectral_prep.system.files import sha256_of
 
 

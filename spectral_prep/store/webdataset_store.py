@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.store.interface import PIECE_BYTES, Compression, SpectralArray
+from spectral_prep.choices import Compression
+from spectral_prep.store.interface import PIECE_BYTES, SpectralArray
 from spectral_prep.store.layout import SpectralPaths
 from spectral_prep.system.regular import open_regular
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from spectral_prep.store.interface import Compression
+from spectral_prep.choices import Compression
 from spectral_prep.system.regular import read_regular
 
 LARGEST = 1 << 20

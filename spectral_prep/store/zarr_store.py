@@ -27,7 +27,8 @@ from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from spectral_prep.store.interface import Compression, SpectralArray
+from spectral_prep.choices import Compression
+from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.zarr_metadata import LABEL_CHUNK_ROWS, ZSTD_LEVEL, read_cut
 from spectral_prep.store.zarr_rows import ZarrRows, read_labels
 

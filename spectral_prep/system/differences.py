@@ -9,17 +9,23 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, ...]:
+def differences(
+    one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str] = ("there", "here")
+) -> tuple[str, ...]:
     """Return one "field: value there, value here" a leaf that differs, in the order of the fields.
+
+    `names` are what the text calls the places of the two records.
 
     >>> differences({"recipe": {"lr": 0.1, "seed": 0}}, {"recipe": {"lr": 0.2, "seed": 0}})
     ('recipe.lr: 0.1 there, 0.2 here',)
+    >>> differences({"q": 4}, {}, names=("in branch 0", "in branch 1"))
+    ('q: 4 in branch 0, nothing in branch 1',)
     """
-    flat_there, flat_here = dict(_leaves(there)), dict(_leaves(here))
+    leaves, others = dict(_leaves(one)), dict(_leaves(other))
     return tuple(
-        f"{name}: {flat_there.get(name, 'nothing')} there, {flat_here.get(name, 'nothing')} here"
-        for name in {**flat_there, **flat_here}
-        if flat_there.get(name) != flat_here.get(name)
+        f"{field}: {leaves.get(field, 'nothing')} {names[0]}, {others.get(field, 'nothing')} {names[1]}"
+        for field in {**leaves, **others}
+        if leaves.get(field) != others.get(field)
     )
 
 

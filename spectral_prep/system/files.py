@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.errors import InputError, SpectralError, StorageError
@@ -27,10 +27,23 @@ WRITEBACK_BYTES = 1 << 19
 """How much is written before the system is asked to begin putting it on the disk."""
 
 
+@dataclass(frozen=True)
+class Advice:
+    """What a user should run next where the disk is full, and where a folder refuses to be written to."""
+
+    full: str
+    refused: str
+
+
+ANYWHERE = Advice("free space, then the same command", "the same command with a folder that you may write to")
+TO_OUT = Advice("free space, then the same command", "the same command with --out in such a folder")
+
+
 class AtomicFile:
     """A file that is written as its content comes and gets its name at the end, or never.
 
     Call `append` any number of times, then `finish`; always end with `abandon`, which does nothing to a finished file.
+    `advice` is for the user whose file cannot be written.
 
     Raises
     ------
@@ -40,13 +53,14 @@ class AtomicFile:
         If the disk is full or fails; `path` then holds either what it held before or the whole new content.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, advice: Advice = ANYWHERE) -> None:
         self.path = path
+        self._advice = advice
         self.size = 0
         self._sha256 = hashlib.sha256()
         self._given = 0  # bytes that the system was asked to put on the disk
         self._temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
-        with _explained(path):
+        with explained(path, advice):
             make_folder(path.parent)
             self._file = open(self._temporary, "wb")  # noqa: SIM115 finish and abandon close it
 
@@ -57,7 +71,7 @@ class AtomicFile:
 
     def append(self, content: bytes) -> None:
         """Write further bytes."""
-        with _explained(self.path):
+        with explained(self.path, self._advice):
             self._file.write(content)
         self._sha256.update(content)
         self.size += len(content)
@@ -69,7 +83,7 @@ class AtomicFile:
 
         On Linux to say that pages are no longer needed begins to write them and does not wait; they stay readable.
         """
-        with _explained(self.path):
+        with explained(self.path, self._advice):
             self._file.flush()
         if hasattr(os, "posix_fadvise"):  # not on macOS
             with contextlib.suppress(OSError):  # it is a hint
@@ -78,7 +92,7 @@ class AtomicFile:
 
     def finish(self) -> None:
         """Put the file under its name, on the disk for good."""
-        with _explained(self.path):
+        with explained(self.path, self._advice):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -89,13 +103,13 @@ class AtomicFile:
         """Remove what was written, unless it is finished."""
         with contextlib.suppress(OSError):  # a full disk refuses what is still buffered: it is not wanted
             self._file.close()
-        with _explained(self.path):
+        with explained(self.path, self._advice):
             self._temporary.unlink(missing_ok=True)
 
 
-def atomic_write(path: Path, content: bytes | Iterable[bytes]) -> None:
+def atomic_write(path: Path, content: bytes | Iterable[bytes], advice: Advice = ANYWHERE) -> None:
     """Write a file, given whole or in pieces, as a whole or not at all; raises what `AtomicFile` raises."""
-    file = AtomicFile(path)
+    file = AtomicFile(path, advice)
     try:
         for piece in (content,) if isinstance(content, bytes) else content:
             file.append(piece)
@@ -105,11 +119,12 @@ def atomic_write(path: Path, content: bytes | Iterable[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path, advice: Advice = ANYWHERE) -> Iterator[None]:
+    """Turn what the system refuses while a file or folder is written into the paragraph that the user reads."""
     try:
         yield
     except OSError as error:
-        raise explain(error, path) from error
+        raise explain(error, path, advice) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -144,40 +159,6 @@ def has_size(path: Path, size: int) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def in_use(folder: Path) -> Iterator[None]:
-    """Let `alone_in` know that a process works in this folder, which is created; the mark ends with the process.
-
-    Several may: what they write is equal and atomic. Who begins while another is `alone_in` it waits.
-    """
-    try:
-        make_folder(folder)
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise explain(error, folder) from error
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)
-        with contextlib.suppress(OSError):  # not empty: something was begun here
-            folder.rmdir()
-
-
-def alone_in(folder: Path, work: Callable[[Path], None]) -> None:
-    """Call `work(folder)` unless another process is `in_use` of the folder, or this cannot be known."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # in use, or a file system without locks
-            return
-        work(folder)
-    finally:
-        os.close(descriptor)
-
-
 def remove_empty(folder: Path) -> None:
     """Remove every folder below this one that holds nothing but such folders."""
     for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes first
@@ -197,14 +178,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def explain(error: OSError, path: Path) -> SpectralError:
-    """Turn an operating-system error of writing into the paragraph that the user reads."""
+def explain(error: OSError, path: Path, advice: Advice = ANYWHERE) -> SpectralError:
+    """Return the paragraph that the user reads for an error of the system in writing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
             "the disk is full",
             where=path,
             got=os.strerror(error.errno),
-            run="free space, then the same command: finished blocks are kept",
+            run=advice.full,
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return InputError(
@@ -212,6 +193,6 @@ def explain(error: OSError, path: Path) -> SpectralError:
             where=path,
             expected="a folder that you may write to",
             got=os.strerror(error.errno),
-            run="the same command with --out in such a folder",
+            run=advice.refused,
         )
     return StorageError("writing failed", where=path, got=error)

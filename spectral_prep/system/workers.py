@@ -1,4 +1,4 @@
-"""Where blocks run: in this process or in several.
+"""Many tasks in one process or in several.
 
 Input: a function and its tasks. Output: its results, in the order in which they are done.
 
@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import resource_tracker
@@ -22,15 +22,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-import torch
-
 from spectral_prep.errors import WorkerError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Generator[Result, None, None]:
     """Yield `work(task)` for every task: in this process for one worker, otherwise in that many processes.
 
     One task a worker is taken at any time, so that memory does not grow with their number. When the caller stops
@@ -45,22 +43,22 @@ def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
         yield from map(work, tasks)
         return
     context, remaining = _context(getattr(work, "__module__", __name__)), iter(tasks)
-    crew: dict[Any, _Worker] = {}
+    running: dict[Any, _Worker] = {}
     try:
         for task in islice(remaining, workers):
-            worker = _hired(context, work)
-            crew[worker.connection] = _busy(worker, task)
-        while crew:
-            for connection in wait(list(crew)):
-                result = _result(crew[connection], workers)
+            worker = _started(context, work)
+            running[worker.connection] = _given(worker, task)
+        while running:
+            for connection in wait(list(running)):
+                result = _result(running[connection], workers)
                 following = list(islice(remaining, 1))
                 if following:
-                    crew[connection] = _busy(crew[connection], following[0])
+                    running[connection] = _given(running[connection], following[0])
                 else:
-                    crew.pop(connection).connection.close()
+                    running.pop(connection).connection.close()
                 yield result
     finally:
-        for worker in crew.values():
+        for worker in running.values():
             worker.process.kill()
 
 
@@ -71,7 +69,7 @@ class _Worker:
     task: object = None
 
 
-def _hired(context: multiprocessing.context.BaseContext, work: Callable[[Any], Any]) -> _Worker:
+def _started(context: multiprocessing.context.BaseContext, work: Callable[[Any], Any]) -> _Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)  # type: ignore[attr-defined]
     resource_tracker.ensure_running()  # starting it lets Ctrl-C through again, even where it is held
@@ -81,7 +79,7 @@ def _hired(context: multiprocessing.context.BaseContext, work: Callable[[Any], A
     return _Worker(process, ours)
 
 
-def _busy(worker: _Worker, task: object) -> _Worker:
+def _given(worker: _Worker, task: object) -> _Worker:
     with contextlib.suppress(ConnectionError):  # dead already: `_result` says so
         worker.connection.send(task)
     return replace(worker, task=task)
@@ -127,17 +125,6 @@ def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
                 error.add_note(f"In a worker process:\n{traceback.format_exc()}")
                 answer = (True, error)
             connection.send(answer)
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch compute on this many threads; the former number comes back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _context(preloaded: str) -> multiprocessing.context.BaseContext:

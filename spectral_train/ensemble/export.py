@@ -25,7 +25,7 @@ from spectral_prep.encoding import LARGEST
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import basis, regroup
 from spectral_prep.store.record_file import plain
-from spectral_prep.system.files import atomic_write
+from spectral_prep.system.files import TO_OUT, atomic_write
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
 from spectral_train.ensemble.predict import branch_input
@@ -100,7 +100,7 @@ def export(run: Path, out: Path, combination: Combination = DEFAULT_COMBINATION)
     program = torch.export.export(  # an older torch traces strictly unless told: its dynamo cannot follow this
         ImagesToProbabilities(network).eval(), (example,), dynamic_shapes=(rows,), strict=False
     )
-    atomic_write(out, WRITERS[out.suffix](program, metadata))
+    atomic_write(out, WRITERS[out.suffix](program, metadata), TO_OUT)
     return metadata
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.errors import InputError
-from spectral_prep.system.files import atomic_write
+from spectral_prep.system.files import TO_OUT, atomic_write
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.report.figures import FIGURES
 from spectral_train.report.sections import over_runs, section
@@ -72,7 +72,7 @@ def report(runs: Sequence[Path], out: Path | None = None, combination: Combinati
     text = compose(summaries, figures)
     contents = {**figures, MARKDOWN: text.encode(), HTML: to_html(text, figures).encode()}
     for name, content in contents.items():
-        atomic_write(folder / name, content)
+        atomic_write(folder / name, content, TO_OUT)
     return Report(folder, tuple(folder / name for name in contents))
 
 

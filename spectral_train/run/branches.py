@@ -68,12 +68,12 @@ def read_baseline(run: RunPaths, branch: NetworkRecord) -> NetworkRecord | None:
     if not run.baseline.record.is_file():
         return None
     record = read_network(run.baseline)
-    if found := differences(_rows_of(branch.plan), _rows_of(record.plan)):
+    if found := differences(_rows_of(branch.plan), _rows_of(record.plan), names=("in the branches", "in the baseline")):
         raise PlanMismatchError(
             "the baseline was not trained on the rows of the branches",
             where=run.baseline.root,
             expected="one data set and hold-out",
-            got="; ".join(found).replace(" there", " in the branches").replace(" here", " in the baseline"),
+            got="; ".join(found),
             run="spectral-train --baseline with the --data and --seed of the branches, after deleting this folder",
         )
     return record
@@ -122,11 +122,11 @@ def _same_rows(one: Outputs, other: Outputs) -> bool:
 
 
 def _belongs(first: NetworkPlan, other: NetworkPlan, number: int) -> None:
-    if found := differences(_shared(first), _shared(other)):
+    if found := differences(_shared(first), _shared(other), names=(f"in {first.name}", f"in {other.name}")):
         raise PlanMismatchError(
             f"{first.name} and {other.name} do not belong together",
             expected="one data set, spec, hold-out, shards, grouping and common",
-            got="; ".join(found).replace(" there", f" in {first.name}").replace(" here", f" in {other.name}"),
+            got="; ".join(found),
             run=f"train {other.name} again as the others, or put them into another run",
         )
     if other.shard != number:

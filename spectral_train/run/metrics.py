@@ -14,6 +14,7 @@ from pathlib import Path
 from spectral_prep.errors import CorruptFileError
 from spectral_prep.store.record_file import decoded
 from spectral_prep.system.files import atomic_write
+from spectral_train.run.paths import WRITING
 
 Log = Callable[[str], None]
 """Takes one line of progress."""
@@ -48,7 +49,7 @@ class EpochMetrics:
 
 def write_lines(path: Path, history: Sequence[EpochMetrics]) -> None:
     """Write the whole history, one JSON object a line."""
-    atomic_write(path, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history).encode())
+    atomic_write(path, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history).encode(), WRITING)
 
 
 def read_lines(path: Path) -> tuple[EpochMetrics, ...]:

@@ -20,11 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.spectrum import SpectralSpec
+from spectral_prep.system.files import Advice
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.shard import Shard
 from spectral_train.recipe.recipe import Recipe, resolve
 
 DEFAULT_RUNS = Path("runs")
+WRITING = Advice(
+    full="free space, then the same command: finished epochs are kept",
+    refused="the same command with --run (of soup: --out) in such a folder",
+)
+"""For the user whose run cannot be written."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from spectral_prep.errors import CorruptFileError
 from spectral_prep.store.record_file import decoded, plain
 from spectral_prep.system.files import atomic_write
 from spectral_train.run.metrics import EpochMetrics
-from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.paths import WRITING, NetworkPaths
 
 METADATA = "spectral_train"
 DIGEST = "sha256"
@@ -43,7 +43,7 @@ def save(paths: NetworkPaths, tensors: Mapping[str, Tensor], content: Content) -
     """Write the checkpoint of a folder."""
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     metadata = {METADATA: json.dumps(plain(content)), DIGEST: _digest(contiguous)}
-    atomic_write(paths.checkpoint, safetensors.torch.save(contiguous, metadata))
+    atomic_write(paths.checkpoint, safetensors.torch.save(contiguous, metadata), WRITING)
 
 
 def read_content(paths: NetworkPaths) -> Content | None:

@@ -23,7 +23,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import atomic_write, is_temporary
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.threads import torch_threads
 from spectral_train.data.holdout import held_out
 from spectral_train.data.loader import usable
 from spectral_train.data.order import Positions, by_view
@@ -35,7 +35,7 @@ from spectral_train.models import parameter_count, size_in_bytes
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs, to_bytes
-from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.paths import WRITING, NetworkPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, same_plan
 from spectral_train.run.weights import build_network
 from spectral_train.seeds import derive_seed
@@ -144,7 +144,7 @@ def write_network(
     weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
     contents = {paths.model: weights, paths.outputs: to_bytes(held_out_rows, test_rows)}
     for path, content in contents.items():
-        atomic_write(path, content)
+        atomic_write(path, content, WRITING)
     record = NetworkRecord(
         plan=training.plan,
         parameters=parameter_count(model),
@@ -157,7 +157,7 @@ def write_network(
         files=tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()),
         ingredients=trained.ingredients,
     )
-    write_record(paths.record, record)
+    write_record(paths.record, record, WRITING)
     paths.checkpoint.unlink(missing_ok=True)
     return record
 

@@ -27,7 +27,7 @@ from torch.optim.swa_utils import update_bn
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.threads import torch_threads
 from spectral_train.data.loader import batches
 from spectral_train.data.placement import check_shard, placement
 from spectral_train.data.reader import row_reader
@@ -202,12 +202,12 @@ METHODS: Mapping[SoupMethod, Callable[[Sequence[Ingredient], MeanNetwork], Seque
 
 
 def _require_same(first: NetworkPlan, other: NetworkPlan, first_run: Path, run: Path) -> None:
-    if found := differences(_same_for_all(first), _same_for_all(other)):
+    if found := differences(_same_for_all(first), _same_for_all(other), names=(f"in {first_run}", f"in {run}")):
         raise PlanMismatchError(
             "these runs cannot be averaged",
             where=f"{first_run} and {run}",
             expected="the same networks, data set and held-out rows",
-            got="; ".join(found).replace(" there", f" in {first_run}").replace(" here", f" in {run}"),
+            got="; ".join(found),
         )
 
 

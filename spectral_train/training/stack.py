@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from spectral_prep.errors import InputError
 from spectral_prep.system.resources import usable_cpus
-from spectral_prep.system.workers import torch_threads
+from spectral_prep.system.threads import torch_threads
 from spectral_train.data.reader import RowReader
 from spectral_train.device import deterministic, seeded
 from spectral_train.run.metrics import EpochMetrics

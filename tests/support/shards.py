@@ -11,12 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spectral_prep.encoding import Encoding, Storage, calibrate, decode, encode
+from spectral_prep.choices import Format, Storage
+from spectral_prep.encoding import Encoding, calibrate, decode, encode
 from spectral_prep.spectrum import SpectralSpec, split
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import SpectralArray
-from spectral_prep.store.layout import DatasetPaths, Format
+from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import FileEntry, SpectralRecord, SplitInfo
 from spectral_train.data.pieces import read_values

@@ -22,9 +22,11 @@ def tree(root: Path) -> dict[str, bytes]:
 def stored(root: Path, split: str) -> tuple[Plan, torch.Tensor, np.ndarray, np.ndarray]:
     """Return the plan, the decoded spectrum (Q, N, C, h, w), labels and ids, read with plain zarr."""
     plan = read_record(DatasetPaths(root).plan, Plan)
-    groups = [zarr.open_group(DatasetPaths(root).spectral(k).root, mode="r") for k in range(plan.spec.q)]
-    spectrum = torch.from_numpy(np.stack([group[f"{split}/x"][:] for group in groups]))
-    labels, ids = (np.stack([group[f"{split}/{name}"][:] for group in groups]) for name in ("y", "id"))
+    folders = [DatasetPaths(root).spectral(k).root / split for k in range(plan.spec.q)]
+    spectrum, labels, ids = (
+        np.stack([np.asarray(zarr.open_array(folder / name, mode="r")[:]) for folder in folders])
+        for name in ("x", "y", "id")
+    )
     assert (labels == labels[0]).all()
     assert (ids == ids[0]).all()
-    return plan, decode(spectrum, plan.encoding), labels[0], ids[0]
+    return plan, decode(torch.from_numpy(spectrum), plan.encoding), labels[0], ids[0]

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 import pytest
@@ -64,14 +65,14 @@ def test_the_option_surface_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_every_option_is_explained(name) -> None:
+def test_every_option_is_explained(name: str) -> None:
     for parameter in commands()[name].params:
         if isinstance(parameter, click.Option) and parameter.name not in ("compression", "device"):
             assert parameter.help, parameter.name
 
 
 @pytest.mark.parametrize("program", ["spectral-prep", "spectral-train", "spectral-ensemble"])
-def test_help_and_version(program) -> None:
+def test_help_and_version(program: str) -> None:
     assert run(f"{program} --help").code == 0
     assert run(f"{program} --version").code == 0
 
@@ -90,7 +91,7 @@ finally:
     assert ",".join(MODELS) in shown
 
 
-def test_settings_of_training_reach_the_recipe(digits) -> None:
+def test_settings_of_training_reach_the_recipe(digits: Path) -> None:
     settings = "--set width=4 --set ema=0.9 --set patience=1 --set schedule=one-cycle"
     finished = run(f"spectral-train --shard 1 --data {digits} --model conv --run r --epochs 1 {settings}")
     assert finished.code == 0, finished.err
@@ -112,14 +113,14 @@ def test_the_verbatim_lines_work_with_their_defaults() -> None:
     assert Path("runs/mnist-q16-fc/branch-03/branch.json").exists()
 
 
-def test_json_is_one_object_on_stdout(digits) -> None:
+def test_json_is_one_object_on_stdout(digits: Path) -> None:
     for line in (f"spectral-prep info {digits} --json", f"spectral-prep verify {digits} --json"):
         finished = run(line)
         assert finished.code == 0
         assert json.loads(finished.out)["rows"] == {"train": 1438, "test": 359}
 
 
-def test_info_of_a_single_spectral_folder(digits) -> None:
+def test_info_of_a_single_spectral_folder(digits: Path) -> None:
     shutil.copytree(digits / "spectral-02", "alone")
     found = json.loads(run("spectral-prep info alone --json").out)
     assert found["spectrals"] == [2]
@@ -127,19 +128,19 @@ def test_info_of_a_single_spectral_folder(digits) -> None:
     assert "energy %" in run("spectral-prep info alone").out
 
 
-def test_info_of_an_unfinished_conversion(digits) -> None:
+def test_info_of_an_unfinished_conversion(digits: Path) -> None:
     (digits / "manifest.json").unlink()
     (digits / "blocks" / "00003.json").unlink()
     assert "unfinished, 6 of 7 blocks" in run(f"spectral-prep info {digits}").out
 
 
-def test_verify_compares_digits_with_their_source_by_itself(digits) -> None:
+def test_verify_compares_digits_with_their_source_by_itself(digits: Path) -> None:
     finished = run(f"spectral-prep verify {digits}")
     assert finished.code == 0
     assert "images put back together and compared with the source" in finished.out
 
 
-def test_verify_lists_faults_and_exits_with_1(digits) -> None:
+def test_verify_lists_faults_and_exits_with_1(digits: Path) -> None:
     (digits / "spectral-01" / "spectral.json").unlink()
     finished = run(f"spectral-prep verify {digits}")
     assert finished.code == 1
@@ -229,7 +230,7 @@ class TestBadInput:
 
     def test_a_pickle_that_calls_os_system(self) -> None:
         class Evil:
-            def __reduce__(self):
+            def __reduce__(self) -> tuple[Any, ...]:
                 return os.system, ("touch it-ran",)
 
         folder = write_cifar(Path("c"), "cifar10", "python", cifar_rows())
@@ -237,30 +238,30 @@ class TestBadInput:
         mistake(f"spectral-prep convert --dataset cifar10 --q 4 --source {folder}", 1, "os.system", "data_batch_2")
         assert not Path("it-ran").exists()
 
-    def test_a_plan_that_differs(self, digits) -> None:
+    def test_a_plan_that_differs(self, digits: Path) -> None:
         mistake(f"spectral-prep convert --dataset digits --q 2 --out {digits}", 2, "--q")
         mistake(f"spectral-prep convert --dataset digits --q 4 --out {digits}", 2, "block_rows: 300 there", "--out")
 
-    def test_a_shard_with_a_flipped_byte(self, digits) -> None:
+    def test_a_shard_with_a_flipped_byte(self, digits: Path) -> None:
         part = digits / "spectral-03" / "train" / "x" / "c" / "2" / "0" / "0" / "0"
         content = bytearray(part.read_bytes())
         content[100] ^= 1
         part.write_bytes(bytes(content))
         mistake(f"spectral-train --shard 3 --data {digits}", 1, "spectral-03/train/x/c/2/0/0/0")
 
-    def test_shard_99(self, digits) -> None:
+    def test_shard_99(self, digits: Path) -> None:
         mistake(f"spectral-train --shard 99 --data {digits}", 2, "99", "0 to 3")
 
-    def test_neither_shard_nor_baseline(self, digits) -> None:
+    def test_neither_shard_nor_baseline(self, digits: Path) -> None:
         for line in ("spectral-train", "spectral-train --shard 1 --baseline", "spectral-train --shard first"):
             assert run(line).code == 2
 
-    def test_an_ensemble_with_a_branch_missing(self, digits) -> None:
+    def test_an_ensemble_with_a_branch_missing(self, digits: Path) -> None:
         assert run(f"spectral-train --shard all --data {digits} --epochs 1 --run r").code == 0
         shutil.rmtree("r/branch-02")
         mistake("spectral-ensemble evaluate r", 2, "2", "spectral-train --shard 2")
 
-    def test_an_image_that_is_none(self, digits) -> None:
+    def test_an_image_that_is_none(self, digits: Path) -> None:
         assert run(f"spectral-train --shard all --data {digits} --epochs 1 --run r").code == 0
         Path("text.png").write_text("hello")
         mistake("spectral-ensemble predict r text.png", 1, "text.png")
@@ -272,7 +273,7 @@ class TestBadInput:
         assert "text.png: not an image of a known format" in several.err
 
 
-def test_a_run_is_evaluated_and_predicts(digits) -> None:
+def test_a_run_is_evaluated_and_predicts(digits: Path) -> None:
     assert run(f"spectral-train --shard all --data {digits} --run r").code == 0
     found = json.loads(run("spectral-ensemble evaluate r --json").out)
     assert [branch["shard"] for branch in found["branches"]] == [0, 1, 2, 3]
@@ -286,10 +287,10 @@ def test_a_run_is_evaluated_and_predicts(digits) -> None:
     assert len(predicted["classes"]) == 3
 
 
-def test_ctrl_c_while_training_keeps_the_finished_epochs(digits, monkeypatch) -> None:
+def test_ctrl_c_while_training_keeps_the_finished_epochs(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     score, calls = fit.score, iter(range(100))
 
-    def interrupted(*arguments):
+    def interrupted(*arguments: Any) -> Any:
         if next(calls) == 2:
             raise KeyboardInterrupt
         return score(*arguments)
@@ -305,8 +306,8 @@ def test_ctrl_c_while_training_keeps_the_finished_epochs(digits, monkeypatch) ->
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_a_gpu_without_room_is_said_in_words(digits, monkeypatch) -> None:
-    def full(*_):
+def test_a_gpu_without_room_is_said_in_words(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB.")
 
     monkeypatch.setattr(fit, "score", full)

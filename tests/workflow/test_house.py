@@ -15,16 +15,18 @@ PACKAGES = ("spectral_prep", "spectral_train")
 MOST_LINES = 350
 MOST_PARAMETERS = 6
 
-PREP = ("errors", "spectrum", "encoding", "system", "kernel", "sources", "images", "store")
+PREP = ("errors", "choices", "choices", "spectrum", "encoding", "system", "kernel", "sources", "images", "store")
 EDGES: Mapping[str, set[str]] = {
     "spectral_prep.errors": set(),
-    "spectral_prep.spectrum": {"errors"},
-    "spectral_prep.encoding": {"errors", "spectrum"},
+    "spectral_prep.choices": set(),
+    "spectral_prep.choices": set(),
+    "spectral_prep.spectrum": {"errors", "choices"},
+    "spectral_prep.encoding": {"errors", "choices", "spectrum"},
     "spectral_prep.system": {"errors"},
-    "spectral_prep.kernel": {"errors", "spectrum", "encoding", "system"},
+    "spectral_prep.kernel": {"errors", "choices", "spectrum", "encoding", "system"},
     "spectral_prep.sources": {"errors", "system"},
     "spectral_prep.images": {"errors", "sources"},
-    "spectral_prep.store": {"errors", "spectrum", "encoding", "system", "sources", "images"},
+    "spectral_prep.store": {"errors", "choices", "spectrum", "encoding", "system", "sources", "images"},
     "spectral_prep.conversion": {*PREP},
     "spectral_prep.inspection": {*PREP, "conversion"},
     "spectral_prep.console": {*PREP, "conversion", "inspection"},

@@ -40,7 +40,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(900)  # every command that there is, some of them training 16 branches
-def test_every_command_line_runs_in_its_order(newcomer, monkeypatch) -> None:
+def test_every_command_line_runs_in_its_order(newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(newcomer)
     ran = []
     for line in lines():
@@ -52,7 +52,7 @@ def test_every_command_line_runs_in_its_order(newcomer, monkeypatch) -> None:
     assert len(ran) >= 12
 
 
-def test_every_python_block_runs(newcomer, monkeypatch) -> None:
+def test_every_python_block_runs(newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(newcomer)
     if not Path("spectral/mnist-q16").exists():
         assert run("spectral-prep convert --dataset mnist --q 16").code == 0

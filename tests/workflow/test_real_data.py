@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.images.load import Geometry, load
 from spectral_prep.inspection.info import info
@@ -38,7 +39,7 @@ def verified(out: Path, source: Path) -> Verification:
 
 
 @pytest.mark.parametrize("q", ["16", "28"])
-def test_mnist(real_data, scratch, q) -> None:
+def test_mnist(real_data: Path, scratch: Path, q: str) -> None:
     out = convert(Request("mnist", q), real_data / "mnist", scratch / "out").root
     found = verified(out, real_data / "mnist")
     assert found.rows == {"train": 60000, "test": 10000}
@@ -46,23 +47,24 @@ def test_mnist(real_data, scratch, q) -> None:
 
 
 @pytest.mark.parametrize("q", ["4", "32"])
-def test_the_four_layouts_of_cifar10(real_data, scratch, q) -> None:
+def test_the_four_layouts_of_cifar10(real_data: Path, scratch: Path, q: str) -> None:
     first: dict[str, bytes] = {}
     for number, layout in enumerate(CIFAR10):
-        out = convert(Request("cifar10", q), real_data / "cifar10" / layout, scratch / str(number), workers=1).root
+        source, alone = real_data / "cifar10" / layout, Execution(workers=1)
+        out = convert(Request("cifar10", q), source, scratch / str(number), alone).root
         first = first or tree(out)
         assert tree(out) == first
     assert verified(scratch / "0", real_data / "cifar10").rows == {"train": 50000, "test": 10000}
 
 
 @pytest.mark.parametrize("q", ["4", "16"])
-def test_tiny_imagenet_at_64_pixels(real_data, scratch, q) -> None:
+def test_tiny_imagenet_at_64_pixels(real_data: Path, scratch: Path, q: str) -> None:
     source = real_data / "tiny-imagenet"
     found = verified(convert(Request("folder", q, size=64), source, scratch / "out").root, source)
     assert found.rows == {"train": 20000, "test": 2000}
 
 
-def test_imagenet_at_224_pixels_as_int8(real_data, scratch) -> None:
+def test_imagenet_at_224_pixels_as_int8(real_data: Path, scratch: Path) -> None:
     source = real_data / "imagenet" / "folder"
     out = convert(Request("imagenet", "16"), source, scratch / "out").root
     tars = convert(Request("imagenet", "16"), real_data / "imagenet" / "tars", scratch / "tars").root
@@ -75,7 +77,7 @@ def test_imagenet_at_224_pixels_as_int8(real_data, scratch) -> None:
     assert info(out).bytes / 500 <= 100_000
 
 
-def test_imagenet_at_224_pixels_as_float16_is_exact(real_data, scratch) -> None:
+def test_imagenet_at_224_pixels_as_float16_is_exact(real_data: Path, scratch: Path) -> None:
     source = real_data / "imagenet" / "folder"
     found = verified(convert(Request("imagenet", "16", dtype="float16"), source, scratch / "out").root, source)
     assert found.pixels is not None
@@ -83,7 +85,7 @@ def test_imagenet_at_224_pixels_as_float16_is_exact(real_data, scratch) -> None:
     assert found.pixels.exact_rows == found.pixels.rows
 
 
-def test_decode_and_resize_of_photographs_agree_with_pillow(real_data) -> None:
+def test_decode_and_resize_of_photographs_agree_with_pillow(real_data: Path) -> None:
     differences = []
     for path in sorted((real_data / "imagenet" / "folder").rglob("*.JPEG")):
         raw = path.read_bytes()

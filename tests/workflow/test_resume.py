@@ -9,19 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import psutil
 import pytest
 
+from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import PlanMismatchError
 from spectral_prep.inspection.info import info
 from spectral_prep.inspection.verify import verify
-from spectral_prep.store.layout import DatasetPaths, Format
+from spectral_prep.store.layout import DatasetPaths
 from tests.support.commands import many_blocks, run, started, wait_for_blocks
 from tests.support.releases import write_folder, write_mnist
 from tests.support.trees import tree
@@ -44,14 +45,16 @@ for attempt in range(10):
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(old, new)
         os.replace = counted
-        c.convert(c.Request("digits", "4", block_rows=16, format=sys.argv[2]), Path(), out, workers=1)
+        c.convert(c.Request("digits", "4", block_rows=16, format=sys.argv[2]), Path(), out, c.Execution(workers=1))
         os._exit(0)
     print(os.waitpid(child, 0)[1], len(list(out.glob("blocks/*.json"))), flush=True)
 """
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbed_run(tmp_path, format) -> None:
+def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbed_run(
+    tmp_path: Path, format: Format
+) -> None:
     """Each kill comes just before a random rename of a file that is wholly written: the latest moment to lose it."""
     request = Request("digits", "4", block_rows=16, format=format)
     undisturbed = convert(request, Path(), tmp_path / "undisturbed")
@@ -69,7 +72,9 @@ def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbe
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("finished", [False, True], ids=["while completing", "while mending"])
-def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monkeypatch, finished, format) -> None:
+def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, format: Format
+) -> None:
     """At every rename; an exception that no code of ours catches stands for the kill."""
     request = Request("digits", "1x2", format=format)
     paths = convert(request, Path(), tmp_path / "out")
@@ -83,7 +88,7 @@ def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monk
             paths.manifest.unlink()
         calls = iter(range(1, 1000))
 
-        def killed(old: str, new: str, calls=calls, call=call) -> None:
+        def killed(old: str, new: str, calls: Iterator[int] = calls, call: int = call) -> None:
             if next(calls) == call:
                 raise SystemExit("killed")
             replace(old, new)
@@ -101,7 +106,7 @@ def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(tmp_path, monk
     assert call > 10
 
 
-def test_what_a_kill_at_the_very_start_leaves_is_not_something_else(tmp_path) -> None:
+def test_what_a_kill_at_the_very_start_leaves_is_not_something_else(tmp_path: Path) -> None:
     (tmp_path / "plan.json.0123456789ab.partial").write_text("{")
     (tmp_path / "rows").mkdir()
     (tmp_path / ".staging-0123456789ab").mkdir()
@@ -110,7 +115,7 @@ def test_what_a_kill_at_the_very_start_leaves_is_not_something_else(tmp_path) ->
 
 
 @pytest.mark.parametrize("victim", ["converter", "worker"])
-def test_kill_9_leaves_no_process_behind_and_a_rerun_completes(tmp_path, victim) -> None:
+def test_kill_9_leaves_no_process_behind_and_a_rerun_completes(tmp_path: Path, victim: str) -> None:
     arguments = many_blocks(tmp_path)
     process = started(*arguments, "--workers", "2", "--out", str(tmp_path / "out"))
     wait_for_blocks(process, tmp_path / "out", 3)
@@ -127,7 +132,7 @@ def test_kill_9_leaves_no_process_behind_and_a_rerun_completes(tmp_path, victim)
     assert tree(tmp_path / "out") == tree(tmp_path / "undisturbed")
 
 
-def test_ctrl_c_ends_the_workers_and_says_what_to_run(tmp_path) -> None:
+def test_ctrl_c_ends_the_workers_and_says_what_to_run(tmp_path: Path) -> None:
     arguments = many_blocks(tmp_path)
     process = started(*arguments, "--workers", "2", "--out", str(tmp_path / "out"))
     wait_for_blocks(process, tmp_path / "out", 3)
@@ -152,7 +157,7 @@ def group_ends(group: int) -> bool:
     return False
 
 
-def test_two_conversions_at_once_do_each_other_no_harm(tmp_path) -> None:
+def test_two_conversions_at_once_do_each_other_no_harm(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist", rows=600, test_rows=10)
     arguments = ["convert", "--dataset", "mnist", "--q", "4", "--block-rows", "15", "--source", str(tmp_path / "mnist")]
     arguments += ["--out", str(tmp_path / "out"), "--workers", "1", "--on-error", "skip"]
@@ -164,13 +169,15 @@ def test_two_conversions_at_once_do_each_other_no_harm(tmp_path) -> None:
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
 
 
-def test_rerunning_a_complete_conversion_writes_nothing(digits) -> None:
+def test_rerunning_a_complete_conversion_writes_nothing(digits: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in digits.rglob("*")}
     convert(Request("digits", "4", block_rows=300), Path(), digits)
     assert {path: path.stat().st_mtime_ns for path in digits.rglob("*")} == times
 
 
-def test_rerunning_a_complete_conversion_needs_no_right_to_write(tmp_path, monkeypatch) -> None:
+def test_rerunning_a_complete_conversion_needs_no_right_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request, out = Request("digits", "1x2"), tmp_path / "out"
     convert(request, Path(), out)
     touched = []
@@ -178,7 +185,7 @@ def test_rerunning_a_complete_conversion_needs_no_right_to_write(tmp_path, monke
     def watch(name: str, writes: Callable[..., bool]) -> None:
         real = getattr(os, name)
 
-        def watched(path, *rest, **named):
+        def watched(path: str, *rest: Any, **named: Any) -> Any:
             if out in (Path(path), *Path(path).parents) and writes(*rest):
                 touched.append((name, path))
             return real(path, *rest, **named)
@@ -196,7 +203,7 @@ def test_rerunning_a_complete_conversion_needs_no_right_to_write(tmp_path, monke
     assert touched
 
 
-def test_a_part_that_was_deleted_or_cut_is_written_again(digits) -> None:
+def test_a_part_that_was_deleted_or_cut_is_written_again(digits: Path) -> None:
     whole = tree(digits)
     paths = DatasetPaths(digits)
     paths.spectral(1).part("train", 2, "zarr").unlink()
@@ -206,7 +213,7 @@ def test_a_part_that_was_deleted_or_cut_is_written_again(digits) -> None:
     assert tree(digits) == whole
 
 
-def test_another_plan_in_the_same_folder_is_refused_with_the_difference(digits) -> None:
+def test_another_plan_in_the_same_folder_is_refused_with_the_difference(digits: Path) -> None:
     whole = tree(digits)
     with pytest.raises(PlanMismatchError) as caught:
         convert(Request("digits", "4", block_rows=300, transform="none", seed=5), Path(), digits)
@@ -216,7 +223,7 @@ def test_another_plan_in_the_same_folder_is_refused_with_the_difference(digits) 
     assert tree(digits) == whole
 
 
-def test_a_source_that_changed_is_refused(tmp_path) -> None:
+def test_a_source_that_changed_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "set", ["train/a/1.png", "train/b/2.png"])
     convert(Request("folder", "4"), tmp_path / "set", tmp_path / "out")
     write_folder(tmp_path / "set", ["train/b/3.png"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spectral_prep.choices import Format, Storage
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.store.layout import DatasetPaths
@@ -28,7 +29,9 @@ def blocks(card: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("format", "dtype"), CASES)
-def test_all_code_of_the_card_runs_and_gives_back_the_images(tmp_path, monkeypatch, format, dtype) -> None:
+def test_all_code_of_the_card_runs_and_gives_back_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Format, dtype: Storage
+) -> None:
     written = write_mnist(tmp_path / "mnist", rows=90, test_rows=30)
     request = Request("mnist", "2x4", format=format, dtype=dtype, block_rows=32, layout="tiles", transform="dct2")
     out = convert(request, tmp_path / "mnist", tmp_path / "out")
@@ -50,7 +53,7 @@ def test_all_code_of_the_card_runs_and_gives_back_the_images(tmp_path, monkeypat
             assert finished.code == 0, finished.err
 
 
-def test_the_card_says_what_the_data_set_is(digits) -> None:
+def test_the_card_says_what_the_data_set_is(digits: Path) -> None:
     card = DatasetPaths(digits).card.read_text()
     manifest = read_content(DatasetPaths(digits).manifest, "manifest")
     sizes = {entry["path"]: entry["size"] for entry in manifest["files"]}
@@ -64,6 +67,6 @@ def test_the_card_says_what_the_data_set_is(digits) -> None:
     assert sum(energy) == pytest.approx(100, abs=0.03)
 
 
-def test_the_card_names_no_place(digits) -> None:
+def test_the_card_names_no_place(digits: Path) -> None:
     assert str(digits.parent) not in DatasetPaths(digits).card.read_text()
     assert str(Path.home()) not in DatasetPaths(digits).card.read_text()

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from spectral_prep.choices import Format, Layout, Storage
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.inspection.info import info
 from spectral_prep.spectrum import merge
@@ -23,7 +25,7 @@ from tests.support.trees import stored, tree
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize(("q", "layout"), [("16", "blocks"), ("28", "blocks"), ("2x4", "tiles")])
-def test_every_row_of_mnist_comes_back_with_its_label(tmp_path, dtype, q, layout) -> None:
+def test_every_row_of_mnist_comes_back_with_its_label(tmp_path: Path, dtype: Storage, q: str, layout: Layout) -> None:
     written = write_mnist(tmp_path / "mnist", rows=90, test_rows=30)
     out = convert(Request("mnist", q, layout=layout, dtype=dtype, block_rows=32), tmp_path / "mnist", tmp_path / "out")
     for split, (images, labels) in written.items():
@@ -33,7 +35,7 @@ def test_every_row_of_mnist_comes_back_with_its_label(tmp_path, dtype, q, layout
         assert sorted(ids) == list(range(len(images)))
 
 
-def test_training_rows_are_shuffled_by_the_seed_unless_told_not_to_and_test_rows_never(tmp_path) -> None:
+def test_training_rows_are_shuffled_by_the_seed_unless_told_not_to_and_test_rows_never(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist", rows=90, test_rows=30)
     order = {}
     for seed in (0, 1):
@@ -47,7 +49,7 @@ def test_training_rows_are_shuffled_by_the_seed_unless_told_not_to_and_test_rows
 
 
 @pytest.mark.parametrize("q", ["4", "32"])
-def test_the_four_layouts_of_cifar10_give_equal_bytes(tmp_path, q) -> None:
+def test_the_four_layouts_of_cifar10_give_equal_bytes(tmp_path: Path, q: str) -> None:
     parts = cifar_rows("cifar10", rows=2)
     trees = []
     for number, layout in enumerate(CIFAR_LAYOUTS):
@@ -58,20 +60,20 @@ def test_the_four_layouts_of_cifar10_give_equal_bytes(tmp_path, q) -> None:
 
 
 @pytest.mark.parametrize(("workers", "format"), [(2, "webdataset"), (3, "zarr")])
-def test_the_number_of_workers_changes_no_byte(tmp_path, workers, format) -> None:
+def test_the_number_of_workers_changes_no_byte(tmp_path: Path, workers: int, format: Format) -> None:
     request = Request("digits", "4", block_rows=64, format=format)
-    alone = convert(request, Path(), tmp_path / "alone", workers=1)
-    several = convert(request, Path(), tmp_path / "several", workers=workers)
+    alone = convert(request, Path(), tmp_path / "alone", Execution(workers=1))
+    several = convert(request, Path(), tmp_path / "several", Execution(workers=workers))
     assert tree(several.root) == tree(alone.root)
 
 
-def test_the_number_of_torch_threads_changes_no_byte(tmp_path) -> None:
+def test_the_number_of_torch_threads_changes_no_byte(tmp_path: Path) -> None:
     one = convert(Request("digits", "4"), Path(), tmp_path / "one")
     torch.set_num_threads(2)
     assert tree(convert(Request("digits", "4"), Path(), tmp_path / "two").root) == tree(one.root)
 
 
-def test_equal_names_with_other_pixels_are_another_data_set(tmp_path) -> None:
+def test_equal_names_with_other_pixels_are_another_data_set(tmp_path: Path) -> None:
     names, ids = ["train/a/1.png", "train/b/2.png"], []
     for number, order in enumerate((names, names[::-1])):
         write_folder(tmp_path / f"set{number}", order)
@@ -81,7 +83,7 @@ def test_equal_names_with_other_pixels_are_another_data_set(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
-def test_statistics_are_those_of_the_decoded_training_rows(tmp_path, dtype) -> None:
+def test_statistics_are_those_of_the_decoded_training_rows(tmp_path: Path, dtype: Storage) -> None:
     out = convert(Request("digits", "4", dtype=dtype, block_rows=100), Path(), tmp_path / "out")
     _, spectrum, _, _ = stored(out.root, "train")
     for k in range(4):
@@ -96,8 +98,10 @@ def peak_memory(folder: Path, rows: int, block_rows: int) -> int:
     """Return the peak resident kB of converting this many images of 12,544 bytes in this process alone."""
     write_mnist(folder / "mnist", rows=rows, test_rows=10, size=112, zipped=False)
     program = (
-        "import re, sys; from pathlib import Path; from spectral_prep.convert import Request, convert;"
-        f"convert(Request('mnist', '16', block_rows={block_rows}), Path(sys.argv[1]), Path(sys.argv[2]), workers=1);"
+        "import re, sys; from pathlib import Path;"
+        "from spectral_prep.conversion.convert import Execution, Request, convert;"
+        f"request, alone = Request('mnist', '16', block_rows={block_rows}), Execution(workers=1);"
+        "convert(request, Path(sys.argv[1]), Path(sys.argv[2]), alone);"
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
     )
     # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
@@ -106,12 +110,12 @@ def peak_memory(folder: Path, rows: int, block_rows: int) -> int:
     return int(subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
-def test_memory_does_not_grow_with_the_number_of_images(tmp_path) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     few, many = (peak_memory(tmp_path / f"{rows}", rows, block_rows=128) for rows in (1000, 4000))
     assert many - few < 3000 * 112 * 112 / 1024 / 4, (few, many)
 
 
-def test_memory_does_not_grow_with_the_size_of_a_block(tmp_path) -> None:
+def test_memory_does_not_grow_with_the_size_of_a_block(tmp_path: Path) -> None:
     """Blocks of one chunk, and of six."""
     one, six = (peak_memory(tmp_path / f"{chunks}", 4000, block_rows=chunks * 666) for chunks in (1, 6))
     assert six - one < 5 * 666 * 112 * 112 / 1024 / 4, (one, six)

@@ -11,16 +11,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
-from spectral_prep.conversion import estimate
 from spectral_prep.conversion.convert import convert
-from spectral_prep.conversion.estimate import Limits, plan
-from spectral_prep.conversion.memory import parse_bytes
+from spectral_prep.conversion.estimate import estimate
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError, StorageError
 from spectral_prep.store.layout import DatasetPaths
@@ -56,63 +56,66 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [{}, {"dtype": "float16"}, {"compression": "none"}, {"format": "webdataset"}, {"views": 2}, {"shuffle": "none"}],
     ids=str,
 )
-def test_files_and_bytes_are_those_of_the_plan(tmp_path, photos, options) -> None:
+def test_files_and_bytes_are_those_of_the_plan(tmp_path: Path, photos: Path, options: dict[str, Any]) -> None:
     request = Request("folder", "16", size=112, resize=128, block_rows=128, **options)
-    expected = plan(request, photos, tmp_path / "out")
+    expected = estimate(request, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     files = tree(convert(request, photos, tmp_path / "out").root)
     assert len(files) == expected.files
-    shard = {name: content for name, content in files.items() if name.startswith("spectral-05/")}
-    assert len(shard) == expected.files_a_shard
+    spectral = {name: content for name, content in files.items() if name.startswith("spectral-05/")}
+    assert len(spectral) == expected.files_a_spectral
     assert sum(map(len, files.values())) == pytest.approx(expected.bytes, rel=0.05)
     assert 0 <= expected.standard_error < 0.05 * expected.bytes
     assert read_record(DatasetPaths(tmp_path / "out").plan, Plan) == expected.plan
 
 
-def test_real_photos_too(tmp_path, real_data) -> None:
+def test_real_photos_too(tmp_path: Path, real_data: Path) -> None:
     request, source = Request("imagenet", "16"), real_data / "imagenet" / "folder"
-    expected = plan(request, source, tmp_path / "out")
+    expected = estimate(request, source, tmp_path / "out")
     files = tree(convert(request, source, tmp_path / "out").root)
     assert len(files) == expected.files
     assert sum(map(len, files.values())) == pytest.approx(expected.bytes, rel=0.05)
 
 
-def test_what_is_done_already_is_not_counted_again(tmp_path) -> None:
+def test_what_is_done_already_is_not_counted_again(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist", rows=600, test_rows=100)
     request = Request("mnist", "16", block_rows=100)
-    whole = plan(request, tmp_path / "mnist", tmp_path / "out")
+    whole = estimate(request, tmp_path / "mnist", tmp_path / "out")
     convert(request, tmp_path / "mnist", tmp_path / "out")
-    assert plan(request, tmp_path / "mnist", tmp_path / "out").needed_bytes == 0
+    assert estimate(request, tmp_path / "mnist", tmp_path / "out").needed_bytes == 0
     DatasetPaths(tmp_path / "out").block(3).unlink()
-    rest = plan(request, tmp_path / "mnist", tmp_path / "out")
+    rest = estimate(request, tmp_path / "mnist", tmp_path / "out")
     assert rest.remaining_rows == 100
     assert 0 < rest.remaining_bytes < whole.remaining_bytes
 
 
-def test_a_conversion_does_not_start_without_the_room_that_remains(tmp_path, monkeypatch) -> None:
+def test_a_conversion_does_not_start_without_the_room_that_remains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = Request("digits", "4")
-    monkeypatch.setattr(estimate, "_free", lambda out: 1000)
+    monkeypatch.setattr("spectral_prep.conversion.estimate._free", lambda out: 1000)
     with pytest.raises(StorageError, match=r"not enough room.*bytes free.*--no-space-check"):
         convert(request, Path(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    convert(request, Path(), tmp_path / "out", space_check=False)
+    convert(request, Path(), tmp_path / "out", Execution(space_check=False))
     convert(request, Path(), tmp_path / "out")
 
 
-def test_memory_limits_the_workers_and_is_refused_with_the_number_needed(tmp_path) -> None:
+def test_memory_limits_the_workers_and_is_refused_with_the_number_needed(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist", rows=600, test_rows=10)
     request, source = Request("mnist", "16", block_rows=10), tmp_path / "mnist"
-    found = plan(request, source, tmp_path / "out", Limits(workers=8))
+    found = estimate(request, source, tmp_path / "out", Execution(workers=8))
     assert found.workers == 8
     for workers in (1, 3, 5):
         limit = found.memory.peak(workers) + 100
         assert found.memory.workers(limit) == workers
-        assert plan(request, source, tmp_path / "out", Limits(workers=8, max_memory=2 * limit)).workers >= workers
+        wider = Execution(workers=8, max_memory=2 * limit)
+        assert estimate(request, source, tmp_path / "out", wider).workers >= workers
     with pytest.raises(InputError, match=r"one worker does not fit.*at least (\d+)M.*--max-memory \1M"):
-        plan(request, source, tmp_path / "out", Limits(max_memory=1 << 20))
+        estimate(request, source, tmp_path / "out", Execution(max_memory=1 << 20))
 
 
-def test_the_commands_show_the_same_plan(tmp_path, monkeypatch) -> None:
+def test_the_commands_show_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     line = "--dataset digits --q 4 --out out"
     found = json.loads(run(f"spectral-prep plan {line} --tasks 3 --json").out)
@@ -128,7 +131,7 @@ def test_the_commands_show_the_same_plan(tmp_path, monkeypatch) -> None:
         assert "free" in text
 
 
-def test_peak_memory_stays_under_the_bound_that_convert_prints(tmp_path) -> None:
+def test_peak_memory_stays_under_the_bound_that_convert_prints(tmp_path: Path) -> None:
     """Of all processes together, for N and 4N images with two workers."""
     for count in (100, 400):
         source = write_photos(tmp_path / f"photos{count}", count)
@@ -159,9 +162,3 @@ def watched(parent: psutil.Process) -> tuple[int, int]:
         peak, most = max(peak, sum(sizes)), max(most, len(sizes))
         time.sleep(0.05)
     return peak, most
-
-
-@pytest.mark.parametrize("wrong", ["", "2X", "G", "0", "0.0G", "-1G"])
-def test_what_is_no_amount_of_memory_is_refused(wrong: str) -> None:
-    with pytest.raises(InputError, match="amount of memory"):
-        parse_bytes(wrong)

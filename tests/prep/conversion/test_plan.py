@@ -13,7 +13,7 @@ from spectral_prep.inspection.info import info
 from spectral_prep.sources.arrays import ArraySource
 
 
-def test_what_can_only_be_read_in_one_order_is_not_shuffled(tmp_path, monkeypatch) -> None:
+def test_what_can_only_be_read_in_one_order_is_not_shuffled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ArraySource, "random_access", property(lambda self: False))
     with pytest.raises(InputError, match=r"one after the other.*--shuffle none"):
         convert(Request("digits", "4"), Path(), tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from spectral_prep.system.files import atomic_write
 NAMES = ['a, "b"], [\n.png', "\\", "\udcff.png", "日本 2", "n01440764/n01440764_18.JPEG\r", ""]
 
 
-def test_names_and_labels_come_back(tmp_path) -> None:
+def test_names_and_labels_come_back(tmp_path: Path) -> None:
     names = NAMES * (ROWS_A_PIECE // len(NAMES) + 1)
     rows = RowIndex(names, np.arange(len(names), dtype=np.int32))
     paths = DatasetPaths(tmp_path)

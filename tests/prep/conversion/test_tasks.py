@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import Task
 from spectral_prep.errors import InputError
 from spectral_prep.store.layout import DatasetPaths
 from tests.support.commands import many_blocks, run, started, wait_for_blocks
@@ -28,24 +28,28 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)
-def test_three_tasks_in_any_order_give_the_bytes_of_one(tmp_path, alone, order) -> None:
+def test_three_tasks_in_any_order_give_the_bytes_of_one(
+    tmp_path: Path, alone: dict[str, bytes], order: tuple[int, ...]
+) -> None:
     for number in order:
-        convert(DIGITS, Path(), tmp_path / "out", task=Task(number, 3))
+        convert(DIGITS, Path(), tmp_path / "out", Execution(Task(number, 3)))
     assert not DatasetPaths(tmp_path / "out").manifest.exists()
     assert tree(finalize(tmp_path / "out").root) == alone
 
 
-def test_doubled_and_overlapping_tasks_are_harmless(tmp_path, alone) -> None:
+def test_doubled_and_overlapping_tasks_are_harmless(tmp_path: Path, alone: dict[str, bytes]) -> None:
     for number, count in ((0, 2), (0, 2), (2, 3), (1, 2)):
-        convert(DIGITS, Path(), tmp_path / "out", task=Task(number, count))
+        convert(DIGITS, Path(), tmp_path / "out", Execution(Task(number, count)))
     assert tree(finalize(tmp_path / "out").root) == alone
 
 
 @pytest.mark.parametrize(("done", "run_next"), [([0, 2], r"--task 1/3"), ([], r"convert command again: it"), ([0], "")])
-def test_finalize_names_the_missing_blocks_and_the_task_that_makes_them(tmp_path, alone, done, run_next) -> None:
-    convert(DIGITS, Path(), tmp_path / "out", task=Task(7, 100))
+def test_finalize_names_the_missing_blocks_and_the_task_that_makes_them(
+    tmp_path: Path, alone: dict[str, bytes], done: list[int], run_next: str
+) -> None:
+    convert(DIGITS, Path(), tmp_path / "out", Execution(Task(7, 100)))
     for number in done:
-        convert(DIGITS, Path(), tmp_path / "out", task=Task(number, 3))
+        convert(DIGITS, Path(), tmp_path / "out", Execution(Task(number, 3)))
     with pytest.raises(InputError, match=rf"missing block \d \((train|test) rows \d+ to \d+\).*{run_next}") as caught:
         finalize(tmp_path / "out")
     assert caught.value.exit_code == 2
@@ -53,7 +57,7 @@ def test_finalize_names_the_missing_blocks_and_the_task_that_makes_them(tmp_path
     assert tree(tmp_path / "out") == alone
 
 
-def test_a_task_that_is_killed_is_run_again(tmp_path) -> None:
+def test_a_task_that_is_killed_is_run_again(tmp_path: Path) -> None:
     arguments, out = many_blocks(tmp_path), tmp_path / "out"
     process = started(*arguments, "--workers", "2", "--out", str(out), "--task", "1/2")
     wait_for_blocks(process, out, 3)
@@ -66,12 +70,12 @@ def test_a_task_that_is_killed_is_run_again(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ["3/3", "-1/3", "1", "1/", "a/b", "0/0"])
-def test_a_task_that_does_not_exist_is_refused(text) -> None:
+def test_a_task_that_does_not_exist_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"no such task.*such as 0/16"):
         Task.parse(text)
 
 
-def test_the_commands_say_what_comes_next(tmp_path, monkeypatch) -> None:
+def test_the_commands_say_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     line = "spectral-prep convert --dataset digits --q 1x2 --block-rows 250 --task"
     first = run(f"{line} 0/2")

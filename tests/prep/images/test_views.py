@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError
+from spectral_prep.images.augmentations import AUGMENTATIONS, Augmentation
 from spectral_prep.images.load import Geometry, load
-from spectral_prep.images.views import AUGMENTATIONS, Augmentation, choose_augmentation, load_view
+from spectral_prep.images.views import choose_augmentation, load_view
 from spectral_prep.inspection.show import sheet
 from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
@@ -143,7 +145,8 @@ def test_the_first_view_is_the_data_set_without_views(with_views, tmp_path) -> N
 
 
 def test_views_are_the_same_bytes_from_any_number_of_workers(with_views, tmp_path) -> None:
-    convert(Request("digits", "4", dtype="float16", views=2, block_rows=700), Path(), tmp_path / "d", workers=2)
+    request = Request("digits", "4", dtype="float16", views=2, block_rows=700)
+    convert(request, Path(), tmp_path / "d", Execution(workers=2))
     assert tree(tmp_path / "d") == tree(with_views)
 
 

@@ -16,27 +16,31 @@ from spectral_prep.conversion.row_index import read_index
 from spectral_prep.errors import InputError
 from spectral_prep.inspection.show import draw, own_scale, sheet
 from spectral_prep.sources import open_source
+from spectral_prep.sources.interface import Source
 from spectral_prep.store.layout import DatasetPaths
 from tests.support.releases import write_folder
 
 
 @pytest.fixture
-def source(tmp_path: Path):
+def source(tmp_path: Path) -> Source:
     return open_source("digits", Path(), tmp_path / "staging")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_sheet_holds_the_row_of_the_index_and_its_image(digits, source, split) -> None:
+def test_a_sheet_holds_the_row_of_the_index_and_its_image(digits: Path, source: Source, split: str) -> None:
     shown = sheet(digits, 17, split, source)
     index = list(read_index(DatasetPaths(digits), split))
     assert (shown.name, shown.label) == (index[shown.row_id][0], str(index[shown.row_id][1]))
+    assert shown.original is not None
     assert np.array_equal(shown.original, source.read(split, shown.row_id, shown.name))
     assert shown.spectrum.shape == (4, 1, 4, 4)
     assert shown.spectrum[0].mean() == pytest.approx(2 * shown.original.mean(), rel=0.02)  # DC: √Q times the mean
 
 
-def test_the_error_is_that_of_the_stored_form(digits, source, tmp_path) -> None:
+def test_the_error_is_that_of_the_stored_form(digits: Path, source: Source, tmp_path: Path) -> None:
     lossy = sheet(digits, 3, source=source)
+    assert lossy.largest_error is not None
+    assert lossy.psnr is not None
     assert 1 <= lossy.largest_error <= 4
     assert 40 < lossy.psnr < 60
     convert(Request("digits", "4", dtype="float16"), Path(), tmp_path / "exact")
@@ -44,7 +48,7 @@ def test_the_error_is_that_of_the_stored_form(digits, source, tmp_path) -> None:
     assert (exact.largest_error, exact.psnr) == (0, math.inf)
 
 
-def test_energy_and_bytes_are_those_of_the_folders(digits) -> None:
+def test_energy_and_bytes_are_those_of_the_folders(digits: Path) -> None:
     shown = sheet(digits, 0)
     on_disk = [
         sum(path.stat().st_size for path in (digits / f"spectral-{k:02d}").rglob("*") if path.is_file())
@@ -56,7 +60,9 @@ def test_energy_and_bytes_are_those_of_the_folders(digits) -> None:
 
 
 @pytest.mark.parametrize("with_source", [True, False])
-def test_the_sheet_is_drawn_as_a_picture_that_says_what_it_shows(digits, source, with_source) -> None:
+def test_the_sheet_is_drawn_as_a_picture_that_says_what_it_shows(
+    digits: Path, source: Source, with_source: bool
+) -> None:
     shown = sheet(digits, 5, source=source if with_source else None)
     picture = Image.open(io.BytesIO(draw(shown)))
     picture.load()
@@ -74,18 +80,18 @@ def test_a_spectral_is_drawn_at_its_own_scale() -> None:
 
 
 @pytest.mark.parametrize(("row", "split", "says"), [(1438, "train", "0 to 1437"), (0, "val", "train, test")])
-def test_what_is_not_there_is_refused_with_what_is(digits, row, split, says) -> None:
+def test_what_is_not_there_is_refused_with_what_is(digits: Path, row: int, split: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         sheet(digits, row, split)
 
 
-def test_another_source_is_refused(digits, tmp_path) -> None:
+def test_another_source_is_refused(digits: Path, tmp_path: Path) -> None:
     write_folder(tmp_path / "photos", ["train/a/1.png"])
     with pytest.raises(InputError, match="not the source that was converted"):
         sheet(digits, 0, source=open_source("folder", tmp_path / "photos", tmp_path / "staging"))
 
 
-def test_an_unfinished_data_set_is_refused(digits) -> None:
+def test_an_unfinished_data_set_is_refused(digits: Path) -> None:
     (digits / "manifest.json").unlink()
     with pytest.raises(InputError, match="manifest"):
         sheet(digits, 0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from spectral_prep.choices import Format, Storage
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
@@ -16,7 +18,7 @@ from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
-from spectral_prep.store.layout import DatasetPaths, Format
+from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import stored_labels, stored_rows
 from spectral_prep.store.record_file import read_content, read_record, write_content
@@ -75,7 +77,7 @@ def flip(path: Path, place: int) -> None:
 
 @pytest.mark.parametrize("deep", [False, True], ids=["", "deep"])
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_whole_data_set_has_no_fault(digits_as, format, deep) -> None:
+def test_a_whole_data_set_has_no_fault(digits_as: Callable[[Format], Path], format: Format, deep: bool) -> None:
     root = digits_as(format)
     found = verify(root, deep=deep)
     assert found.faults == ()
@@ -86,7 +88,7 @@ def test_a_whole_data_set_has_no_fault(digits_as, format, deep) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_there_is_no_kind_of_file_that_these_tests_forget(digits_as, format) -> None:
+def test_there_is_no_kind_of_file_that_these_tests_forget(digits_as: Callable[[Format], Path], format: Format) -> None:
     def kind(path: str) -> str:
         return "".join(" " if letter.isdigit() else letter for letter in path).replace("test", "train")
 
@@ -97,7 +99,9 @@ def test_there_is_no_kind_of_file_that_these_tests_forget(digits_as, format) -> 
 
 
 @pytest.mark.parametrize(("format", "path"), EVERY_KIND)
-def test_a_flipped_byte_anywhere_is_found_and_its_file_named(digits_as, format, path) -> None:
+def test_a_flipped_byte_anywhere_is_found_and_its_file_named(
+    digits_as: Callable[[Format], Path], format: Format, path: str
+) -> None:
     root = digits_as(format)
     whole = (root / path).read_bytes()
     places = {0, 1, len(whole) - 2, len(whole) - 1, *range(0, len(whole), max(1, len(whole) // PLACES))}
@@ -109,7 +113,9 @@ def test_a_flipped_byte_anywhere_is_found_and_its_file_named(digits_as, format, 
 
 
 @pytest.mark.parametrize(("format", "path"), EVERY_KIND)
-def test_a_truncated_or_missing_file_is_found_and_named(digits_as, format, path) -> None:
+def test_a_truncated_or_missing_file_is_found_and_named(
+    digits_as: Callable[[Format], Path], format: Format, path: str
+) -> None:
     root = digits_as(format)
     whole = (root / path).read_bytes()
     (root / path).write_bytes(whole[:-1])
@@ -118,7 +124,7 @@ def test_a_truncated_or_missing_file_is_found_and_named(digits_as, format, path)
     assert path in found_in(root)
 
 
-def test_a_flipped_byte_in_the_manifest_is_found(digits) -> None:
+def test_a_flipped_byte_in_the_manifest_is_found(digits: Path) -> None:
     manifest = digits / "manifest.json"
     whole = manifest.read_bytes()
     for place in range(0, len(whole), 97):
@@ -128,7 +134,7 @@ def test_a_flipped_byte_in_the_manifest_is_found(digits) -> None:
         manifest.write_bytes(whole)
 
 
-def test_foreign_files_and_leftovers_are_named(digits) -> None:
+def test_foreign_files_and_leftovers_are_named(digits: Path) -> None:
     (digits / "notes.txt").write_text("hello")
     (digits / "spectral-01" / "train" / "x.0123456789ab.partial").write_text("")
     faults = "\n".join(verify(digits).faults)
@@ -137,7 +143,9 @@ def test_foreign_files_and_leftovers_are_named(digits) -> None:
 
 
 @pytest.mark.parametrize(("format", "path"), [case for case in EVERY_KIND if case.id != "plan.json"])
-def test_a_damaged_file_is_healed_by_deleting_it_and_converting_again(digits_as, format, path) -> None:
+def test_a_damaged_file_is_healed_by_deleting_it_and_converting_again(
+    digits_as: Callable[[Format], Path], format: Format, path: str
+) -> None:
     root = digits_as(format)
     whole = (root / path).read_bytes()
     flip(root / path, 5)
@@ -169,7 +177,9 @@ def _set_entry(files: list[dict[str, Any]], path: str, file: Path) -> None:
     ("format", "labels", "ids"),
     [("zarr", "train/y/c/0", "train/id/c/0"), ("webdataset", "train-y.npy", "train-id.npy")],
 )
-def test_labels_that_do_not_agree_with_the_row_index_are_found(digits_as, format, labels, ids) -> None:
+def test_labels_that_do_not_agree_with_the_row_index_are_found(
+    digits_as: Callable[[Format], Path], format: Format, labels: str, ids: str
+) -> None:
     """Even when every hash was made to agree: one spectral's labels are those of other rows."""
     root = digits_as(format)
     shutil.copy(root / "spectral-02" / ids, root / "spectral-02" / labels)
@@ -194,7 +204,9 @@ def change_a_value(root: Path, format: Format) -> str:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_value_that_changed_before_it_was_hashed_is_found_by_decoding(digits_as, format) -> None:
+def test_a_value_that_changed_before_it_was_hashed_is_found_by_decoding(
+    digits_as: Callable[[Format], Path], format: Format
+) -> None:
     root = digits_as(format)
     part = change_a_value(root, format)
     assert verify(root).faults == ()
@@ -204,7 +216,7 @@ def test_a_value_that_changed_before_it_was_hashed_is_found_by_decoding(digits_a
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_statistics_of_other_values_are_found_by_decoding(digits_as, format) -> None:
+def test_statistics_of_other_values_are_found_by_decoding(digits_as: Callable[[Format], Path], format: Format) -> None:
     """In the whole data set, and in a folder that is alone with its record."""
     root = digits_as(format)
     record = read_content(root / "spectral-02/spectral.json", "spectral")
@@ -220,7 +232,7 @@ def test_statistics_of_other_values_are_found_by_decoding(digits_as, format) -> 
     assert not alone.decoded
 
 
-def test_a_label_in_a_tar_that_is_not_that_of_its_row_is_found_by_decoding(digit_tars) -> None:
+def test_a_label_in_a_tar_that_is_not_that_of_its_row_is_found_by_decoding(digit_tars: Path) -> None:
     tar = digit_tars / "spectral-03" / "train-00002.tar"
     content = bytearray(tar.read_bytes())
     content[512] = ord("0") + (content[512] - ord("0") + 1) % 10
@@ -232,14 +244,16 @@ def test_a_label_in_a_tar_that_is_not_that_of_its_row_is_found_by_decoding(digit
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_sums_of_floats_in_another_order_are_no_fault(tmp_path, dtype) -> None:
+def test_sums_of_floats_in_another_order_are_no_fault(tmp_path: Path, dtype: Storage) -> None:
     out = convert(Request("digits", "4", block_rows=300, dtype=dtype), Path(), tmp_path / "out")
     assert verify(out.root, deep=True).decoded
     assert verify(out.spectral(3).root, deep=True).decoded
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_spectral_folder_copied_alone_is_verified(digits_as, format, tmp_path) -> None:
+def test_a_spectral_folder_copied_alone_is_verified(
+    digits_as: Callable[[Format], Path], format: Format, tmp_path: Path
+) -> None:
     alone = Path(shutil.copytree(digits_as(format) / "spectral-02", tmp_path / "elsewhere"))
     found = verify(alone, deep=True)
     assert (found.faults, found.spectrals, found.decoded) == ((), 1, True)
@@ -251,19 +265,19 @@ def test_a_spectral_folder_copied_alone_is_verified(digits_as, format, tmp_path)
         verify(alone)
 
 
-def test_an_unfinished_conversion_says_what_to_run(digits) -> None:
+def test_an_unfinished_conversion_says_what_to_run(digits: Path) -> None:
     (digits / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"not a complete data set.*Run next: the spectral-prep convert command again"):
         verify(digits)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path) -> None:
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a complete data set"):
         verify(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float16"])
-def test_pixels_are_compared_with_the_source(tmp_path, dtype) -> None:
+def test_pixels_are_compared_with_the_source(tmp_path: Path, dtype: Storage) -> None:
     write_mnist(tmp_path / "mnist", rows=80, test_rows=20)
     out = convert(Request("mnist", "16", dtype=dtype), tmp_path / "mnist", tmp_path / "out")
     found = verify(out.root, lambda plan: open_source("mnist", tmp_path / "mnist", tmp_path / "s1"))
@@ -275,7 +289,7 @@ def test_pixels_are_compared_with_the_source(tmp_path, dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float16"])
-def test_rows_that_are_not_what_the_source_converts_to_are_named(tmp_path, dtype) -> None:
+def test_rows_that_are_not_what_the_source_converts_to_are_named(tmp_path: Path, dtype: Storage) -> None:
     names = ["train/a/1.png", "train/b/2.png", "train/b/3.png"]
     write_folder(tmp_path / "set", names)
     out = convert(Request("folder", "4", dtype=dtype), tmp_path / "set", tmp_path / "out")
@@ -284,7 +298,7 @@ def test_rows_that_are_not_what_the_source_converts_to_are_named(tmp_path, dtype
     assert any("is not what a/1.png converts to" in fault for fault in found.faults)
 
 
-def test_another_source_is_refused(tmp_path, digits) -> None:
+def test_another_source_is_refused(tmp_path: Path, digits: Path) -> None:
     write_mnist(tmp_path / "mnist")
     with pytest.raises(InputError, match="not the source that was converted"):
         verify(digits, lambda plan: open_source("mnist", tmp_path / "mnist", tmp_path / "staging"))

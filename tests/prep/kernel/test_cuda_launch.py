@@ -172,6 +172,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_the_kernel_is_used(tmp_path,
     macros = launch.macros(SPEC, torch.uint8, torch.float16, merge=False)
     assert nvrtc.cubin_for(macros, "sm_86").startswith(b"\x7fELF")
     assert "cannot be kept" in caplog.text
+    assert "SPECTRAL_CACHE set to such a folder" in caplog.text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a driver")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.sources import open_source
@@ -111,7 +112,8 @@ def test_tars_and_tree_convert_to_the_same_bytes(tmp_path: Path, extracted: Path
     train_tar(tmp_path / "tars")
     val_tar(tmp_path / "tars")
     request = Request("imagenet", "4", size=16, block_rows=4)
-    outs = [convert(request, source, source / "out", workers=1).root for source in (extracted, tmp_path / "tars")]
+    alone = Execution(workers=1)
+    outs = [convert(request, source, source / "out", alone).root for source in (extracted, tmp_path / "tars")]
     assert tree(outs[0]) == tree(outs[1])
 
 

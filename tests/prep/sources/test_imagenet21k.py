@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import Task
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.sources import gzip_tar, imagenet21k, open_source
 from spectral_prep.sources.interface import Source
@@ -88,7 +88,7 @@ def test_a_compressed_release_is_converted_in_its_order_by_any_number_of_workers
     with pytest.raises(InputError, match="--shuffle none"):
         convert(Request("imagenet21k", "4", size=16), path, tmp_path / "refused")
     request = Request("imagenet21k", "4", size=16, block_rows=4, shuffle="none")
-    outs = [convert(request, path, tmp_path / f"out{workers}", workers=workers).root for workers in (1, 2)]
+    outs = [convert(request, path, tmp_path / f"out{workers}", Execution(workers=workers)).root for workers in (1, 2)]
     assert tree(outs[0]) == tree(outs[1])
 
 
@@ -96,11 +96,11 @@ def test_the_passes_over_a_compressed_release_are_made_once_for_all_tasks(tmp_pa
     path, out = zipped_release(tmp_path / "data"), tmp_path / "out"
     request = Request("imagenet21k", "4", size=16, block_rows=4, shuffle="none")
     whole = tree(convert(request, path, tmp_path / "whole").root)
-    convert(request, path, out, task=Task(0, 2))
+    convert(request, path, out, Execution(Task(0, 2)))
     (points,) = out.glob(".staging-*/*.seekpoints")
     made = points.stat().st_ino
     monkeypatch.setattr(gzip_tar, "zipped_members", lambda *_: pytest.fail("read again"))
-    convert(request, path, out, task=Task(1, 2))
+    convert(request, path, out, Execution(Task(1, 2)))
     assert points.stat().st_ino == made
     os.utime(path, (0, 0))  # as if it were another
     with pytest.raises(pytest.fail.Exception, match="read again"):

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.sources import open_source, parquet
@@ -76,7 +77,7 @@ def test_converting_by_any_number_of_workers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--shuffle none"):
         convert(Request("parquet", "4"), release(tmp_path / "set"), tmp_path / "refused")
     request = Request("parquet", "4", block_rows=10, shuffle="none")
-    outs = [convert(request, tmp_path / "set", tmp_path / f"out{n}", workers=n).root for n in (1, 2)]
+    outs = [convert(request, tmp_path / "set", tmp_path / f"out{n}", Execution(workers=n)).root for n in (1, 2)]
     assert tree(outs[0]) == tree(outs[1])
 
 

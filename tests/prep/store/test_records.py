@@ -26,12 +26,12 @@ def json_equal(first: bytes, second: bytes) -> bool:
         return False
 
 
-def test_a_record_comes_back(tmp_path) -> None:
+def test_a_record_comes_back(tmp_path: Path) -> None:
     write_content(tmp_path / "r.json", "block", CONTENT)
     assert read_content(tmp_path / "r.json", "block") == CONTENT
 
 
-def test_every_flipped_byte_is_found(tmp_path) -> None:
+def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     whole = write_content(path, "block", CONTENT)
     for place in range(len(whole)):
@@ -43,7 +43,7 @@ def test_every_flipped_byte_is_found(tmp_path) -> None:
                 read_content(path, "block")
 
 
-def test_every_truncation_is_found(tmp_path) -> None:
+def test_every_truncation_is_found(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     whole = write_content(path, "block", CONTENT)
     for length in range(len(whole) - 1):
@@ -52,13 +52,13 @@ def test_every_truncation_is_found(tmp_path) -> None:
             read_content(path, "block")
 
 
-def test_another_kind_is_refused(tmp_path) -> None:
+def test_another_kind_is_refused(tmp_path: Path) -> None:
     write_content(tmp_path / "r.json", "block", CONTENT)
     with pytest.raises(CorruptFileError, match="plan record"):
         read_content(tmp_path / "r.json", "plan")
 
 
-def test_a_newer_version_is_refused_with_the_command_to_run(tmp_path) -> None:
+def test_a_newer_version_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_content(path, "block", CONTENT)
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
@@ -66,14 +66,14 @@ def test_a_newer_version_is_refused_with_the_command_to_run(tmp_path) -> None:
         read_content(path, "block")
 
 
-def test_a_missing_record_is_the_users_input(tmp_path) -> None:
+def test_a_missing_record_is_the_users_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no plan record"):
         read_content(tmp_path / "plan.json", "plan")
 
 
 @given(st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_bytes_raise_nothing_but_our_own_errors(tmp_path, content) -> None:
+def test_any_bytes_raise_nothing_but_our_own_errors(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "r.json").write_bytes(content)
     with pytest.raises(SpectralError):
         read_content(tmp_path / "r.json", "plan")

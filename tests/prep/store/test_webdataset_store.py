@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import webdataset
 
+from spectral_prep.choices import Storage
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError
 from spectral_prep.inspection.verify import verify
@@ -45,7 +47,9 @@ def by_webdataset(first: int, values: np.ndarray, labels: np.ndarray) -> bytes:
 @pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
 @pytest.mark.parametrize("image_shape", [(1, 1, 1), (3, 8, 16), (3, 2, 5)], ids=str)
 @pytest.mark.parametrize("rows", [16, 11, 3], ids=lambda rows: f"{rows} rows")
-def test_tars_are_byte_for_byte_what_webdataset_writes(tmp_path, rows, image_shape, dtype) -> None:
+def test_tars_are_byte_for_byte_what_webdataset_writes(
+    tmp_path: Path, rows: int, image_shape: tuple[int, int, int], dtype: Storage
+) -> None:
     """(3, 8, 16) int8 fills whole blocks of a tar; the labels are of one to five digits and −1."""
     array = SpectralArray(rows, image_shape, dtype, block_rows=8, chunk_rows=4, compression="none")
     values_QNChw = np.random.default_rng(0).normal(0, 20, (2, rows, *image_shape)).astype(dtype)
@@ -60,7 +64,7 @@ def test_tars_are_byte_for_byte_what_webdataset_writes(tmp_path, rows, image_sha
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_plain_webdataset_reads_every_row_of_every_spectral(digit_tars, digits, split) -> None:
+def test_plain_webdataset_reads_every_row_of_every_spectral(digit_tars: Path, digits: Path, split: str) -> None:
     """The values, labels and order are those of the Zarr store; the key is the row's place."""
     for k in range(4):
         record = read_record(digits / f"spectral-0{k}" / "spectral.json", SpectralRecord)
@@ -75,14 +79,16 @@ def test_plain_webdataset_reads_every_row_of_every_spectral(digit_tars, digits, 
         assert sorted(np.load(digit_tars / f"spectral-0{k}" / f"{split}-id.npy")) == list(range(len(expected)))
 
 
-def test_rows_read_with_our_reader_are_those_of_the_tars(digit_tars) -> None:
+def test_rows_read_with_our_reader_are_those_of_the_tars(digit_tars: Path) -> None:
     record = read_record(digit_tars / "spectral-01" / "spectral.json", SpectralRecord)
     rows = stored_rows(digit_tars / "spectral-01", record, "train")
     samples = list(read(digit_tars / "spectral-01", "train"))
     for start, stop in [(0, 300), (299, 300), (300, 301), (1200, 1438)]:
         expected = samples[start:stop]
         np.testing.assert_array_equal(rows.read(start, stop), np.stack([sample["x.npy"] for sample in expected]))
-        assert rows.part_labels(start, stop).tolist() == [sample["cls"] for sample in expected]
+        labels = rows.part_labels(start, stop)
+        assert labels is not None
+        assert labels.tolist() == [sample["cls"] for sample in expected]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def test_rows_read_with_our_reader_are_those_of_the_tars(digit_tars) -> None:
     [(0, "row 0 is called"), (1024, "row 0 is called"), (1536 + 70, "another shape or dtype"), (-1, "ends at row")],
     ids=["name of cls", "name of x", "npy header", "cut"],
 )
-def test_members_that_are_not_those_of_the_place_stop_the_reader(tmp_path, place, message) -> None:
+def test_members_that_are_not_those_of_the_place_stop_the_reader(tmp_path: Path, place: int, message: str) -> None:
     array = SpectralArray(3, (1, 2, 2), "int8", block_rows=4, chunk_rows=4, compression="none")
     values = np.arange(12, dtype=np.int8).reshape(1, 3, 1, 2, 2)
     list(write_parts(tmp_path, "train", array, values, np.arange(3), "webdataset"))
@@ -105,11 +111,11 @@ def test_members_that_are_not_those_of_the_place_stop_the_reader(tmp_path, place
         WebDatasetStore().rows(part.parent, "train", (3, 1, 2, 2), "int8", 4).read(0, 3)
 
 
-def test_a_bad_image_keeps_its_slot_with_label_minus_one_in_every_tar(tmp_path) -> None:
+def test_a_bad_image_keeps_its_slot_with_label_minus_one_in_every_tar(tmp_path: Path) -> None:
     write_folder(tmp_path / "set", [f"train/{name}/{i}.png" for name in "ab" for i in range(9)])
     (tmp_path / "set/train/a/notes.jpg").write_text("not an image")
     request = Request("folder", "4", block_rows=4, format="webdataset", dtype="float16")
-    out = convert(request, tmp_path / "set", tmp_path / "out", on_error="skip")
+    out = convert(request, tmp_path / "set", tmp_path / "out", Execution(on_error="skip"))
     for k in range(4):
         samples = list(read(out.spectral(k).root, "train"))
         bad = [sample for sample in samples if sample["cls"] == -1]

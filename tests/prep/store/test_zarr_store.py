@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorstore
 import xarray
 import zarr
+from zarr.core.buffer import Buffer
 
+from spectral_prep.choices import Compression, Storage
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import StorageError
 from spectral_prep.store.block_writer import BlockWriter
@@ -24,20 +29,24 @@ from tests.support.shards import write_parts
 from tests.support.trees import tree
 
 
-def test_plain_zarr_opens_a_spectral_folder(digits) -> None:
-    group = zarr.open(digits / "spectral-02", mode="r")
-    assert group["train/x"].shape == (1438, 1, 4, 4)
-    assert group["train/x"].dtype == np.int8
-    assert group["test/y"].shape == group["test/id"].shape == (359,)
+def test_plain_zarr_opens_a_spectral_folder(digits: Path) -> None:
+    group = zarr.open_group(digits / "spectral-02", mode="r")
+    x, y, ids = (group[name] for name in ("train/x", "test/y", "test/id"))
+    assert isinstance(x, zarr.Array)
+    assert isinstance(y, zarr.Array)
+    assert isinstance(ids, zarr.Array)
+    assert x.shape == (1438, 1, 4, 4)
+    assert x.dtype == np.int8
+    assert y.shape == ids.shape == (359,)
     assert group.attrs["spectral"] == 2
 
 
-def test_xarray_opens_it_and_decodes_int8_by_itself(digits) -> None:
+def test_xarray_opens_it_and_decodes_int8_by_itself(digits: Path) -> None:
     record = read_record(digits / "spectral-02" / "spectral.json", SpectralRecord)
     opened = xarray.open_zarr(digits / "spectral-02", group="train", consolidated=False)
     assert opened.x.dims == ("row", "channel", "height", "width")
     assert opened.y.dims == ("row",)
-    stored = zarr.open(digits / "spectral-02", mode="r")["train/x"][:]
+    stored = np.asarray(zarr.open_array(digits / "spectral-02" / "train/x", mode="r")[:])
     scale, offset = record.encoding.scalars(2)
     np.testing.assert_allclose(opened.x.values, stored * scale + offset, rtol=1e-5, atol=1e-4)
     assert np.isfinite(opened.x.values).all()
@@ -46,7 +55,7 @@ def test_xarray_opens_it_and_decodes_int8_by_itself(digits) -> None:
 
 def by_zarr(array: SpectralArray, values_NChw: np.ndarray) -> dict[str, bytes]:
     """Return what zarr-python itself writes: {path: content}."""
-    store: dict[str, object] = {}
+    store: dict[str, Buffer] = {}
     create(array, zarr.storage.MemoryStore(store))[:] = values_NChw
     return {path: content.to_bytes() for path, content in store.items() if path.startswith("x/")}
 
@@ -58,7 +67,9 @@ def noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 @pytest.mark.parametrize("compression", ["zstd", "none"])
 @pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
 @pytest.mark.parametrize("rows", [24, 16, 22, 17, 3], ids=lambda rows: f"{rows} rows")
-def test_parts_are_byte_for_byte_what_zarr_python_writes(tmp_path, rows, dtype, compression) -> None:
+def test_parts_are_byte_for_byte_what_zarr_python_writes(
+    tmp_path: Path, rows: int, dtype: Storage, compression: Compression
+) -> None:
     """Full parts and ragged ones, full chunks and ragged ones, and chunks of zeros; tensorstore reads the same."""
     array = SpectralArray(rows, (3, 2, 5), dtype, block_rows=8, chunk_rows=4, compression=compression)
     values_QNChw = noise((2, rows, 3, 2, 5), dtype)
@@ -80,7 +91,9 @@ def test_parts_are_byte_for_byte_what_zarr_python_writes(tmp_path, rows, dtype, 
 
 @pytest.mark.parametrize("compression", ["zstd", "none"])
 @pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
-def test_every_flipped_byte_of_a_part_stops_the_reader(tmp_path, compression, dtype) -> None:
+def test_every_flipped_byte_of_a_part_stops_the_reader(
+    tmp_path: Path, compression: Compression, dtype: Storage
+) -> None:
     """crc32c guards chunks and index; a flipped byte must never become another number."""
     values = noise((6, 1, 2, 2), dtype)
     array = SpectralArray(6, (1, 2, 2), dtype, block_rows=6, chunk_rows=3, compression=compression)
@@ -101,7 +114,7 @@ def test_every_flipped_byte_of_a_part_stops_the_reader(tmp_path, compression, dt
 
 
 @pytest.mark.parametrize("sizes", [[1] * 21, [21], [5, 16], [3, 4, 5, 9]], ids=str)
-def test_however_rows_arrive_the_bytes_are_the_same(tmp_path, sizes) -> None:
+def test_however_rows_arrive_the_bytes_are_the_same(tmp_path: Path, sizes: list[int]) -> None:
     array = SpectralArray(21, (1, 2, 2), "int8", block_rows=24, chunk_rows=4, compression="zstd")
     values_QNChw = noise((3, 21, 1, 2, 2), "int8")
     with BlockWriter(tmp_path, [tmp_path / f"{k}" for k in range(3)], ZarrParts(array, 3), array) as writer:
@@ -112,7 +125,9 @@ def test_however_rows_arrive_the_bytes_are_the_same(tmp_path, sizes) -> None:
 
 
 @pytest.mark.parametrize("failing", [None, "open", "write", "fsync"])
-def test_what_was_not_finished_leaves_no_file(tmp_path, monkeypatch, failing) -> None:
+def test_what_was_not_finished_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str | None
+) -> None:
     array = SpectralArray(8, (1, 2, 2), "int8", block_rows=8, chunk_rows=4, compression="none")
     paths = [tmp_path / f"{k}" / "part" for k in range(3)]
 
@@ -124,8 +139,8 @@ def test_what_was_not_finished_leaves_no_file(tmp_path, monkeypatch, failing) ->
 
     calls = iter(range(100))
 
-    def fail_at_the_second(genuine):
-        def call(*arguments):
+    def fail_at_the_second(genuine: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object) -> Any:
             if next(calls) == 1:
                 raise OSError(errno.ENOSPC, "full")
             return genuine(*arguments)
@@ -138,7 +153,7 @@ def test_what_was_not_finished_leaves_no_file(tmp_path, monkeypatch, failing) ->
         monkeypatch.setattr(files.AtomicFile, "append", fail_at_the_second(files.AtomicFile.append))
     elif failing == "fsync":
         monkeypatch.setattr(files, "sync_folder", lambda _: None)
-        monkeypatch.setattr(files.os, "fsync", fail_at_the_second(os.fsync))
+        monkeypatch.setattr(os, "fsync", fail_at_the_second(os.fsync))
     with pytest.raises((StorageError, OSError)) if failing else contextlib.nullcontext():
         convert()
     assert set(tree(tmp_path)) == ({"0/part"} if failing == "fsync" else set())

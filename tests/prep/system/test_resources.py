@@ -50,11 +50,13 @@ def _many_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_cpus_are_cut_by_the_quota_of_every_control_group_above(tmp_path, files, cpus) -> None:
+def test_cpus_are_cut_by_the_quota_of_every_control_group_above(
+    tmp_path: Path, files: Mapping[str, str], cpus: int
+) -> None:
     assert usable_cpus(machine(tmp_path, files), {}) == cpus
 
 
-def test_cpus_are_those_that_slurm_gave(tmp_path) -> None:
+def test_cpus_are_those_that_slurm_gave(tmp_path: Path) -> None:
     assert usable_cpus(tmp_path, {"SLURM_CPUS_ON_NODE": "8"}) == 8
     assert usable_cpus(tmp_path, {"SLURM_CPUS_ON_NODE": "8", "SLURM_CPUS_PER_TASK": "2"}) == 2
     assert usable_cpus(tmp_path, {"SLURM_CPUS_ON_NODE": "many"}) == 64
@@ -77,5 +79,7 @@ def test_cpus_are_those_that_slurm_gave(tmp_path) -> None:
         ({"proc/self/cgroup": "4:memory:/", "sys/fs/cgroup/memory/memory.limit_in_bytes": str(2**63 - 4096)}, None),
     ],
 )
-def test_memory_is_the_least_of_the_control_groups_limits(tmp_path, files, limit) -> None:
+def test_memory_is_the_least_of_the_control_groups_limits(
+    tmp_path: Path, files: Mapping[str, str], limit: int | None
+) -> None:
     assert memory_limit(machine(tmp_path, files)) == limit

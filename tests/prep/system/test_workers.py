@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -40,12 +40,12 @@ def divide(number: int) -> float:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_task_is_done_once(workers) -> None:
+def test_every_task_is_done_once(workers: int) -> None:
     assert sorted(run_all(square, range(20), workers)) == [number**2 for number in range(20)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_our_errors_come_through_with_their_paragraph(workers) -> None:
+def test_our_errors_come_through_with_their_paragraph(workers: int) -> None:
     with pytest.raises(InputError, match=r"no such number\. Got: \d\. Run next: another"):
         list(run_all(refuse, range(4), workers))
 
@@ -58,7 +58,9 @@ def test_our_errors_come_through_with_their_paragraph(workers) -> None:
         (leave, r"ended itself at [0-3]\..*exit code 7"),
     ],
 )
-def test_a_worker_that_dies_is_reported_with_its_task_and_nothing_hangs(end, told) -> None:
+def test_a_worker_that_dies_is_reported_with_its_task_and_nothing_hangs(
+    end: Callable[[int], object], told: str
+) -> None:
     with pytest.raises(WorkerError, match=told):
         list(run_all(end, range(4), 2))
 

@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 import torch
 
-from spectral_prep.encoding import Storage, decode, encode
+from spectral_prep.choices import Format, Storage
+from spectral_prep.encoding import decode, encode
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError, SpectralError
 from spectral_prep.spectrum import SpectralSpec, split
-from spectral_prep.store.layout import Format
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.shard import check_files, find_data, open_shard
 from spectral_train.run.paths import RunPaths

@@ -1,0 +1,170 @@
+"""The options that several commands of `spectral-prep` have, and the values that commands get instead of them.
+
+Input: the words of a command line. Output: a `Request` and the two folders. No module that imports torch is imported
+before a command runs: the choices of an option come from `choices` and from tables of names.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from spectral_prep.choices import Compression, Format, Layout, Shuffle, Storage, Transform
+from spectral_prep.console.progress import FOLDER
+from spectral_prep.images.augmentations import AUGMENTATIONS
+from spectral_prep.sources import SOURCES
+
+if TYPE_CHECKING:
+    from spectral_prep.conversion.request import Request
+
+
+def either(names: tuple[str, ...]) -> str:
+    """Return names as a sentence has them.
+
+    >>> either(("crop", "shift-flip", "shift"))
+    'crop, shift-flip or shift'
+    """
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+REQUEST_OPTIONS = (
+    click.option(
+        "--dataset",
+        required=True,
+        help=f"{', '.join(SOURCES)}.",
+    ),
+    click.option("--source", type=FOLDER, help="Where the release lies.  [default: ./data/DATASET]"),
+    click.option("--out", type=FOLDER, help="The folder to write.  [default: ./spectral/DATASET-qQ]"),
+    click.option(
+        "--q", required=True, help="Spectrals: 16 (4x4), 28 for 28-wide images (1x28), or a pair such as 2x4."
+    ),
+    click.option(
+        "--layout",
+        type=click.Choice(get_args(Layout)),
+        default="blocks",
+        show_default=True,
+        help="What becomes the Q axis: each q1xq2 neighbourhood of pixels, or q1xq2 large tiles.",
+    ),
+    click.option(
+        "--transform",
+        type=click.Choice(get_args(Transform)),
+        default="dct",
+        show_default=True,
+        help="Along the Q axis.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(get_args(Storage)),
+        default="int8",
+        show_default=True,
+        help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
+    ),
+    click.option(
+        "--size",
+        type=click.IntRange(1),
+        help="Square crop, pixels.  [default: 224 for imagenet and imagenet21k, else the images' own]",
+    ),
+    click.option(
+        "--resize",
+        type=click.IntRange(1),
+        help="Short side before the crop, pixels.  [default: 256/224 of --size for imagenet and imagenet21k, else "
+        "--size]",
+    ),
+    click.option(
+        "--format",
+        type=click.Choice(get_args(Format)),
+        default="zarr",
+        show_default=True,
+        help="Zarr v3 arrays, or WebDataset tars with one sample a row.",
+    ),
+    click.option(
+        "--compression",
+        type=click.Choice(get_args(Compression)),
+        help="[default: zstd for zarr, none for webdataset]",
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Of the order of training rows and of the calibration sample.",
+    ),
+    click.option(
+        "--shuffle",
+        type=click.Choice(get_args(Shuffle)),
+        default="global",
+        show_default=True,
+        help="Store training rows in a seeded permutation of their canonical order, or in that order.",
+    ),
+    click.option(
+        "--views",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Augmented versions of each training image to store beside it; an epoch trains on one version of each.",
+    ),
+    click.option(
+        "--augmentation",
+        help=f"Of the views: {either(tuple(AUGMENTATIONS))}.  [default: shift for grey images, crop for resized "
+        "ones, else shift-flip]",
+    ),
+    click.option(
+        "--block-rows",
+        type=click.IntRange(1),
+        help="Rows a part file.  [default: for parts of 32 MiB before compression]",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        help="An image file that promises more is a bad image.  [default: 89478485, Pillow's limit]",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the options of a conversion ask for: the data set, where it comes from and where it goes."""
+
+    request: Request
+    source: Path
+    out: Path
+
+
+def request_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that decide what is written, where from and where to; the command gets them as one `Wanted`."""
+
+    @functools.wraps(command)
+    def with_wanted(**options: Any) -> None:
+        from spectral_prep.conversion.request import Request
+
+        names = {field.name for field in fields(Request)}
+        request = Request(**{name: options[name] for name in names})
+        source = options["source"] or default_source(request.dataset)
+        out = options["out"] or Path("spectral") / f"{request.dataset}-q{request.q}"
+        others = {name: options[name] for name in options.keys() - names - {"source", "out"}}
+        command(Wanted(request, source, out), **others)
+
+    decorated: Callable[..., None] = with_wanted
+    for option in reversed(REQUEST_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes; no byte depends on it.  [default: the CPUs that it may use, fewer for small sets]",
+)
+max_memory_option = click.option(
+    "--max-memory", help="Of all processes together, such as 4G: fewer workers.  [default: the container's limit]"
+)
+
+
+def default_source(dataset: str) -> Path:
+    """Return where a release lies if nothing else is said."""
+    return Path("data") / dataset

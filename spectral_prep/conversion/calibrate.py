@@ -1,0 +1,51 @@
+"""The scalars of int8, from a seeded sample of training images.
+
+Input: a source, the size of its images, and how they are transformed. Output: an `Encoding` with a scale and an offset
+for each spectral.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+import torch
+
+from spectral_prep.conversion.request import Request
+from spectral_prep.conversion.sample import training_sample
+from spectral_prep.encoding import Encoding, calibrate
+from spectral_prep.errors import CorruptSourceError
+from spectral_prep.images.augmentations import Augmentation
+from spectral_prep.images.load import Geometry
+from spectral_prep.images.views import load_view
+from spectral_prep.sources.interface import RowIndex, Source
+from spectral_prep.spectrum import SpectralSpec, split
+
+CALIBRATION_ROWS = 1024
+
+
+def calibrated(
+    source: Source,
+    index: Mapping[str, RowIndex],
+    geometry: Geometry,
+    spec: SpectralSpec,
+    request: Request,
+    augmentation: Augmentation | None,
+) -> Encoding:
+    """Calibrate on a seeded sample of training rows, image by image: only the extremes of each spectral are kept.
+
+    Of each image one view is looked at, all of them in turn.
+
+    They are kept in place: small results that outlive each image's large one would pin the heap, 600 kB an image.
+    """
+    lowest, highest = torch.full((spec.q,), torch.inf), torch.full((spec.q,), -torch.inf)
+    for place, row in enumerate(training_sample(source, index, CALIBRATION_ROWS, request.seed)):
+        with contextlib.suppress(CorruptSourceError):
+            key = (request.seed, row[1], place % (1 + request.views))
+            image_HWC = load_view(source.read(*row), geometry, augmentation, key)
+            spectrum_Qn = split(torch.from_numpy(image_HWC)[None], spec).flatten(1)
+            torch.minimum(lowest, spectrum_Qn.amin(1), out=lowest)
+            torch.maximum(highest, spectrum_Qn.amax(1), out=highest)
+    extremes_Q2 = torch.stack([lowest, highest], dim=1)
+    sample = extremes_Q2[:, extremes_Q2.isfinite().all(0)]  # none, if no image could be read
+    return calibrate(sample.view(spec.q, -1, 1, 1, 1), spec)
