@@ -15,10 +15,9 @@ PACKAGES = ("spectral_prep", "spectral_train")
 MOST_LINES = 350
 MOST_PARAMETERS = 6
 
-PREP = ("errors", "choices", "choices", "spectrum", "encoding", "system", "kernel", "sources", "images", "store")
+PREP = ("errors", "choices", "spectrum", "encoding", "system", "kernel", "sources", "images", "store")
 EDGES: Mapping[str, set[str]] = {
     "spectral_prep.errors": set(),
-    "spectral_prep.choices": set(),
     "spectral_prep.choices": set(),
     "spectral_prep.spectrum": {"errors", "choices"},
     "spectral_prep.encoding": {"errors", "choices", "spectrum"},
