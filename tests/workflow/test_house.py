@@ -19,7 +19,6 @@ PREP = ("errors", "choices", "choices", "spectrum", "encoding", "system", "kerne
 EDGES: Mapping[str, set[str]] = {
     "spectral_prep.errors": set(),
     "spectral_prep.choices": set(),
-    "spectral_prep.choices": set(),
     "spectral_prep.spectrum": {"errors", "choices"},
     "spectral_prep.encoding": {"errors", "choices", "spectrum"},
     "spectral_prep.system": {"errors"},
