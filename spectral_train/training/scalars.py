@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from spectral_prep.system.files import explained
 from spectral_train.run.metrics import EpochMetrics
+from spectral_train.run.paths import WRITING
 
 
 @contextlib.contextmanager
@@ -24,7 +26,8 @@ def scalars(folder: Path, history: Sequence[EpochMetrics]) -> Iterator[Callable[
     except ImportError:
         yield lambda epoch: None
         return
-    writer = SummaryWriter(str(folder), purge_step=1)
+    with explained(folder, WRITING):
+        writer = SummaryWriter(str(folder), purge_step=1)
 
     def write(epoch: EpochMetrics) -> None:
         for name, value in asdict(epoch).items():

@@ -77,6 +77,18 @@ def test_help_and_version(program: str) -> None:
     assert run(f"{program} --version").code == 0
 
 
+def test_help_lists_the_commands_in_the_order_of_the_work() -> None:
+    shown = run("spectral-prep --help").out.partition("Commands:")[2]
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("  ")] == [
+        "plan",
+        "convert",
+        "finalize",
+        "verify",
+        "info",
+        "show",
+    ]
+
+
 def test_help_of_training_lists_every_model_and_recipe_without_importing_torch() -> None:
     program = """
 import sys, cli
@@ -227,6 +239,11 @@ class TestBadInput:
     def test_a_target_that_cannot_be_written(self) -> None:
         Path("file").write_text("")
         mistake("spectral-prep convert --dataset digits --q 4 --out file/out", 2, "file/out", "--out")
+
+    def test_what_to_run_next_is_said_for_the_file_at_hand(self, digits: Path) -> None:
+        Path("file").write_text("")
+        mistake(f"spectral-train --shard 0 --data {digits} --epochs 1 --run file/run", 2, "file/run", "with --run")
+        mistake(f"spectral-prep show {digits} --row 1 --out file/row.png", 2, "file/row.png", "with --out in such")
 
     def test_a_pickle_that_calls_os_system(self) -> None:
         class Evil:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.sources import open_source
 from tests.support.releases import cifar_rows, write_cifar
@@ -55,7 +56,7 @@ def read(requested: dict[str, Any], source: Path, tmp_path: Path) -> dict[str, A
     """Convert a data set as the page calls it, train a run, and return the names that the page's reader leaves."""
     tars = {**requested, "format": "webdataset", "compression": None}
     for name, options in {"digits-q4": requested, "digits-tars": tars}.items():
-        convert(Request(**options), source, tmp_path / "spectral" / name, workers=1)
+        convert(Request(**options), source, tmp_path / "spectral" / name, Execution(workers=1))
     make_run(tmp_path / "spectral/digits-q4", tmp_path / "runs/digits")
     names: dict[str, Any] = {"__name__": "reader"}
     for block in BLOCKS:
