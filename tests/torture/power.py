@@ -1,0 +1,189 @@
+"""The power goes: a strict disk keeps what was synced and nothing else.
+
+Input: the log that the shim wrote of an undisturbed run. Output: the tree that is on the disk at any line of the log.
+
+1. A file's content is what it was at its last fsync; nothing, if there was none.
+2. A name, a rename, a removal, a new folder is on the disk when its folder was synced after it.
+3. Some disks are quicker with names than with content. `Disk(names_at_once=True)` is one of them: all names are there,
+   and a file that was not synced is empty.
+
+After a command has said that it is done, the disk holds the whole tree. At any earlier line the same command, begun on
+what the disk holds, ends with the bytes of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.torture.bench import Bench
+from tests.torture.faults import Case
+from tests.torture.outcome import Outcome, tree, unlike
+from tests.torture.scenarios import Materials, Scenario, whole
+
+READINGS = {False: "strict", True: "names first"}
+
+
+@dataclass
+class Node:
+    """A file or folder: what it is now and what of it is on the disk."""
+
+    folder: bool
+    entries: dict[str, Node] = field(default_factory=dict)
+    durable_entries: dict[str, Node] = field(default_factory=dict)
+    durable_content: bytes = b""
+
+
+class Disk:
+    """The state of a disk, event after event."""
+
+    def __init__(self, root: Path, names_at_once: bool) -> None:
+        self.root, self.names_at_once = root, names_at_once
+        self.top = self._found(root)
+
+    def _found(self, path: Path) -> Node:
+        """Return what lay there before: all of it is on the disk."""
+        if path.is_file():
+            return Node(False, durable_content=path.read_bytes())
+        entries = {each.name: self._found(each) for each in path.iterdir()}
+        return Node(True, entries, dict(entries))
+
+    def happens(self, event: Event) -> None:
+        """Take one line of the log."""
+        parent, name = self._place(event.path)
+        if event.call == "open":
+            parent.entries.setdefault(name, Node(False))
+        elif event.call == "mkdir":
+            parent.entries[name] = Node(True)
+        elif event.call in ("unlink", "rmdir"):
+            parent.entries.pop(name, None)
+        elif event.call == "rename":
+            target, new = self._place(event.other)
+            target.entries[new] = parent.entries.pop(name)
+        elif event.call == "fsync" and name in parent.entries:  # else it was removed while it was open
+            parent.entries[name].durable_content = event.content
+        elif event.call == "fsync-folder":
+            node = parent.entries[name] if name else self.top
+            node.durable_entries = dict(node.entries)
+
+    def _place(self, path: str) -> tuple[Node, str]:
+        """Return the node of a path's folder and its name, which is empty for the top."""
+        *above, name = Path(path).relative_to(self.root).parts or ("",)
+        node = self.top
+        for each in above:
+            node = node.entries[each]
+        return node, name
+
+    def write(self, folder: Path) -> None:
+        """Write what is on the disk into an empty folder."""
+        self._write(self.top, folder)
+
+    def _write(self, node: Node, path: Path) -> None:
+        if not node.folder:
+            path.write_bytes(node.durable_content)
+            return
+        path.mkdir(exist_ok=True)
+        for name, each in (node.entries if self.names_at_once else node.durable_entries).items():
+            self._write(each, path / name)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the log; `content` is that of a file when it was synced."""
+
+    call: str
+    path: str
+    other: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run did to the disk: what lay there before, the events, and what there was in the end."""
+
+    before: Path
+    root: Path
+    events: tuple[Event, ...]
+
+    @classmethod
+    def of(cls, bench: Bench, materials: Materials, scenario: Scenario, kept: Path) -> Recorded:
+        """Run a scenario and keep its log."""
+        log, snapshots, before = kept / "log", kept / "snapshots", kept / "before"
+        snapshots.mkdir(parents=True)
+        before.mkdir()
+        materials.lay_out(scenario, before)
+        with bench.case() as folder:
+            shutil.copytree(before, folder, dirs_exist_ok=True)
+            bench.disk.record(folder, log, snapshots)
+            whole(bench.run(materials.filled(scenario.line), folder), scenario.line)
+            lines = [line.split("\t") for line in log.read_text().splitlines()]
+            events = tuple(
+                Event(call, path, other, (snapshots / number).read_bytes() if call == "fsync" else b"")
+                for number, call, path, other in lines
+            )
+            return cls(before, folder, events)
+
+    def disk_after(self, count: int, names_at_once: bool) -> Disk:
+        """Return the disk after so many events."""
+        disk = Disk(self.before, names_at_once)
+        disk.root = self.root
+        for event in self.events[:count]:
+            disk.happens(event)
+        return disk
+
+
+def power_cases(
+    bench: Bench, materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int
+) -> Iterator[Case]:
+    """Yield for each scenario the end of its log, in both readings, then every `every`-th earlier line of all."""
+    recorded = {
+        scenario: Recorded.of(bench, materials, scenario, bench.folder / f"log-{number}")
+        for number, scenario in enumerate(scenarios)
+    }
+    for scenario, log in recorded.items():
+        materials.undisturbed(bench, scenario)
+        for names_at_once in READINGS:
+            yield _cut(materials, scenario, log, len(log.events), names_at_once)
+    cuts = [
+        (scenario, log, count, names_at_once)
+        for scenario, log in recorded.items()
+        for names_at_once in READINGS
+        for count in range(seed % every, len(log.events), every)
+    ]
+    random.Random(seed).shuffle(cuts)
+    for cut in cuts:
+        yield _cut(materials, *cut)
+
+
+def _cut(materials: Materials, scenario: Scenario, log: Recorded, count: int, names_at_once: bool) -> Case:
+    def case(bench: Bench) -> Outcome:
+        expected = materials.undisturbed(bench, scenario).tree
+        with bench.case() as folder:
+            log.disk_after(count, names_at_once).write(folder)
+            complete = count == len(log.events)
+            findings = []
+            if complete and (wrong := unlike(expected, tree(folder / scenario.result))):
+                findings.append(f"complete, but not on the disk: {wrong}")
+            ended = bench.run(materials.filled(scenario.line), folder)
+            refused = scenario.name == "soup" and complete  # a soup is not made over another
+            wrong = (
+                f"exit code {ended.code}: {ended.err.strip()[-300:]}"
+                if ended.code and not refused
+                else unlike(expected, tree(folder / scenario.result))
+            )
+            if wrong:
+                findings.append(f"does not heal: {wrong}")
+            last = log.events[count - 1] if count else None
+            at = f"{last.call} {last.path}".replace(str(log.root), "…") if last else "the beginning"
+            return Outcome(
+                f"power: {scenario.name}",
+                in_words=False,
+                healed=not wrong,
+                findings=tuple(text.replace(str(folder), "…") for text in findings),
+                story=f"{scenario.line}; cut after line {count} of {len(log.events)} ({at}), {READINGS[names_at_once]}",
+            )
+
+    return case
