@@ -22,7 +22,7 @@ from tests.torture.faults import Case, fault_cases
 from tests.torture.kills import kill_cases
 from tests.torture.outcome import Table
 from tests.torture.power import power_cases
-from tests.torture.scenarios import SCENARIOS, Materials
+from tests.torture.scenarios import MATERIALS, SCENARIOS, Materials
 
 KINDS = ("faults", "power", "kills", "damage")
 ENDLESS = {"kills": 334, "damage": 1700}
@@ -45,7 +45,7 @@ def main() -> int:
     try:
         benches = [Bench(folder / "0")]
         benches += [Bench(folder / str(number), benches[0].library) for number in range(1, options.jobs)]
-        materials = Materials.make(benches[0], folder / "materials")
+        materials = Materials(benches[0], folder / "materials")
         for kind in kinds:
             deadline = time.monotonic() + 60 * options.minutes / len(kinds) if options.minutes else None
             cases = cases_of(kind, benches[0], materials, options)
@@ -63,13 +63,15 @@ def main() -> int:
 def cases_of(kind: str, bench: Bench, materials: Materials, options: argparse.Namespace) -> Iterator[Case]:
     """Return the cases of a kind."""
     chosen = [each for each in SCENARIOS if options.only in each.name]
-    for scenario in chosen:
-        materials.undisturbed(bench, scenario)
     if kind == "faults":
-        return fault_cases(bench, materials, chosen, options.seed, options.every)
+        return fault_cases(materials, chosen, options.seed, options.every)
     if kind == "power":
         return power_cases(bench, materials, chosen, options.seed, options.every)
+    for name in MATERIALS:  # by one bench, before all work
+        materials.path(name)
     if kind == "kills":
+        for scenario in chosen:
+            materials.undisturbed(scenario)
         return kill_cases(materials, chosen, options.seed)
     return damage_cases(materials, options.seed)
 

@@ -92,7 +92,7 @@ def own_copy(bench: Bench, materials: Materials, name: str) -> Path:
     """Return the bench's own copy of a data set or run, to be damaged."""
     copied = bench.folder / "damaged" / name
     if not copied.exists():
-        shutil.copytree(materials.root / name, copied)
+        shutil.copytree(materials.path(name), copied)
     return copied
 
 
@@ -102,12 +102,11 @@ def _verified(materials: Materials, store: str, seed: int) -> Case:
         damages = chosen_damage(data, random.Random(seed), AT_ONCE, lambda path: True)
         line = f"spectral-prep verify --deep {data}"
         silent = _silent(bench, line, data, damages)
-        alone = [_silent(bench, line, data, [damage]) for damage in silent] 
+        alone = [_silent(bench, line, data, [damage]) for damage in silent]
         findings = [text for texts in alone for text in texts.values()]
         return Outcome(
             f"damage: verify {store}",
-            in_words=not findings,
-            healed=False,
+            in_words=AT_ONCE - len(findings),
             findings=tuple(text.replace(str(data), "…") for text in findings),
             cases=AT_ONCE,
             story=line.replace(str(data), store),
@@ -151,8 +150,9 @@ def _unnamed(ended: Ended, damage: Damage, root: Path) -> str:
 def _trained(materials: Materials, store: str, seed: int) -> Case:
     whole = Scenario(f"one epoch on {store}", f"{TRAIN}{{{store}}}", "run")
 
+    expected = materials.undisturbed(whole)
+
     def case(bench: Bench) -> Outcome:
-        expected = materials.undisturbed(bench, whole)
         data = own_copy(bench, materials, store)
         [damage] = chosen_damage(data, random.Random(seed), 1, lambda path: True)
         with bench.case() as folder, damage.done():

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from tests.torture.bench import Bench
 from tests.torture.outcome import Outcome, tree, unlike, without_words
-from tests.torture.scenarios import Materials, Scenario, Undisturbed
+from tests.torture.scenarios import Materials, Scenario
 from tests.torture.shim import Mode
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EROFS)
@@ -38,55 +38,43 @@ class Fault:
         return f"call {self.at} fails with {errno.errorcode[self.error]} ({self.mode.name.lower()})"
 
 
-def fault_cases(
-    bench: Bench, materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int
-) -> Iterator[Case]:
-    """Yield a case for every `every`-th call and each errno, of all scenarios in one random order."""
+def fault_cases(materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int) -> Iterator[Case]:
+    """Return a case for every `every`-th call and each errno, of all scenarios in one random order."""
     chosen = [
         (scenario, Fault(at, error, MODES[(at + place) % len(MODES)]))
         for scenario in scenarios
-        for at in range(1 + seed % every, materials.undisturbed(bench, scenario).calls + 1, every)
+        for at in range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every)
         for place, error in enumerate(ERRORS)
     ]
     random.Random(seed).shuffle(chosen)
-    for scenario, fault in chosen:
-        yield case_of(materials, scenario, fault, materials.undisturbed(bench, scenario))
+    return (case_of(materials, scenario, fault) for scenario, fault in chosen)
 
 
-def case_of(materials: Materials, scenario: Scenario, fault: Fault, expected: Undisturbed) -> Case:
+def case_of(materials: Materials, scenario: Scenario, fault: Fault) -> Case:
     """Return the case of one fault."""
+    expected = materials.undisturbed(scenario).tree
 
     def case(bench: Bench) -> Outcome:
-        line = materials.filled(scenario.line)
         with bench.case() as folder:
             materials.lay_out(scenario, folder)
             before = tree(folder)
             bench.disk.fail(folder, fault.at, fault.error, fault.mode)
-            ended = bench.run(line, folder)
+            ended = bench.run(materials.filled(scenario.line), folder)
             hit = bench.disk.hit.replace(str(folder), "…")
             bench.disk.off()
-            findings = []
-            if ended.code == 0:
-                if wrong := unlike(expected.tree, tree(folder / scenario.result)):
-                    findings.append(f"succeeded with other bytes: {wrong}")
-            elif wrong := without_words(ended):
-                findings.append(wrong)
             after = tree(folder)
-            if changed := [name for name in before if after.get(name) != before[name]]:
-                findings.append(f"what lay there before is changed: {', '.join(changed[:3])}")
-            again = bench.run(line, folder) if ended.code else ended
-            wrong = (
-                f"exit code {again.code}: {again.err.strip()[-300:]}"
-                if again.code
-                else unlike(expected.tree, tree(folder / scenario.result))
-            )
-            if wrong and ended.code != 0:
-                findings.append(f"does not heal: {wrong}")
+            changed = [name for name in before if after.get(name) != before[name]]
+            if ended.code == 0:
+                other = unlike(expected, tree(folder / scenario.result))
+                wrong, unhealed = f"succeeds with other bytes: {other}" if other else "", ""
+            else:
+                wrong, unhealed = without_words(ended), materials.unhealed(bench, scenario, folder)
+            findings = (wrong, unhealed, f"what lay there before is changed: {', '.join(changed[:3])}" * bool(changed))
             return Outcome(
                 f"faults: {scenario.name}",
-                in_words=ended.code in (1, 2) and not without_words(ended),
-                healed=not wrong,
-                findings=tuple(text.replace(str(folder), "…") for text in findings),
+                in_words=ended.code != 0 and not wrong,
+                healed=not (unhealed or (ended.code == 0 and wrong)),
+                findings=tuple(text.replace(str(folder), "…") for text in findings if text),
                 story=f"{scenario.line}; {fault}: {hit}",
             )
 

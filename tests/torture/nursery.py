@@ -79,8 +79,9 @@ def serve() -> None:
 
 
 def _load() -> None:
-    import cli  # noqa: F401
     import torch
+
+    import cli  # noqa: F401
 
     for room in ROOMS:
         package = importlib.import_module(room)

@@ -22,11 +22,11 @@ Tree = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case: where it belongs, and whether it ended in words, healed to equal bytes, and what was found."""
+    """One case, or several that were tried at once: how many ended in words and healed, and what was found."""
 
     row: str
-    in_words: bool = False
-    healed: bool = False
+    in_words: int = 0
+    healed: int = 0
     findings: tuple[str, ...] = ()
     cases: int = 1
     story: str = ""

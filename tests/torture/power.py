@@ -138,15 +138,16 @@ class Recorded:
 def power_cases(
     bench: Bench, materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int
 ) -> Iterator[Case]:
-    """Yield for each scenario the end of its log, in both readings, then every `every`-th earlier line of all."""
+    """Return for each scenario the end of its log, in both readings, then every `every`-th earlier line of all."""
     recorded = {
         scenario: Recorded.of(bench, materials, scenario, bench.folder / f"log-{number}")
         for number, scenario in enumerate(scenarios)
     }
-    for scenario, log in recorded.items():
-        materials.undisturbed(bench, scenario)
-        for names_at_once in READINGS:
-            yield _cut(materials, scenario, log, len(log.events), names_at_once)
+    ends = [
+        (scenario, log, len(log.events), names_at_once)
+        for scenario, log in recorded.items()
+        for names_at_once in READINGS
+    ]
     cuts = [
         (scenario, log, count, names_at_once)
         for scenario, log in recorded.items()
@@ -154,35 +155,24 @@ def power_cases(
         for count in range(seed % every, len(log.events), every)
     ]
     random.Random(seed).shuffle(cuts)
-    for cut in cuts:
-        yield _cut(materials, *cut)
+    return (_cut(materials, *cut) for cut in ends + cuts)
 
 
 def _cut(materials: Materials, scenario: Scenario, log: Recorded, count: int, names_at_once: bool) -> Case:
+    expected = materials.undisturbed(scenario).tree
+
     def case(bench: Bench) -> Outcome:
-        expected = materials.undisturbed(bench, scenario).tree
         with bench.case() as folder:
             log.disk_after(count, names_at_once).write(folder)
-            complete = count == len(log.events)
-            findings = []
-            if complete and (wrong := unlike(expected, tree(folder / scenario.result))):
-                findings.append(f"complete, but not on the disk: {wrong}")
-            ended = bench.run(materials.filled(scenario.line), folder)
-            refused = scenario.name == "soup" and complete  # a soup is not made over another
-            wrong = (
-                f"exit code {ended.code}: {ended.err.strip()[-300:]}"
-                if ended.code and not refused
-                else unlike(expected, tree(folder / scenario.result))
-            )
-            if wrong:
-                findings.append(f"does not heal: {wrong}")
+            lost = unlike(expected, tree(folder / scenario.result)) if count == len(log.events) else ""
+            unhealed = materials.unhealed(bench, scenario, folder)
+            findings = (f"complete, but not on the disk: {lost}" if lost else "", unhealed)
             last = log.events[count - 1] if count else None
             at = f"{last.call} {last.path}".replace(str(log.root), "…") if last else "the beginning"
             return Outcome(
                 f"power: {scenario.name}",
-                in_words=False,
-                healed=not wrong,
-                findings=tuple(text.replace(str(folder), "…") for text in findings),
+                healed=not unhealed,
+                findings=tuple(text.replace(str(folder), "…") for text in findings if text),
                 story=f"{scenario.line}; cut after line {count} of {len(log.events)} ({at}), {READINGS[names_at_once]}",
             )
 

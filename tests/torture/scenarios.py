@@ -6,14 +6,17 @@ and the number of file calls of an undisturbed run.
 
 from __future__ import annotations
 
-import functools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
+
+import numpy as np
+from PIL import Image
 
 from tests.torture.bench import Bench, Ended
-from tests.torture.outcome import Tree, tree
+from tests.torture.outcome import Tree, tree, unlike
 
 DIGITS = "spectral-prep convert --dataset digits --q 4 --block-rows 400"
 PHOTOS = "spectral-prep convert --dataset folder --source {photos} --q 4 --size 16 --views 1 --block-rows 4"
@@ -30,6 +33,8 @@ class Scenario:
     line: str
     result: str
     before: str = ""
+    again: bool = True
+    """Whether the command may be given again where it has ended: a soup is not written over a run."""
 
 
 SCENARIOS = (
@@ -42,7 +47,7 @@ SCENARIOS = (
     Scenario("finalize webdataset", "spectral-prep finalize out", "out", before="begun-webdataset"),
     Scenario("train", f"{TRAIN} --workers 1 --run run", "run"),
     Scenario("train, two workers", f"{TRAIN} --workers 2 --run run", "run"),
-    Scenario("soup", "spectral-ensemble soup {run} {other} --data {zarr} --out soup", "soup"),
+    Scenario("soup", "spectral-ensemble soup {run} {other} --data {zarr} --out soup", "soup", again=False),
     Scenario("export", "spectral-ensemble export {run} --out network.pt2", "network.pt2"),
 )
 
@@ -56,72 +61,75 @@ class Undisturbed:
     seconds: float
 
 
-@dataclass
+MATERIALS: Mapping[str, Sequence[str]] = {
+    "zarr": (f"{DIGITS} --workers 1 --out zarr",),
+    "webdataset": (f"{DIGITS} --workers 1 --format webdataset --out webdataset",),
+    "begun-zarr": tuple(f"{DIGITS} --workers 1 --task {task}/2 --out begun-zarr" for task in range(2)),
+    "begun-webdataset": tuple(
+        f"{DIGITS} --format webdataset --workers 1 --task {task}/2 --out begun-webdataset" for task in range(2)
+    ),
+    "run": (f"{TRAIN} --workers 1 --run run",),
+    "other": (f"{TRAIN} --workers 1 --run other --seed 1",),
+    "photos": (),
+}
+"""What the scenarios read, and the commands that make it."""
+
+
 class Materials:
-    """What the scenarios read, in one folder; shared by all benches, written by none but the first."""
+    """What the scenarios read and give, made when it is first asked for; never changed afterwards."""
 
-    root: Path
-
-    @classmethod
-    def make(cls, bench: Bench, root: Path) -> Materials:
-        """Convert, begin and train what the scenarios need."""
+    def __init__(self, bench: Bench, root: Path) -> None:
         root.mkdir(parents=True)
-        made = cls(root.resolve())
-        _draw_photos(root / "photos")
-        lines = (
-            f"{DIGITS} --workers 1 --out zarr",
-            f"{DIGITS} --workers 1 --format webdataset --out webdataset",
-            f"{DIGITS} --workers 1 --task 0/2 --out begun-zarr",
-            f"{DIGITS} --workers 1 --task 1/2 --out begun-zarr",
-            f"{DIGITS} --workers 1 --format webdataset --task 0/2 --out begun-webdataset",
-            f"{DIGITS} --workers 1 --format webdataset --task 1/2 --out begun-webdataset",
-            f"{TRAIN} --workers 1 --run run",
-            f"{TRAIN} --workers 1 --run other --seed 1",
-        )
-        for line in lines:
-            whole(bench.run(made.filled(line), root), line)
-        return made
+        self._bench, self._root = bench, root.resolve()
+        self._known: dict[Scenario, Undisturbed] = {}
+        self._lines: dict[str, str] = {}
+
+    def path(self, name: str) -> Path:
+        """Return a folder of `MATERIALS`."""
+        path = self._root / name
+        if not path.exists():
+            if name == "photos":
+                _draw_photos(path)
+            for line in MATERIALS[name]:
+                whole(self._bench.run(self.filled(line), self._root), line)
+        return path
 
     def filled(self, line: str) -> str:
         """Return a command line with the paths of the materials."""
-        return line.format_map(_Paths(self.root))
+        if line not in self._lines:
+            names = [name for _, name, _, _ in Formatter().parse(line) if name]
+            self._lines[line] = line.format(**{name: self.path(name) for name in names})
+        return self._lines[line]
 
     def lay_out(self, scenario: Scenario, folder: Path) -> None:
         """Put into a case's folder what lies there before the command."""
         (folder / "beside").mkdir()
         (folder / "beside" / "mine").write_text("not yours")
         if scenario.before:
-            shutil.copytree(self.root / scenario.before, folder / scenario.result)
+            shutil.copytree(self.path(scenario.before), folder / scenario.result)
 
-    def undisturbed(self, bench: Bench, scenario: Scenario) -> Undisturbed:
-        """Return what a scenario gives, from one run each."""
+    def undisturbed(self, scenario: Scenario) -> Undisturbed:
+        """Return what a scenario gives, from one run."""
         if scenario not in self._known:
-            with bench.case() as folder:
+            line = self.filled(scenario.line)
+            with self._bench.case() as folder:
                 self.lay_out(scenario, folder)
-                bench.disk.count(folder)
-                ended = whole(bench.run(self.filled(scenario.line), folder), scenario.line)
-                self._known[scenario] = Undisturbed(tree(folder / scenario.result), bench.disk.calls, ended.seconds)
+                self._bench.disk.count(folder)
+                ended = whole(self._bench.run(line, folder), line)
+                given = tree(folder / scenario.result)
+                self._known[scenario] = Undisturbed(given, self._bench.disk.calls, ended.seconds)
         return self._known[scenario]
 
-    @functools.cached_property
-    def _known(self) -> dict[Scenario, Undisturbed]:
-        return {}
-
-
-class _Paths(Mapping[str, Path]):
-    """A folder as the mapping from the names in it to their paths."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def __getitem__(self, name: str) -> Path:
-        return self.root / name
-
-    def __iter__(self):
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
+    def unhealed(self, bench: Bench, scenario: Scenario, folder: Path) -> str:
+        """Run the command in a disturbed folder and return what is still wrong, empty if its bytes are equal now."""
+        expected, result = self.undisturbed(scenario).tree, folder / scenario.result
+        if not scenario.again and result.exists() and not unlike(expected, tree(result)):
+            return ""
+        ended = bench.run(self.filled(scenario.line), folder)
+        if ended.code:
+            return f"does not heal: exit code {ended.code}: {ended.err.strip()[-300:]}"
+        wrong = unlike(expected, tree(result))
+        return f"does not heal: {wrong}" if wrong else ""
 
 
 def whole(ended: Ended, line: str) -> Ended:
@@ -132,9 +140,6 @@ def whole(ended: Ended, line: str) -> Ended:
 
 
 def _draw_photos(root: Path) -> None:
-    import numpy as np
-    from PIL import Image
-
     random = np.random.RandomState(0)
     for number in range(PHOTO_COUNT):
         for split in ("train", "test"):
