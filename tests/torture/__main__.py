@@ -22,7 +22,7 @@ from tests.torture.faults import Case, fault_cases
 from tests.torture.kills import kill_cases
 from tests.torture.outcome import Table
 from tests.torture.power import power_cases
-from tests.torture.scenarios import MATERIALS, SCENARIOS, Materials
+from tests.torture.scenarios import SCENARIOS, Materials
 
 KINDS = ("faults", "power", "kills", "damage")
 ENDLESS = {"kills": 334, "damage": 1700}
@@ -47,8 +47,8 @@ def main() -> int:
         benches += [Bench(folder / str(number), benches[0].library) for number in range(1, options.jobs)]
         materials = Materials(benches[0], folder / "materials")
         for kind in kinds:
-            deadline = time.monotonic() + 60 * options.minutes / len(kinds) if options.minutes else None
             cases = cases_of(kind, benches[0], materials, options)
+            deadline = time.monotonic() + 60 * options.minutes / len(kinds) if options.minutes else None
             if deadline is None and kind in ENDLESS:
                 cases = islice(cases, ENDLESS[kind])
             run_cases(benches, cases, table, deadline)
@@ -67,11 +67,7 @@ def cases_of(kind: str, bench: Bench, materials: Materials, options: argparse.Na
         return fault_cases(materials, chosen, options.seed, options.every)
     if kind == "power":
         return power_cases(bench, materials, chosen, options.seed, options.every)
-    for name in MATERIALS:  # by one bench, before all work
-        materials.path(name)
     if kind == "kills":
-        for scenario in chosen:
-            materials.undisturbed(scenario)
         return kill_cases(materials, chosen, options.seed)
     return damage_cases(materials, options.seed)
 

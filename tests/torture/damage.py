@@ -24,6 +24,7 @@ from tests.torture.outcome import LEFT_OUT, Outcome, tree, unlike, without_words
 from tests.torture.scenarios import RECIPE, Materials, Scenario
 
 AT_ONCE = 6
+STORES = ("zarr", "webdataset")
 TRAIN = f"spectral-train --shard all --workers 1 --run run {RECIPE.replace('--epochs 2', '--epochs 1')} --data "
 
 
@@ -67,10 +68,18 @@ KINDS: Sequence[Callable[[bytes, random.Random], tuple[bytes | None, str]]] = (_
 
 
 def damage_cases(materials: Materials, seed: int) -> Iterator[Case]:
-    """Yield cases without end: each data set verified, each trained on, the run evaluated and reported."""
+    """Return cases without end: each data set verified, each trained on, the run evaluated and reported."""
+    for name in ("run", *STORES):
+        materials.path(name)
+    for store in STORES:
+        materials.undisturbed(_training_on(store))
+    return _endless(materials, seed)
+
+
+def _endless(materials: Materials, seed: int) -> Iterator[Case]:
     numbers = random.Random(seed)
     while True:
-        for store in ("zarr", "webdataset"):
+        for store in STORES:
             yield _verified(materials, store, numbers.randrange(1 << 32))
             yield _trained(materials, store, numbers.randrange(1 << 32))
         for _ in range(3):
@@ -147,10 +156,13 @@ def _unnamed(ended: Ended, damage: Damage, root: Path) -> str:
     return ""
 
 
-def _trained(materials: Materials, store: str, seed: int) -> Case:
-    whole = Scenario(f"one epoch on {store}", f"{TRAIN}{{{store}}}", "run")
+def _training_on(store: str) -> Scenario:
+    return Scenario(f"one epoch on {store}", f"{TRAIN}{{{store}}}", "run")
 
-    expected = materials.undisturbed(whole)
+
+def _trained(materials: Materials, store: str, seed: int) -> Case:
+
+    expected = materials.undisturbed(_training_on(store))
 
     def case(bench: Bench) -> Outcome:
         data = own_copy(bench, materials, store)

@@ -22,7 +22,13 @@ IN_A_ROW = 3
 
 
 def kill_cases(materials: Materials, scenarios: Sequence[Scenario], seed: int) -> Iterator[Case]:
-    """Yield chains of kills without end, of one scenario after the other."""
+    """Return chains of kills without end, of one scenario after the other."""
+    for scenario in scenarios:
+        materials.undisturbed(scenario)
+    return _endless(materials, scenarios, seed)
+
+
+def _endless(materials: Materials, scenarios: Sequence[Scenario], seed: int) -> Iterator[Case]:
     numbers = random.Random(seed)
     while True:
         for scenario in scenarios:

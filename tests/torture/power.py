@@ -7,8 +7,8 @@ Input: the log that the shim wrote of an undisturbed run. Output: the tree that 
 3. Some disks are quicker with names than with content. `Disk(names_at_once=True)` is one of them: all names are there,
    and a file that was not synced is empty.
 
-After a command has said that it is done, the disk holds the whole tree. At any earlier line the same command, begun on
-what the disk holds, ends with the bytes of an undisturbed run.
+After a command has said that it is done, the disk holds the whole tree, even if an earlier one was killed halfway. At
+any earlier line the same command, begun on what the disk holds, ends with the bytes of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.torture.bench import Bench
+from tests.torture.bench import Bench, Ended
 from tests.torture.faults import Case
 from tests.torture.outcome import Outcome, tree, unlike
 from tests.torture.scenarios import Materials, Scenario, whole
 
+AFTER_A_KILL = 10
+"""One in so many calls is also tried as a kill before a power cut."""
 READINGS = {False: "strict", True: "names first"}
 
 
@@ -102,7 +104,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run did to the disk: what lay there before, the events, and what there was in the end."""
+    """What a run did to the disk: what lay there before, the events, and in which folder."""
 
     before: Path
     root: Path
@@ -111,19 +113,13 @@ class Recorded:
     @classmethod
     def of(cls, bench: Bench, materials: Materials, scenario: Scenario, kept: Path) -> Recorded:
         """Run a scenario and keep its log."""
-        log, snapshots, before = kept / "log", kept / "snapshots", kept / "before"
-        snapshots.mkdir(parents=True)
-        before.mkdir()
+        before = kept / "before"
+        before.mkdir(parents=True)
         materials.lay_out(scenario, before)
         with bench.case() as folder:
             shutil.copytree(before, folder, dirs_exist_ok=True)
-            bench.disk.record(folder, log, snapshots)
-            whole(bench.run(materials.filled(scenario.line), folder), scenario.line)
-            lines = [line.split("\t") for line in log.read_text().splitlines()]
-            events = tuple(
-                Event(call, path, other, (snapshots / number).read_bytes() if call == "fsync" else b"")
-                for number, call, path, other in lines
-            )
+            ended, events = _logged(bench, materials.filled(scenario.line), folder, kept)
+            whole(ended, scenario.line)
             return cls(before, folder, events)
 
     def disk_after(self, count: int, names_at_once: bool) -> Disk:
@@ -135,10 +131,25 @@ class Recorded:
         return disk
 
 
+def _logged(bench: Bench, line: str, folder: Path, kept: Path, kill_at: int = 0) -> tuple[Ended, tuple[Event, ...]]:
+    """Run a command and return its log, to be kept in a folder."""
+    log, snapshots = kept / f"log-{kill_at}", kept / f"snapshots-{kill_at}"
+    snapshots.mkdir(parents=True)
+    log.touch()
+    bench.disk.record(folder, log, snapshots, kill_at)
+    ended = bench.run(line, folder)
+    bench.disk.off()
+    lines = [text.split("\t") for text in log.read_text().splitlines()]
+    return ended, tuple(
+        Event(call, path, other, (snapshots / number).read_bytes() if call == "fsync" else b"")
+        for number, call, path, other in lines
+    )
+
+
 def power_cases(
     bench: Bench, materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int
 ) -> Iterator[Case]:
-    """Return for each scenario the end of its log, in both readings, then every `every`-th earlier line of all."""
+    """Return for each scenario the end of its log, in both readings; then all earlier lines, and ends after a kill."""
     recorded = {
         scenario: Recorded.of(bench, materials, scenario, bench.folder / f"log-{number}")
         for number, scenario in enumerate(scenarios)
@@ -154,8 +165,14 @@ def power_cases(
         for names_at_once in READINGS
         for count in range(seed % every, len(log.events), every)
     ]
-    random.Random(seed).shuffle(cuts)
-    return (_cut(materials, *cut) for cut in ends + cuts)
+    killed = [
+        (scenario, at)
+        for scenario in recorded
+        for at in range(1 + seed % every, materials.undisturbed(scenario).calls, AFTER_A_KILL * every)
+    ]
+    later = [*(_cut(materials, *cut) for cut in cuts), *(_killed_before(materials, *each) for each in killed)]
+    random.Random(seed).shuffle(later)
+    return iter([*(_cut(materials, *end) for end in ends), *later])
 
 
 def _cut(materials: Materials, scenario: Scenario, log: Recorded, count: int, names_at_once: bool) -> Case:
@@ -174,6 +191,30 @@ def _cut(materials: Materials, scenario: Scenario, log: Recorded, count: int, na
                 healed=not unhealed,
                 findings=tuple(text.replace(str(folder), "…") for text in findings if text),
                 story=f"{scenario.line}; cut after line {count} of {len(log.events)} ({at}), {READINGS[names_at_once]}",
+            )
+
+    return case
+
+
+def _killed_before(materials: Materials, scenario: Scenario, at: int) -> Case:
+    """Kill a command before a call, run it to its end, and cut the power then: the kill itself loses nothing."""
+    expected = materials.undisturbed(scenario).tree
+
+    def case(bench: Bench) -> Outcome:
+        with bench.case() as folder, bench.case() as kept, bench.case() as durable:
+            (kept / "before").mkdir()
+            for laid_out in (kept / "before", folder):
+                materials.lay_out(scenario, laid_out)
+            line = materials.filled(scenario.line)
+            _, first = _logged(bench, line, folder, kept, at)
+            ended, second = _logged(bench, line, folder, kept)
+            Recorded(kept / "before", folder, first + second).disk_after(len(first + second), False).write(durable)
+            wrong = "" if ended.code and not scenario.again else unlike(expected, tree(durable / scenario.result))
+            return Outcome(
+                f"power after a kill: {scenario.name}",
+                healed=not wrong,
+                findings=(f"complete, but not on the disk: {wrong}",) if wrong else (),
+                story=f"{scenario.line}; killed before call {at}, then run to the end; strict",
             )
 
     return case

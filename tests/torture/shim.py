@@ -60,9 +60,9 @@ class Control:
         """Let the `at`-th call below a folder fail with an errno."""
         self._set(root, at, error, mode)
 
-    def record(self, root: Path, log: Path, snapshots: Path) -> None:
-        """Log what is done below a folder, and copy each file when it is synced."""
-        self._set(root, texts=(log, snapshots))
+    def record(self, root: Path, log: Path, snapshots: Path, kill_at: int = 0) -> None:
+        """Log what is done below a folder, and copy each file when it is synced; perhaps kill before a call."""
+        self._set(root, kill_at, 0, Mode.KILL, (log, snapshots))
 
     @property
     def calls(self) -> int:
