@@ -1,9 +1,10 @@
 # make test: the environment, then lint, types and tests.    make demo: from a fresh clone to an ensembled network.
+# make torture: every file call fails once, the power goes at every line, a thousand kills (docs/reliability.md).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env test demo format clean
+.PHONY: env test torture demo format clean
 
 env: $(VENV)/.installed
 
@@ -18,6 +19,9 @@ test: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+torture: env
+	$(BIN)/python -m tests.torture all $(if $(MINUTES),--minutes $(MINUTES)) --seed $(or $(SEED),0)
 
 demo: env
 	$(BIN)/spectral-prep convert --dataset digits --q 4 --out demo/digits-q4

@@ -1,0 +1,81 @@
+"""A fault at every file call: one paragraph and the old content, or success; then the same command heals.
+
+Input: a scenario and which of its calls shall fail how. Output: one `Outcome` a case.
+
+1. The command runs with the fault. It succeeds with the bytes of an undisturbed run, if the fault hit something that is
+   not needed, or it fails in words.
+2. What lay there before is as it was.
+3. The same command without the fault gives the bytes of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.torture.bench import Bench
+from tests.torture.outcome import Outcome, tree, unlike, without_words
+from tests.torture.scenarios import Materials, Scenario
+from tests.torture.shim import Mode
+
+ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EROFS)
+MODES = (Mode.ONCE, Mode.HALF, Mode.EVER)
+
+Case = Callable[[Bench], Outcome]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The call that fails, with which errno and how."""
+
+    at: int
+    error: int
+    mode: Mode
+
+    def __str__(self) -> str:
+        return f"call {self.at} fails with {errno.errorcode[self.error]} ({self.mode.name.lower()})"
+
+
+def fault_cases(materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int) -> Iterator[Case]:
+    """Return a case for every `every`-th call and each errno, of all scenarios in one random order."""
+    chosen = [
+        (scenario, Fault(at, error, MODES[(at + place) % len(MODES)]))
+        for scenario in scenarios
+        for at in range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every)
+        for place, error in enumerate(ERRORS)
+    ]
+    random.Random(seed).shuffle(chosen)
+    return (case_of(materials, scenario, fault) for scenario, fault in chosen)
+
+
+def case_of(materials: Materials, scenario: Scenario, fault: Fault) -> Case:
+    """Return the case of one fault."""
+    expected = materials.undisturbed(scenario).tree
+
+    def case(bench: Bench) -> Outcome:
+        with bench.case() as folder:
+            materials.lay_out(scenario, folder)
+            before = tree(folder)
+            bench.disk.fail(folder, fault.at, fault.error, fault.mode)
+            ended = bench.run(materials.filled(scenario.line), folder)
+            hit = bench.disk.hit.replace(str(folder), "…")
+            bench.disk.off()
+            after = tree(folder)
+            changed = [name for name in before if after.get(name) != before[name]]
+            if ended.code == 0:
+                other = unlike(expected, tree(folder / scenario.result))
+                wrong, unhealed = f"succeeds with other bytes: {other}" if other else "", ""
+            else:
+                wrong, unhealed = without_words(ended), materials.unhealed(bench, scenario, folder)
+            findings = (wrong, unhealed, f"what lay there before is changed: {', '.join(changed[:3])}" * bool(changed))
+            return Outcome(
+                f"faults: {scenario.name}",
+                in_words=ended.code != 0 and not wrong,
+                healed=not (unhealed or (ended.code == 0 and wrong)),
+                findings=tuple(text.replace(str(folder), "…") for text in findings if text),
+                story=f"{scenario.line}; {fault}: {hit}",
+            )
+
+    return case
