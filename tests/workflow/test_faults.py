@@ -43,17 +43,17 @@ def all_well(bench: Bench, cases: Iterator[Case]) -> None:
     assert not table.kinds, "\n".join(table.lines())
 
 
-def test_a_command_whose_file_call_fails_ends_in_words_and_heals(bench, materials) -> None:
+def test_a_command_whose_file_call_fails_ends_in_words_and_heals(bench: Bench, materials: Materials) -> None:
     all_well(bench, islice(fault_cases(materials, CHOSEN, 0, EVERY), 10))
 
 
-def test_what_is_complete_is_on_the_disk_and_a_power_cut_heals(bench, materials) -> None:
+def test_what_is_complete_is_on_the_disk_and_a_power_cut_heals(bench: Bench, materials: Materials) -> None:
     all_well(bench, islice(power_cases(bench, materials, CHOSEN, 0, EVERY), 10))
 
 
-def test_killed_commands_heal(bench, materials) -> None:
+def test_killed_commands_heal(bench: Bench, materials: Materials) -> None:
     all_well(bench, islice(kill_cases(materials, [*CHOSEN, *SOUP], 0), 4))
 
 
-def test_a_damaged_file_is_named(bench, materials) -> None:
+def test_a_damaged_file_is_named(bench: Bench, materials: Materials) -> None:
     all_well(bench, islice(damage_cases(materials, 0), 6))
