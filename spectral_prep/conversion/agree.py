@@ -20,6 +20,7 @@ from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import plain, read_record, write_record
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.regular import refuse_irregular
 from spectral_prep.system.staging import is_staging
 
 
@@ -44,6 +45,7 @@ def agreed(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], r
         If it was begun with another plan.
     """
     _refuse_foreign(paths)
+    refuse_irregular(paths.root)
     fixed = read_record(paths.plan, Plan) if paths.plan.exists() else None
     hashes = {name: index_sha256(rows) for name, rows in index.items()}
     plan = make_plan(source, index, hashes, request, fixed.encoding if fixed else None)

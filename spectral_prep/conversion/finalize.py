@@ -29,6 +29,7 @@ from spectral_prep.store.record_file import digest, plain, read_record, write_re
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
 from spectral_prep.system.files import atomic_write, has_size, is_temporary, sha256_of
 from spectral_prep.system.locks import if_unused, shared_use
+from spectral_prep.system.regular import refuse_irregular
 from spectral_prep.system.staging import is_staging
 
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
@@ -43,6 +44,7 @@ def finalize(out: Path) -> DatasetPaths:
         If blocks are missing; the message names them and, if there is one, the task that makes just them.
     """
     paths = DatasetPaths(out)
+    refuse_irregular(out)
     plan = read_record(paths.plan, Plan)
     records = list(finished_blocks(paths, plan))
     finished = {record.number for record in records}

@@ -33,6 +33,7 @@ from spectral_prep.store.read_folder import stored_labels
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord
 from spectral_prep.system.files import is_temporary, sha256_of
+from spectral_prep.system.regular import irregular, regular_below
 from spectral_prep.system.resources import usable_cpus
 
 SAMPLE_ROWS = 64
@@ -142,6 +143,8 @@ def _file_faults(root: Path, listed: Sequence[FileEntry], unlisted: set[str]) ->
         if path.is_file() and name not in known:
             kind = "left by a killed run" if is_temporary(path) else "not part of the data set"
             yield f"{path}: {kind}"
+    for path, kind in irregular(root):
+        yield f"{path}: {kind}, not part of the data set"
 
 
 def _file_fault(root: Path, entry: FileEntry) -> str | None:
@@ -150,6 +153,8 @@ def _file_fault(root: Path, entry: FileEntry) -> str | None:
         size = path.stat().st_size
         if size != entry.size:
             return f"{path}: {size} bytes, expected {entry.size}"
+        if not regular_below(root, entry.path):
+            return f"{path}: not a regular file in this folder"
         if sha256_of(path) != entry.sha256:
             return f"{path}: its content does not match its sha256"
     except OSError as error:

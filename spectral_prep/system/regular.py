@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from spectral_prep.errors import InputError
+
+EMPTY = "an empty folder"
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,53 @@ def read_regular(path: Path, at_most: int) -> bytes:
         if file.size > at_most:
             raise ValueError(f"{path.name} has {file.size} bytes, expected at most {at_most}")
         return file.read(0, file.size)
+
+
+def regular_below(root: Path, path: str) -> bool:
+    """Whether a regular file has this path below a folder, and no part of the path is a symbolic link.
+
+    Only the root itself may be a link: what lies in it stays in it.
+    """
+    place = root
+    *folders, name = path.split("/")
+    for folder in folders:
+        place = place / folder
+        if not _is(place, stat.S_ISDIR):
+            return False
+    return _is(place / name, stat.S_ISREG)
+
+
+def irregular(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what is neither file nor folder below a folder, and folders with nothing in them, each with what it is."""
+    with os.scandir(root) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        path = Path(entry.path)
+        if entry.is_symlink():
+            yield path, "a symbolic link"
+        elif entry.is_dir(follow_symlinks=False):
+            if not os.listdir(path):
+                yield path, EMPTY
+            yield from irregular(path)
+        elif not entry.is_file(follow_symlinks=False):
+            yield path, "a pipe, socket or device"
+
+
+def refuse_irregular(root: Path) -> None:
+    """Refuse to write into a folder that holds symbolic links, pipes or devices: what is written there goes elsewhere.
+
+    Raises
+    ------
+    InputError
+        Naming the first.
+    """
+    for path, kind in irregular(root) if root.is_dir() else ():
+        if kind != EMPTY:
+            raise InputError(f"the folder holds {kind}", where=path, expected="files and folders", run=f"rm {path}")
+
+
+def _is(path: Path, kind: Callable[[int], bool]) -> bool:
+    try:
+        return kind(os.lstat(path).st_mode)
+    except OSError:
+        return False

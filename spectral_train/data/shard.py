@@ -31,6 +31,7 @@ from spectral_prep.store.read_folder import part_names, stored_labels
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import SpectralRecord, SplitInfo
 from spectral_prep.system.files import sha256_of
+from spectral_prep.system.regular import regular_below
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.standardise import Standardisation
 
@@ -270,7 +271,7 @@ def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
     left_to_crc = set(part_names(record, "train")) if by_size else set()
     for entry in record.files:
         path = root / entry.path
-        if not path.is_file():
+        if not regular_below(root, entry.path):
             raise CorruptFileError("a file of the shard is missing", where=path, run=COPY_AGAIN)
         if (size := path.stat().st_size) != entry.size:
             raise CorruptFileError(

@@ -23,8 +23,8 @@ from spectral_train.ensemble.combination import (
     schemes_in,
 )
 from spectral_train.ensemble.schemes import weigh
-from spectral_train.run.branches import outputs_of, read_baseline, read_branches, shard_of
-from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, accuracy, read_outputs
+from spectral_train.run.branches import checked_outputs, outputs_of, read_baseline, read_branches, shard_of
+from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, accuracy
 from spectral_train.run.paths import RunPaths
 
 
@@ -207,7 +207,7 @@ def evaluate(
             for shard, values, loss in zip(shards, test.log_probabilities, held_out.losses.tolist(), strict=True)
         ),
         ensemble={scheme: values.before.accuracy for scheme, values in calibration.items()},
-        baseline=None if baseline is None else read_outputs(paths.baseline.outputs, TEST).accuracy,
+        baseline=None if baseline is None else checked_outputs(baseline, paths.baseline, TEST).accuracy,
         weights={scheme: tuple(combiner.weights.tolist()) for scheme, combiner in combiners.items()},
         settings={scheme: combiner.settings for scheme, combiner in combiners.items()},
         space=space,

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_train.run.record import NetworkPlan, NetworkRecord
-from spectral_train.run.weights import build_network
+from spectral_train.run.weights import shape_network
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def flops(plan: NetworkPlan) -> int:
 
     Nothing is computed: the network lies on torch's meta device, without memory.
     """
-    model = _without_memory(plan)
+    model = shape_network(plan)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(1, *plan.input_shape, device="meta"))
     return int(counter.get_total_flops())
@@ -99,14 +98,8 @@ def flops(plan: NetworkPlan) -> int:
 
 def widest_layer(plan: NetworkPlan) -> int:
     """Return r of the long paper's Table 1: the largest number of neurons of a layer, the classes included."""
-    biases = (each for name, each in _without_memory(plan).named_parameters() if name.endswith("bias"))
+    biases = (each for name, each in shape_network(plan).named_parameters() if name.endswith("bias"))
     return max(bias.shape[-1] for bias in biases)
-
-
-def _without_memory(plan: NetworkPlan) -> nn.Module:
-    with torch.device("meta"):
-        model = build_network(plan)
-    return model.to("meta").eval()  # constants that came from numpy are still in memory
 
 
 def _over(baseline: float, branches: float, best: float) -> tuple[float, float]:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.recipe.options import command_options
 from spectral_train.run.outputs import BranchOutputs, Outputs, read_outputs
-from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, train_again
 
 
 def read_branches(
@@ -86,10 +86,12 @@ def outputs_of(run: RunPaths, records: Sequence[NetworkRecord], rows: str) -> Br
     ------
     PlanMismatchError
         If two branches have other rows or other labels, naming both.
+    CorruptFileError
+        As `checked_outputs` does.
     """
     plans = [record.plan for record in records]
     names = [run.branch(shard_of(record)) for record in records]
-    outputs = [read_outputs(paths.outputs, rows) for paths in names]
+    outputs = [checked_outputs(record, paths, rows) for record, paths in zip(records, names, strict=True)]
     for number, other in enumerate(outputs[1:], 1):
         if not _same_rows(outputs[0], other):
             raise PlanMismatchError(
@@ -99,6 +101,15 @@ def outputs_of(run: RunPaths, records: Sequence[NetworkRecord], rows: str) -> Br
                 run=f"delete {names[number].root} and train it again on the same data set",
             )
     return BranchOutputs([each.log_probabilities for each in outputs], outputs[0].labels)
+
+
+def checked_outputs(record: NetworkRecord, paths: NetworkPaths, rows: str) -> Outputs:
+    """Return the outputs of a network on `held_out` or `test` rows; `CorruptFileError` if they are none of its rows."""
+    outputs = read_outputs(paths.outputs, rows)
+    if (fault := outputs.fault(record.rows[rows], len(record.plan.classes))) is not None:
+        what = f"the outputs of {record.plan.name} cannot be its own"
+        raise CorruptFileError(what, where=paths.outputs, got=fault, run=train_again(paths))
+    return outputs
 
 
 def shard_of(record: NetworkRecord) -> int:

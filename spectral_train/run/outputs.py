@@ -22,6 +22,8 @@ from spectral_prep.errors import CorruptFileError
 HELD_OUT = "held_out"
 TEST = "test"
 LEAST_LOG_PROBABILITY = -100.0
+MOST_LOG_PROBABILITY = 1e-3
+"""Above 0 by what float32 rounds."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,22 @@ class Outputs:
     log_probabilities: Tensor
     ids: npt.NDArray[np.int32]
     labels: Tensor
+
+    def fault(self, rows: int, classes: int) -> str | None:
+        """Return why these cannot be the outputs on so many rows of so many classes, None if they can."""
+        values, labels = self.log_probabilities, self.labels
+        shape = (rows, classes if rows else 0)
+        if values.shape != shape or values.dtype != torch.float32:
+            return f"log-probabilities are {values.dtype} {tuple(values.shape)}, expected float32 {shape}"
+        if self.ids.shape != (rows,) or self.ids.dtype != np.int32 or (np.diff(self.ids) < 0).any():
+            return f"row ids are not {rows} ascending int32 numbers"
+        if labels.shape != (rows,) or labels.is_floating_point():
+            return f"labels are not {rows} whole numbers"
+        if rows and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            return f"labels {int(labels.min())} to {int(labels.max())}, expected 0 to {classes - 1}"
+        if not (values <= MOST_LOG_PROBABILITY).all():  # which is false for what is no number, too
+            return "a log-probability is above 0 or not a number"
+        return None
 
     @property
     def accuracy(self) -> float:

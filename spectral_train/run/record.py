@@ -9,18 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import safetensors
+
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptFileError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.fields import Count, Size
+from spectral_prep.store.fields import Count, Id, Name, Positive, Sha256, Size, require
 from spectral_prep.store.record_file import Content, plain, read_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import sha256_of
+from spectral_prep.system.regular import regular_below
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.paths import NetworkPaths
+
+ROWS = {"training", "held_out", "test"}
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,17 @@ class NetworkPlan:
     channels, in grey levels; `recipe.holdout_seed` and `recipe.holdout` choose the held-out rows.
     """
 
-    dataset: str
-    dataset_id: str
+    dataset: Name
+    dataset_id: Id
     classes: tuple[str, ...]
-    height: Count
-    width: Count
-    channels: Count
-    resize: Count | None
+    height: Positive
+    width: Positive
+    channels: Positive
+    resize: Positive | None
     spec: SpectralSpec
     encoding: Encoding
     shard: Count | None
-    shards: Count
+    shards: Positive
     grouping: str
     common: tuple[Count, ...]
     spectrals: tuple[Count, ...]
@@ -49,6 +54,20 @@ class NetworkPlan:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     recipe: Recipe
+
+    def __post_init__(self) -> None:
+        q, channels = self.spec.q, self.channels
+        maps = (len(self.spectrals) * channels, *self.spec.spectral_size(self.height, self.width))
+        shape = (channels, self.height, self.width) if self.shard is None else maps
+        require(tuple(self.input_shape) == shape, "an input of another shape", shape, self.input_shape)
+        require(len(self.mean) == len(self.std) == shape[0], "statistics of other channels", shape[0], len(self.mean))
+        require(q % self.shards == 0, "shards that do not divide the spectrals", q, self.shards)
+        require(self.shard is None or self.shard < self.shards, "no such shard", f"less than {self.shards}", self.shard)
+        once, known = len(set(self.spectrals)) == len(self.spectrals), {*self.spectrals, *self.common} <= set(range(q))
+        require(once and known, "no such spectrals", f"of 0 to {q - 1}, each once", self.spectrals)
+        scalars = len(self.encoding.scale_factor)
+        require(scalars in (0, q), "an encoding of another number of spectrals", q, scalars)
+        require(len(self.classes) > 0, "no classes", "at least one", 0)
 
     @property
     def name(self) -> str:
@@ -80,7 +99,13 @@ class NetworkRecord:
     held_out_accuracy: float
     rows: Mapping[str, Count]
     files: tuple[FileEntry, ...]
-    ingredients: tuple[str, ...] = ()
+    ingredients: tuple[Sha256, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(set(self.rows) == ROWS, "rows of other kinds", ", ".join(sorted(ROWS)), ", ".join(sorted(self.rows)))
+        require(0 <= self.held_out_accuracy <= 1, "no accuracy", "0 to 1", self.held_out_accuracy)
+        names = sorted(entry.path for entry in self.files)
+        require(names == ["model.safetensors", "outputs.safetensors"], "other files", "weights and outputs", names)
 
 
 def _upgraded(content: Content) -> Content:
@@ -107,14 +132,41 @@ def read_network(paths: NetworkPaths) -> NetworkRecord:
     record = read_record(paths.record, NetworkRecord, _upgraded)
     for entry in record.files:
         path = paths.root / entry.path
-        if not path.is_file() or path.stat().st_size != entry.size or sha256_of(path) != entry.sha256:
+        same = regular_below(paths.root, entry.path) and path.stat().st_size == entry.size
+        if not same or sha256_of(path) != entry.sha256:
             raise CorruptFileError(
                 f"a file of {record.plan.name} is missing or damaged",
                 where=path,
                 expected=f"{entry.size} bytes with sha256 {entry.sha256[:12]}…",
-                run=f"delete {paths.root} and train it again",
+                run=train_again(paths),
             )
+    _require_sizes(record, paths)
     return record
+
+
+def train_again(paths: NetworkPaths) -> str:
+    """Return what to do about a network whose files cannot be used."""
+    return f"delete {paths.root} and train it again"
+
+
+def _require_sizes(record: NetworkRecord, paths: NetworkPaths) -> None:
+    """Hold the plan against the header of the weights: nothing is built that is larger than what the file holds."""
+    try:
+        with safetensors.safe_open(paths.model, "pt") as file:
+            tensors = len(file.keys())
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CorruptFileError(
+            "the weights cannot be read", where=paths.model, got=error, run=train_again(paths)
+        ) from error
+    size, depth = paths.model.stat().st_size, record.plan.recipe.model_options.get("depth", 0)
+    if record.size_bytes > size or depth > tensors:
+        raise CorruptFileError(
+            f"the weights are not those of {record.plan.name}",
+            where=paths.model,
+            expected=f"{record.size_bytes} bytes, {depth:g} layers",
+            got=f"{size} bytes, {tensors} tensors",
+            run=train_again(paths),
+        )
 
 
 def same_plan(there: Mapping[str, Any], here: NetworkPlan, paths: NetworkPaths) -> None:

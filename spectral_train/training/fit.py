@@ -181,7 +181,7 @@ def fit(model: nn.Module, examples: RowSource, partition: Partition, training: T
     fitting = Fitting.begin(model, examples, partition, training)
     if training.compiled:
         model.compile()
-    with deterministic(), scalars(training.paths.tensorboard, fitting.state.history) as write_scalars:
+    with deterministic(), scalars(training.paths.tensorboard, fitting.state.history, training.log) as write_scalars:
         while fitting.unfinished:
             started = time.perf_counter()
             train_loss = train_epoch(fitting)

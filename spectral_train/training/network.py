@@ -23,6 +23,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.regular import refuse_irregular
 from spectral_prep.system.threads import torch_threads
 from spectral_train.data.holdout import held_out
 from spectral_train.data.loader import usable
@@ -71,6 +72,7 @@ def train_network(training: Training, rows: RowReader) -> NetworkRecord:
 
 def new_network(training: Training) -> nn.Module:
     """Return the network with the weights of its seed, on its device; what killed writes left in its folder goes."""
+    refuse_irregular(training.paths.root)
     _remove_leftovers(training.paths)
     with seeded(derive_seed(training.seed, "weights")):
         return build_network(training.plan).to(training.device)

@@ -62,7 +62,7 @@ class Ingredient:
 
     def weights(self) -> Weights:
         """Return its weights; `read_branches` has proved the file whole."""
-        return read_weights(self.paths)
+        return read_weights(self.record.plan, self.paths)
 
 
 def soup(

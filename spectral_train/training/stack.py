@@ -138,7 +138,8 @@ def _fitted(
     ]
     with torch_threads(usable_cpus()), deterministic(), contextlib.ExitStack() as stack:
         writers: list[Callable[[EpochMetrics], None]] = [
-            stack.enter_context(scalars(each.training.paths.tensorboard, each.state.history)) for each in fittings
+            stack.enter_context(scalars(each.training.paths.tensorboard, each.state.history, each.training.log))
+            for each in fittings
         ]
         for level in _levels(fittings):
             started = time.perf_counter()
