@@ -6,6 +6,8 @@ Output: a table of counts; each kind of finding once, with how to see it again; 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import os
 import shutil
 import sys
@@ -25,6 +27,7 @@ from tests.torture.power import power_cases
 from tests.torture.scenarios import SCENARIOS, Materials
 
 KINDS = ("faults", "power", "kills", "damage")
+TELL_EVERY = 100
 ENDLESS = {"kills": 334, "damage": 1700}
 """How many cases of the kinds without an end there are if no time is given: 1,000 kills, 10,000 damaged files."""
 
@@ -46,12 +49,13 @@ def main() -> int:
         benches = [Bench(folder / "0")]
         benches += [Bench(folder / str(number), benches[0].library) for number in range(1, options.jobs)]
         materials = Materials(benches[0], folder / "materials")
-        for kind in kinds:
-            cases = cases_of(kind, benches[0], materials, options)
-            deadline = time.monotonic() + 60 * options.minutes / len(kinds) if options.minutes else None
-            if deadline is None and kind in ENDLESS:
-                cases = islice(cases, ENDLESS[kind])
-            run_cases(benches, cases, table, deadline)
+        with contextlib.suppress(KeyboardInterrupt):  # what was counted until then is shown
+            for kind in kinds:
+                cases = cases_of(kind, benches[0], materials, options)
+                deadline = time.monotonic() + 60 * options.minutes / len(kinds) if options.minutes else None
+                if deadline is None and kind in ENDLESS:
+                    cases = islice(cases, ENDLESS[kind])
+                run_cases(benches, cases, table, deadline)
         for bench in benches:
             bench.__exit__()
     finally:
@@ -76,6 +80,7 @@ def run_cases(benches: list[Bench], cases: Iterator[Case], table: Table, deadlin
     """Run cases on all benches at the same time until there are no more, or no more time."""
     lock = threading.Lock()
     failures: list[BaseException] = []
+    tried = itertools.count(1)
 
     def work(bench: Bench) -> None:
         try:
@@ -87,14 +92,21 @@ def run_cases(benches: list[Bench], cases: Iterator[Case], table: Table, deadlin
                 outcome = case(bench)
                 with lock:
                     table.add(outcome)
+                    if not next(tried) % TELL_EVERY:
+                        print(f"{table.cases.total():,} cases, {len(table.kinds)} findings", file=sys.stderr)  # noqa: T201
         except BaseException as error:  # noqa: BLE001 raised again below
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(bench,)) for bench in benches]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt as interrupt:
+        failures.append(interrupt)
+        for thread in threads:
+            thread.join()
     if failures:
         raise failures[0]
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +17,10 @@ from tests.torture.bench import Bench
 from tests.torture.damage import damage_cases
 from tests.torture.faults import Case, fault_cases
 from tests.torture.kills import kill_cases
-from tests.torture.outcome import Table
-from tests.torture.power import power_cases
+from tests.torture.outcome import Table, tree
+from tests.torture.power import Disk, Event, power_cases
 from tests.torture.scenarios import SCENARIOS, Materials
+from tests.torture.shim import Control, Mode, compile_shim
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the failing disk is compiled by cc")
 
@@ -57,3 +63,70 @@ def test_killed_commands_heal(bench: Bench, materials: Materials) -> None:
 
 def test_a_damaged_file_is_named(bench: Bench, materials: Materials) -> None:
     all_well(bench, islice(damage_cases(materials, 0), 6))
+
+
+WRITER = """
+import os
+file = os.open("file", os.O_WRONLY | os.O_CREAT)
+for _ in range(3):
+    print(os.write(file, b"1234"))
+os.mkdir("folder")
+"""
+
+
+def on_failing_disk(library: Path, control: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `WRITER`, five counted calls, with the shim."""
+    environment = {**os.environ, "LD_PRELOAD": str(library), "FAULT_CONTROL": str(control)}
+    command = [sys.executable, "-c", WRITER]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+
+
+def test_the_disk_fails_the_very_call_that_it_is_told_to(tmp_path) -> None:
+    library, disk, folder = compile_shim(tmp_path), Control(tmp_path / "control"), tmp_path / "mine"
+    folder.mkdir()
+    disk.count(folder)
+    assert on_failing_disk(library, tmp_path / "control", folder).returncode == 0
+    assert disk.calls == 5
+    expected = {  # what the program printed before it ended, and which call that was
+        (2, Mode.ONCE): ("", "write"),
+        (3, Mode.HALF): ("4\n2\n", "write"),
+        (5, Mode.EVER): ("4\n4\n4\n", "mkdir"),
+        (1, Mode.ONCE): ("", "open"),
+    }
+    for (at, mode), (printed, call) in expected.items():
+        shutil.rmtree(folder)
+        folder.mkdir()
+        disk.fail(folder, at, errno.EDQUOT, mode)
+        ended = on_failing_disk(library, tmp_path / "control", folder)
+        assert ended.stdout == printed
+        assert f"[Errno {errno.EDQUOT}]" in ended.stderr
+        assert disk.hit.split()[0] == call
+    disk.fail(tmp_path / "elsewhere", 1, errno.EIO, Mode.EVER)
+    assert on_failing_disk(library, tmp_path / "control", folder).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("events", "durable"),
+    [
+        ("open a, fsync a", {}),
+        ("open a, fsync-folder", {"a": b""}),
+        ("open a, fsync a, fsync-folder", {"a": b"synced"}),
+        ("open a, fsync a, fsync-folder, rename a b", {"a": b"synced"}),
+        ("open a, fsync a, fsync-folder, rename a b, fsync-folder", {"b": b"synced"}),
+        ("open a, fsync-folder, unlink a", {"a": b""}),
+        ("open a, fsync-folder, unlink a, fsync-folder", {}),
+        ("mkdir f, open f/a, fsync f/a, fsync-folder f", {}),
+        ("mkdir f, fsync-folder, open f/a, fsync f/a", {"f/": b""}),
+        ("mkdir f, fsync-folder, open f/a, fsync f/a, fsync-folder f", {"f/": b"", "f/a": b"synced"}),
+    ],
+)
+def test_a_strict_disk_keeps_what_was_synced_and_nothing_else(tmp_path, events, durable) -> None:
+    (tmp_path / "before").mkdir()
+    disk = Disk(tmp_path / "before", names_at_once=False)
+    for event in events.split(", "):
+        call, *names = event.split()
+        path, other = (str(tmp_path / "before" / name) for name in [*names, "", ""][:2])
+        disk.happens(Event(call, path, other, b"synced"))
+    (tmp_path / "after").mkdir()
+    disk.write(tmp_path / "after")
+    assert tree(tmp_path / "after") == durable
