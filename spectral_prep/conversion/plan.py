@@ -18,7 +18,7 @@ from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.decode import MAX_PIXELS
 from spectral_prep.images.load import Geometry, image_size
-from spectral_prep.images.views import Augmentation, choose_augmentation, load_view
+from spectral_prep.images.views import ViewKind, choose_augmentation, load_view
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.spectrum import SpectralSpec, parse_q, split
 from spectral_prep.store import STORES
@@ -149,7 +149,7 @@ def _calibrated(
     geometry: Geometry,
     spec: SpectralSpec,
     request: Request,
-    augmentation: Augmentation | None,
+    augmentation: ViewKind | None,
 ) -> Encoding:
     """Calibrate on a seeded sample of training rows, image by image: only the extremes of each spectral are kept.
 

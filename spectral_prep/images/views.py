@@ -24,7 +24,7 @@ CROP_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class ViewKind:
     """How a view differs from its image.
 
     Parameters
@@ -48,18 +48,18 @@ class Augmentation:
     flip: bool = True
 
 
-AUGMENTATIONS: Mapping[str, Augmentation] = {
+AUGMENTATIONS: Mapping[str, ViewKind] = {
     each.name: each
     for each in (
-        Augmentation("crop", area=(0.08, 1.0)),  # Szegedy et al. 2015: what ImageNet networks are trained with
-        Augmentation("light-crop", area=(0.35, 1.0)),  # for small networks and short trainings
-        Augmentation("shift-flip", shift=4),  # He et al. 2016, section 4.2: CIFAR
-        Augmentation("shift", shift=2, flip=False),  # digits and letters, which a mirror spoils
+        ViewKind("crop", area=(0.08, 1.0)),  # Szegedy et al. 2015: what ImageNet networks are trained with
+        ViewKind("light-crop", area=(0.35, 1.0)),  # for small networks and short trainings
+        ViewKind("shift-flip", shift=4),  # He et al. 2016, section 4.2: CIFAR
+        ViewKind("shift", shift=2, flip=False),  # digits and letters, which a mirror spoils
     )
 }
 
 
-def choose_augmentation(name: str | None, geometry: Geometry) -> Augmentation:
+def choose_augmentation(name: str | None, geometry: Geometry) -> ViewKind:
     """Return the augmentation of that name; without one `shift` for grey images, otherwise `crop` or `shift-flip`.
 
     Colour images are cropped where they are resized, so that there is more of them than is stored, and shifted where
@@ -89,7 +89,7 @@ def choose_augmentation(name: str | None, geometry: Geometry) -> Augmentation:
 def load_view(
     raw: RawImage,
     geometry: Geometry,
-    augmentation: Augmentation | None,
+    augmentation: ViewKind | None,
     key: tuple[int, int, int],
 ) -> Pixels:
     """Return the pixels (height, width, channels) of one view of a raw image.
@@ -123,9 +123,7 @@ def _shifted(image_HWC: Pixels, most: int, random: np.random.RandomState) -> Pix
     return padded[top : top + height, left : left + width]
 
 
-def _cropped(
-    image_HWC: Pixels, geometry: Geometry, augmentation: Augmentation, random: np.random.RandomState
-) -> Pixels:
+def _cropped(image_HWC: Pixels, geometry: Geometry, augmentation: ViewKind, random: np.random.RandomState) -> Pixels:
     """Return a random crop brought to the wanted size, antialiased bilinear."""
     rows, columns = _crop_box(image_HWC.shape[:2], augmentation, random)
     cut_1CHW = torch.from_numpy(image_HWC[rows, columns])[None].permute(0, 3, 1, 2)
@@ -135,7 +133,7 @@ def _cropped(
     return resized_1CHW[0].permute(1, 2, 0).numpy()
 
 
-def _crop_box(size: tuple[int, int], augmentation: Augmentation, random: np.random.RandomState) -> tuple[slice, slice]:
+def _crop_box(size: tuple[int, int], augmentation: ViewKind, random: np.random.RandomState) -> tuple[slice, slice]:
     """Return rows and columns of a crop: uniform in area, log-uniform in ratio, as torchvision's RandomResizedCrop."""
     height, width = size
     area, ratio = augmentation.area or (1.0, 1.0), augmentation.ratio

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from spectral_prep.encoding import Encoding
 from spectral_prep.images.load import Geometry
-from spectral_prep.images.views import Augmentation, load_view
+from spectral_prep.images.views import ViewKind, load_view
 from spectral_prep.sources.interface import RawImage
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import Name, Positive, Seed, Sha256, Split, require
@@ -89,7 +89,7 @@ class Plan:
     seed: Seed
     shuffle: Shuffle
     splits: Mapping[Split, SplitPlan]
-    augmentation: Augmentation | None = None
+    augmentation: ViewKind | None = None
 
     def __post_init__(self) -> None:
         self.spec.spectral_size(self.geometry.height, self.geometry.width)

@@ -12,7 +12,7 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError
 from spectral_prep.images.load import Geometry, load
-from spectral_prep.images.views import AUGMENTATIONS, Augmentation, choose_augmentation, load_view
+from spectral_prep.images.views import AUGMENTATIONS, ViewKind, choose_augmentation, load_view
 from spectral_prep.inspection.show import sheet
 from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
@@ -108,7 +108,7 @@ def test_what_cannot_be_done_is_refused(name, says) -> None:
 
 def test_an_augmentation_survives_its_record() -> None:
     for each in AUGMENTATIONS.values():
-        assert decoded(Augmentation, plain(each), Path(), "it") == each
+        assert decoded(ViewKind, plain(each), Path(), "it") == each
 
 
 @pytest.fixture(scope="module")
