@@ -43,7 +43,7 @@ class Geometry:
         if self.height < 1 or self.width < 1 or self.channels not in MODES:
             raise InputError(
                 "unusable image size",
-                expected="at least 1x1 pixels of 1 or 3 channels",
+                expected=f"at least 1x1 pixels of {' or '.join(map(str, MODES))} channels",
                 got=f"{self.height}x{self.width} pixels of {self.channels} channels",
             )
         if self.resize is not None and self.resize < max(self.height, self.width):
