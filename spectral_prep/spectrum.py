@@ -133,8 +133,28 @@ def basis(spec: SpectralSpec) -> npt.NDArray[np.float64]:
 def split(images_NHWC: Tensor, spec: SpectralSpec) -> Tensor:
     """Turn images into their spectrum: regroup into Q sub-images, then the transform along Q (poster, fig. 1).
 
-    >>> split(torch.zeros(5, 28, 28, 1, dtype=torch.uint8), SpectralSpec(4, 4)).shape
+    Five grey images of 28×28, one spectral for each place of a 4×4 grid:
+
+    >>> images_NHWC = torch.arange(5 * 28 * 28).reshape(5, 28, 28, 1).to(torch.uint8)
+    >>> split(images_NHWC, SpectralSpec(4, 4)).shape
     torch.Size([16, 5, 1, 7, 7])
+
+    A grid of one row, whose spectrals are vectors over the image rows:
+
+    >>> split(images_NHWC, SpectralSpec(1, 28)).shape
+    torch.Size([28, 5, 1, 28, 1])
+
+    Large tiles in place of small neighbourhoods, and a transform along both sides of the grid:
+
+    >>> split(images_NHWC, SpectralSpec(2, 4, layout="tiles", transform="dct2")).shape
+    torch.Size([8, 5, 1, 14, 7])
+
+    Colour, in float64 and with the channels first in memory:
+
+    >>> colour_NCHW = torch.zeros(2, 3, 224, 224, dtype=torch.float64)
+    >>> spectrum_QNChw = split(colour_NCHW.permute(0, 2, 3, 1), SpectralSpec(4, 4))
+    >>> spectrum_QNChw.shape, spectrum_QNChw.dtype
+    (torch.Size([16, 2, 3, 56, 56]), torch.float64)
 
     Parameters
     ----------
@@ -159,8 +179,28 @@ def split(images_NHWC: Tensor, spec: SpectralSpec) -> Tensor:
 def merge(spectrum_QNChw: Tensor, spec: SpectralSpec, dtype: torch.dtype = torch.uint8) -> Tensor:
     """Put images back together from their spectrum: the exact inverse of `split`.
 
-    >>> images = torch.randint(0, 256, (5, 28, 28, 1), dtype=torch.uint8)
-    >>> torch.equal(merge(split(images, SpectralSpec(4, 4)), SpectralSpec(4, 4)), images)
+    From 16 spectrals to five grey images, every pixel as it was:
+
+    >>> spec = SpectralSpec(4, 4)
+    >>> images_NHWC = torch.arange(5 * 28 * 28).reshape(5, 28, 28, 1).to(torch.uint8)
+    >>> merge(split(images_NHWC, spec), spec).shape
+    torch.Size([5, 28, 28, 1])
+    >>> torch.equal(merge(split(images_NHWC, spec), spec), images_NHWC)
+    True
+
+    From float16, as shards store it:
+
+    >>> torch.equal(merge(split(images_NHWC, spec).half(), spec), images_NHWC)
+    True
+
+    Without the fifteen spectrals that are not the mean, each 4×4 neighbourhood is that mean:
+
+    >>> coarse_QNChw = split(images_NHWC, spec)
+    >>> coarse_QNChw[1:] = 0
+    >>> coarse_NHWC = merge(coarse_QNChw, spec, dtype=torch.float32)
+    >>> coarse_NHWC.shape, coarse_NHWC.dtype
+    (torch.Size([5, 28, 28, 1]), torch.float32)
+    >>> torch.allclose(coarse_NHWC[0, :4, :4], images_NHWC[0, :4, :4].float().mean())
     True
 
     Parameters

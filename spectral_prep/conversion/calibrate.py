@@ -15,7 +15,7 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.sample import training_sample
 from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.errors import CorruptSourceError
-from spectral_prep.images.augmentations import Augmentation
+from spectral_prep.images.augmentations import ViewKind
 from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RowIndex, Source
@@ -30,7 +30,7 @@ def calibrated(
     geometry: Geometry,
     spec: SpectralSpec,
     request: Request,
-    augmentation: Augmentation | None,
+    augmentation: ViewKind | None,
 ) -> Encoding:
     """Calibrate on a seeded sample of training rows, image by image: only the extremes of each spectral are kept.
 

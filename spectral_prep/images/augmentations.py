@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class ViewKind:
     """How a view differs from its image.
 
     Parameters
@@ -31,12 +31,12 @@ class Augmentation:
     flip: bool = True
 
 
-AUGMENTATIONS: Mapping[str, Augmentation] = {
+AUGMENTATIONS: Mapping[str, ViewKind] = {
     each.name: each
     for each in (
-        Augmentation("crop", area=(0.08, 1.0)),  # Szegedy et al. 2015: what ImageNet networks are trained with
-        Augmentation("light-crop", area=(0.35, 1.0)),  # for small networks and short trainings
-        Augmentation("shift-flip", shift=4),  # He et al. 2016, section 4.2: CIFAR
-        Augmentation("shift", shift=2, flip=False),  # digits and letters, which a mirror spoils
+        ViewKind("crop", area=(0.08, 1.0)),  # Szegedy et al. 2015: what ImageNet networks are trained with
+        ViewKind("light-crop", area=(0.35, 1.0)),  # for small networks and short trainings
+        ViewKind("shift-flip", shift=4),  # He et al. 2016, section 4.2: CIFAR
+        ViewKind("shift", shift=2, flip=False),  # digits and letters, which a mirror spoils
     )
 }

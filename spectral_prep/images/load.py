@@ -43,7 +43,7 @@ class Geometry:
         if self.height < 1 or self.width < 1 or self.channels not in MODES:
             raise InputError(
                 "unusable image size",
-                expected="at least 1x1 pixels of 1 or 3 channels",
+                expected=f"at least 1x1 pixels of {' or '.join(map(str, MODES))} channels",
                 got=f"{self.height}x{self.width} pixels of {self.channels} channels",
             )
         if self.resize is not None and self.resize < max(self.height, self.width):
@@ -73,6 +73,12 @@ def load(raw: RawImage, geometry: Geometry) -> npt.NDArray[np.uint8]:
     pixels_HWC = pixels(raw, geometry.channels, geometry.max_pixels)
     if geometry.resize is not None and not _fits(pixels_HWC, geometry):
         pixels_HWC = resize_and_crop(pixels_HWC, geometry.resize, geometry.height, geometry.width)
+    require_size(pixels_HWC, geometry)
+    return pixels_HWC
+
+
+def require_size(pixels_HWC: npt.NDArray[np.uint8], geometry: Geometry) -> None:
+    """Raise `CorruptSourceError` unless an image has the wanted size."""
     height, width = pixels_HWC.shape[:2]
     if (height, width) != (geometry.height, geometry.width):
         raise CorruptSourceError(
@@ -80,7 +86,6 @@ def load(raw: RawImage, geometry: Geometry) -> npt.NDArray[np.uint8]:
             expected=f"{geometry.height}x{geometry.width} pixels, or --size and --resize",
             got=f"{height}x{width}",
         )
-    return pixels_HWC
 
 
 def pixels(raw: RawImage, channels: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:

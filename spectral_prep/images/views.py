@@ -14,15 +14,15 @@ import numpy.typing as npt
 import torch
 
 from spectral_prep.errors import InputError
-from spectral_prep.images.augmentations import AUGMENTATIONS, Augmentation
-from spectral_prep.images.load import Geometry, load, pixels
+from spectral_prep.images.augmentations import AUGMENTATIONS, ViewKind
+from spectral_prep.images.load import Geometry, load, pixels, require_size
 from spectral_prep.sources.interface import RawImage
 
 Pixels = npt.NDArray[np.uint8]
 CROP_ATTEMPTS = 10
 
 
-def choose_augmentation(name: str | None, geometry: Geometry) -> Augmentation:
+def choose_augmentation(name: str | None, geometry: Geometry) -> ViewKind:
     """Return the augmentation of that name; without one `shift` for grey images, otherwise `crop` or `shift-flip`.
 
     Colour images are cropped where they are resized, so that there is more of them than is stored, and shifted where
@@ -52,7 +52,7 @@ def choose_augmentation(name: str | None, geometry: Geometry) -> Augmentation:
 def load_view(
     raw: RawImage,
     geometry: Geometry,
-    augmentation: Augmentation | None,
+    augmentation: ViewKind | None,
     key: tuple[int, int, int],
 ) -> Pixels:
     """Return the pixels (height, width, channels) of one view of a raw image.
@@ -74,7 +74,10 @@ def load_view(
     if augmentation.area is None:
         image_HWC = _shifted(load(raw, geometry), augmentation.shift, random)
     else:
-        image_HWC = _cropped(pixels(raw, geometry.channels, geometry.max_pixels), geometry, augmentation, random)
+        whole_HWC = pixels(raw, geometry.channels, geometry.max_pixels)
+        if geometry.resize is None:  # a bad image is bad in all its views
+            require_size(whole_HWC, geometry)
+        image_HWC = _cropped(whole_HWC, geometry, augmentation, random)
     mirrored = augmentation.flip and random.randint(2)
     return np.ascontiguousarray(image_HWC[:, ::-1] if mirrored else image_HWC)
 
@@ -86,9 +89,7 @@ def _shifted(image_HWC: Pixels, most: int, random: np.random.RandomState) -> Pix
     return padded[top : top + height, left : left + width]
 
 
-def _cropped(
-    image_HWC: Pixels, geometry: Geometry, augmentation: Augmentation, random: np.random.RandomState
-) -> Pixels:
+def _cropped(image_HWC: Pixels, geometry: Geometry, augmentation: ViewKind, random: np.random.RandomState) -> Pixels:
     """Return a random crop brought to the wanted size, antialiased bilinear."""
     rows, columns = _crop_box(image_HWC.shape[:2], augmentation, random)
     cut_1CHW = torch.from_numpy(image_HWC[rows, columns])[None].permute(0, 3, 1, 2)
@@ -98,7 +99,7 @@ def _cropped(
     return resized_1CHW[0].permute(1, 2, 0).numpy()
 
 
-def _crop_box(size: tuple[int, int], augmentation: Augmentation, random: np.random.RandomState) -> tuple[slice, slice]:
+def _crop_box(size: tuple[int, int], augmentation: ViewKind, random: np.random.RandomState) -> tuple[slice, slice]:
     """Return rows and columns of a crop: uniform in area, log-uniform in ratio, as torchvision's RandomResizedCrop."""
     height, width = size
     area, ratio = augmentation.area or (1.0, 1.0), augmentation.ratio

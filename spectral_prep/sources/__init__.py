@@ -36,6 +36,42 @@ SOURCES: Mapping[str, Callable[[str, Path, Path], Source]] = {
 def open_source(dataset: str, path: Path, staging: Path) -> Source:
     """Open a data set before conversion.
 
+    A data set that comes with scikit-learn, and what all its images share:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> scratch = TemporaryDirectory()
+    >>> source = open_source("digits", Path(), Path(scratch.name, "digits"))
+    >>> source.image_shape
+    (8, 8, 1)
+
+    Its rows and its classes:
+
+    >>> {split: rows.labels.shape for split, rows in source.index().items()}, len(source.classes)
+    ({'train': (1438,), 'test': (359,)}, 10)
+
+    The raw image of one row, by its split, its row id and its name:
+
+    >>> source.read("test", 0, source.index()["test"].names[0]).shape
+    (8, 8, 1)
+
+    Image files in a folder for each class, of which any may have another size:
+
+    >>> from PIL import Image
+    >>> photos = Path(scratch.name, "photos")
+    >>> for name, size in {"train/cat/a.png": (48, 32), "train/dog/b.png": (64, 64), "val/cat/c.png": (32, 32)}.items():
+    ...     (photos / name).parent.mkdir(parents=True, exist_ok=True)
+    ...     Image.new("RGB", size).save(photos / name)
+    >>> source = open_source("folder", photos, Path(scratch.name, "staging"))
+    >>> source.classes, source.image_shape, {split: list(rows.names) for split, rows in source.index().items()}
+    (('cat', 'dog'), None, {'train': ['cat/a.png', 'dog/b.png'], 'test': ['cat/c.png']})
+
+    What `read` gives for these is the file, which `images.load.load` decodes and brings to the one size of all rows:
+
+    >>> from spectral_prep.images.load import Geometry, load
+    >>> load(source.read("train", 0, "cat/a.png"), Geometry(28, 28, 3, resize=32)).shape
+    (28, 28, 3)
+    >>> scratch.cleanup()
+
     Parameters
     ----------
     dataset
@@ -55,12 +91,6 @@ def open_source(dataset: str, path: Path, staging: Path) -> Source:
         If its files are damaged.
     StorageError
         If the scratch files do not fit on the disk.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as staging:
-    ...     source = open_source("digits", Path(), Path(staging))
-    ...     source.image_shape, {split: len(rows.names) for split, rows in source.index().items()}
-    ((8, 8, 1), {'train': 1438, 'test': 359})
     """
     if str(path) == "-":
         raise InputError(

@@ -136,7 +136,7 @@ def stage(
     Parameters
     ----------
     splits
-        The split ("train", "test") of each part, in canonical order.
+        The split (of `SPLITS`) of each part, in canonical order.
     class_count
         Labels must be in 0 … class_count − 1.
     content

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, stage
+from spectral_prep.sources.interface import SPLITS
 
 TEST_EVERY = 5
 LARGEST_GREY = 16
@@ -20,7 +21,7 @@ def open_digits(dataset: str, path: Path, staging: Path) -> ArraySource:
     The grey levels 0..16 become round(v·255/16). scikit-learn has no split: every fifth row, counted from the fifth, is
     a test row (359 of 1797), the others are training rows, both in scikit-learn's order.
     """
-    return stage({"train": "train", "test": "test"}, 10, _content(dataset), staging)
+    return stage({split: split for split in SPLITS}, 10, _content(dataset), staging)
 
 
 def _content(dataset: str) -> Iterator[Batch | ClassNames]:
@@ -31,5 +32,5 @@ def _content(dataset: str) -> Iterator[Batch | ClassNames]:
     labels = bunch.target.astype(np.int64)
     test = np.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
     yield ClassNames(tuple(string.digits))
-    yield Batch("train", images[~test], labels[~test], dataset)
-    yield Batch("test", images[test], labels[test], dataset)
+    for split, chosen in zip(SPLITS, (~test, test), strict=True):
+        yield Batch(split, images[chosen], labels[chosen], dataset)

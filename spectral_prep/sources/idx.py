@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
+from spectral_prep.sources.interface import SPLITS
 from spectral_prep.sources.opening import explained, missing, open_plain
 
 # The last byte of the magic number is the number of dimensions, the one before it the type: 8 = unsigned byte.
@@ -57,7 +58,7 @@ EMNIST_CLASSES: Mapping[str, tuple[str, ...]] = {
 }
 
 _FILE_NAME = re.compile(r"(?:(.+)-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
-_WANTED = tuple((split, kind) for split in ("train", "test") for kind in ("images", "labels"))
+_WANTED = tuple((split, kind) for split in SPLITS for kind in ("images", "labels"))
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def open_idx(dataset: str, path: Path, staging: Path) -> ArraySource:
     else:
         classes = CLASSES[dataset]
     return stage(
-        {"train": "train", "test": "test"},
+        {split: split for split in SPLITS},
         len(classes),
         _content(files, classes, transposed=dataset == "emnist"),
         staging,
@@ -217,7 +218,7 @@ class _Stream:
 
 def _content(files: IdxFiles, classes: tuple[str, ...], transposed: bool) -> Iterator[Batch | ClassNames]:
     yield ClassNames(classes)
-    for split in ("train", "test"):
+    for split in SPLITS:
         labels_path = files.paths[split, "labels"]
         for images, labels in read_pairs(files.paths[split, "images"], labels_path):
             upright = images.transpose(0, 2, 1) if transposed else images

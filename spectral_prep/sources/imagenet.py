@@ -28,7 +28,7 @@ from spectral_prep.sources.folder import (
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.opening import explained, is_image, listed, missing, open_plain
 from spectral_prep.sources.row_table import ClassNumbers, Place, RowTable
-from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, class_and_folder, members
+from spectral_prep.sources.tars import TAR, WHOLE_SUFFIXES, Archive, Member, TarReader, class_and_folder, members
 
 TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
@@ -156,7 +156,7 @@ def _class_of(root: Path, images: Path) -> ClassOf:
     CorruptSourceError
         If it is damaged, or (from the returned function) has no label for a name.
     """
-    for name in (DEVKIT, *(f"{DEVKIT}{suffix}" for suffix in (".tar.gz", ".tgz", ".tar"))):
+    for name in (DEVKIT, *(f"{DEVKIT}{suffix}" for suffix in WHOLE_SUFFIXES)):
         if (devkit := _near(root, name)) is not None:
             return _devkit_classes(devkit)
     if (solution := _near(root, SOLUTION)) is not None:

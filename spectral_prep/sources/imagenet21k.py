@@ -19,11 +19,11 @@ from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.imagenet import WNID, class_tars, tars_in
 from spectral_prep.sources.opening import listed, missing
 from spectral_prep.sources.row_table import ClassNumbers
-from spectral_prep.sources.tars import Archive
+from spectral_prep.sources.tars import WHOLE_SUFFIXES, Archive
 from spectral_prep.system.staging import kept_beside
 
 CLASSES: Mapping[str, int] = {"winter21": 19167, "fall11": 21841}
-ARCHIVES = tuple(f"{release}_whole{suffix}" for release in CLASSES for suffix in (".tar", ".tar.gz", ".tgz"))
+ARCHIVES = tuple(f"{release}_whole{suffix}" for release in CLASSES for suffix in WHOLE_SUFFIXES)
 EXPECTED = f"one of {', '.join(ARCHIVES)}, or class tars or folders, such as n02352591.tar"
 
 

@@ -14,6 +14,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+SPLITS = ("train", "test")
+"""What the rows of a data set are divided into, in order; only the first is always there."""
+
 RawImage = bytes | npt.NDArray[np.uint8]
 """An encoded image file, or pixels (H, W, C)."""
 
@@ -55,7 +58,7 @@ class Source(Protocol):
         ...
 
     def index(self) -> Mapping[str, RowIndex]:
-        """Return the rows of each split ("train", "test") in canonical order; as stored, if not `random_access`."""
+        """Return the rows of each split (of `SPLITS`) in canonical order; as stored, if not `random_access`."""
         ...
 
     def read(self, split: str, row_id: int, name: str) -> RawImage:

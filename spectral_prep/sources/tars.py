@@ -28,6 +28,8 @@ from spectral_prep.system.staging import SCRATCH
 ARCHIVES = ".archives"
 LARGEST_MEMBER = 1 << 31
 TAR = ".tar"
+WHOLE_SUFFIXES = (TAR, ".tar.gz", ".tgz")
+"""How the one archive of a whole release, or of its development kit, may end."""
 
 
 class Member(NamedTuple):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from spectral_prep.choices import Compression, Format, Shuffle
 from spectral_prep.encoding import Encoding
-from spectral_prep.images.augmentations import Augmentation
+from spectral_prep.images.augmentations import ViewKind
 from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RawImage
@@ -88,7 +88,7 @@ class Plan:
     seed: Seed
     shuffle: Shuffle
     splits: Mapping[Split, SplitPlan]
-    augmentation: Augmentation | None = None
+    augmentation: ViewKind | None = None
 
     def __post_init__(self) -> None:
         self.spec.spectral_size(self.geometry.height, self.geometry.width)

@@ -12,18 +12,19 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError
-from spectral_prep.images.augmentations import AUGMENTATIONS, Augmentation
+from spectral_prep.images.augmentations import AUGMENTATIONS, ViewKind
 from spectral_prep.images.load import Geometry, load
 from spectral_prep.images.views import choose_augmentation, load_view
 from spectral_prep.inspection.show import sheet
 from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
-from spectral_prep.store.record_file import decoded, plain
+from spectral_prep.store.record_file import decoded, plain, read_record
+from spectral_prep.store.records import SpectralRecord
 from spectral_train.data.order import positions_of
 from spectral_train.data.shard import open_shard, read_labels
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.training.network import partition_rows
-from tests.support.releases import encoded, random_images
+from tests.support.releases import encoded, random_images, write_files
 from tests.support.trees import tree
 
 SIZE = Geometry(16, 16, 3)
@@ -110,7 +111,7 @@ def test_what_cannot_be_done_is_refused(name, says) -> None:
 
 def test_an_augmentation_survives_its_record() -> None:
     for each in AUGMENTATIONS.values():
-        assert decoded(Augmentation, plain(each), Path(), "it") == each
+        assert decoded(ViewKind, plain(each), Path(), "it") == each
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +160,15 @@ def test_an_epoch_trains_on_one_view_of_each_image_and_held_out_rows_are_plain(w
     trained = [set(labels.ids[positions]) for positions in seen]
     assert trained[0] == trained[1] == trained[2] == set(range(1438)) - set(labels.ids[partition.held_out])
     assert np.array_equal(positions_of(partition.training, 3), seen[0])
+
+
+def test_an_image_of_another_size_is_bad_in_all_its_views(tmp_path: Path) -> None:
+    """Without a resize a crop could be cut from it, and its rows would hold values beside the label −1."""
+    files = {f"train/a/{number:02}.png": encoded(np.full((16, 16, 3), number, np.uint8)) for number in range(79)}
+    files["train/a/odd.png"] = encoded(np.full((24, 24, 3), 200, np.uint8))
+    write_files(tmp_path / "set", files)
+    request = Request("folder", "4", views=1, augmentation="crop", seed=2)
+    out = convert(request, tmp_path / "set", tmp_path / "out", Execution(on_error="skip"))
+    assert not verify(out.root, deep=True).faults
+    record = read_record(out.spectral(0).record, SpectralRecord)
+    assert record.splits["train"].bad_rows == 2

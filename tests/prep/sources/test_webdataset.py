@@ -43,7 +43,7 @@ def rows(source: Source, split: str) -> list[tuple[str, int, bytes]]:
     return [(name, label, bytes(source.read(split, row, name))) for row, (name, label) in pairs]
 
 
-def test_samples_of_all_shards_by_file_name(tmp_path: Path) -> None:
+def test_samples_of_all_tars_by_file_name(tmp_path: Path) -> None:
     source = pickle.loads(pickle.dumps(opened(write_files(tmp_path, FILES))))  # noqa: S301
     assert rows(source, "train") == [
         ("imagenet1k-train-0000/n01_5.jpeg", 0, b"5"),
