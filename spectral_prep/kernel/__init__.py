@@ -24,8 +24,31 @@ def fused_split(
 ) -> Tensor:
     """Return the stored spectrum of a batch of images.
 
-    >>> fused_split(torch.zeros(5, 224, 224, 3, dtype=torch.uint8), SpectralSpec(4, 4)).shape
-    torch.Size([16, 5, 3, 56, 56])
+    Five images of 28×28 become the 16 spectrals of a 4×4 grid, 7×7 each, as float16:
+
+    >>> images, spec = torch.randint(0, 256, (5, 28, 28, 1), dtype=torch.uint8), SpectralSpec(4, 4)
+    >>> stored = fused_split(images, spec)
+    >>> stored.shape, stored.dtype
+    (torch.Size([16, 5, 1, 7, 7]), torch.float16)
+
+    Another grid (the long paper's 1×Q: one spectral is a vector over image rows) and another dtype:
+
+    >>> fused_split(images, SpectralSpec(1, 28), torch.float32).shape
+    torch.Size([28, 5, 1, 28, 1])
+
+    As int8, with the pair of scalars a spectral that a sample of the data calls for:
+
+    >>> from spectral_prep.encoding import calibrate
+    >>> from spectral_prep.spectrum import split
+    >>> encoding = calibrate(split(images, spec), spec)
+    >>> fused_split(images, spec, encoding=encoding).dtype
+    torch.int8
+
+    Into a block of 100 rows: image 7 of it, right after its resize, while it is in the cache:
+
+    >>> block_QNChw = torch.zeros(16, 100, 1, 7, 7, dtype=torch.int8)
+    >>> fused_split(images[:1], spec, encoding=encoding, out=block_QNChw[:, 7:8]).shape
+    torch.Size([16, 1, 1, 7, 7])
 
     Parameters
     ----------
@@ -36,9 +59,8 @@ def fused_split(
     encoding
         How to store; its dtype then decides. int8 cannot be had without one.
     out
-        Where to write: (Q, N, C, h, w) of the stored dtype on the images' device, each spectral contiguous. A part of
-        something larger will do: `block_QNChw[:, i : i + 1]` takes one image, right after its resize, while it is in
-        the cache.
+        Where to write: (Q, N, C, h, w) of the stored dtype on the images' device, each spectral contiguous; some rows
+        of something larger will do.
 
     Returns
     -------
@@ -73,9 +95,26 @@ def fused_merge(
 ) -> Tensor:
     """Return the images of a stored spectrum: the inverse of `fused_split`.
 
-    >>> images = torch.randint(0, 256, (5, 28, 28, 1), dtype=torch.uint8)
-    >>> torch.equal(fused_merge(fused_split(images, SpectralSpec(4, 4)), SpectralSpec(4, 4)), images)
-    True
+    From float16, exactly:
+
+    >>> images, spec = torch.randint(0, 256, (5, 28, 28, 1), dtype=torch.uint8), SpectralSpec(4, 4)
+    >>> back = fused_merge(fused_split(images, spec), spec)
+    >>> back.shape, torch.equal(back, images)
+    (torch.Size([5, 28, 28, 1]), True)
+
+    As float32, neither rounded nor cut off at 0 and 255:
+
+    >>> fused_merge(fused_split(images, spec), spec, torch.float32).dtype
+    torch.float32
+
+    From int8, with the encoding that it was stored by:
+
+    >>> from spectral_prep.encoding import calibrate
+    >>> from spectral_prep.spectrum import split
+    >>> encoding = calibrate(split(images, spec), spec)
+    >>> back = fused_merge(fused_split(images, spec, encoding=encoding), spec, encoding=encoding)
+    >>> back.shape, bool((back.int() - images.int()).abs().max() < 8)
+    (torch.Size([5, 28, 28, 1]), True)
 
     Parameters
     ----------
