@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NoReturn
+
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import Tensor
 
+from spectral_prep.encoding import Encoding, encode
 from spectral_prep.errors import KernelError
 from spectral_prep.kernel import cpu, cuda, launch, self_check
 from spectral_prep.kernel.__main__ import main
-from spectral_prep.spectrum import merge, regroup, split
+from spectral_prep.spectrum import SpectralSpec, merge, regroup, split
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A CPU kernel that computes with torch, and a launcher that calls the same: no GPU and no compiler are needed."""
 
-    def split_torch(images, spec, dtype, encoding):
+    def split_torch(images: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:
         spectrum = regroup(images, spec).to(torch.float32)
-        return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
+        return spectrum.to(dtype) if encoding is None else encode(spectrum, encoding)
 
-    def merge_torch(spectrum, spec, dtype, encoding):
+    def merge_torch(spectrum: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:
         return merge(spectrum.to(torch.float32), spec, dtype)
 
     monkeypatch.setattr(cpu, "available", lambda: True)
@@ -35,7 +40,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     cuda._objection.cache_clear()
 
 
-def one_bit_off(images, spec, dtype, encoding):
+def one_bit_off(images: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:
     spectrum = cpu.split_cpu(images, spec, dtype, encoding)
     spectrum.view(torch.uint8).flatten()[-1] ^= 1
     return spectrum
@@ -51,13 +56,13 @@ def test_the_cases_hold_every_grid_with_every_layout_transform_and_dtype() -> No
 
 
 @pytest.mark.parametrize("case", self_check.QUICK)
-def test_equal_bits_are_equal_hashes_and_one_bit_is_seen(case, on_cpu) -> None:
+def test_equal_bits_are_equal_hashes_and_one_bit_is_seen(case: self_check.Case, on_cpu: pytest.MonkeyPatch) -> None:
     assert self_check.compare(case, CPU).equal
     on_cpu.setattr(launch, "split", one_bit_off)
     assert not self_check.compare(case, CPU).equal
 
 
-def test_a_device_that_agrees_is_used(on_cpu) -> None:
+def test_a_device_that_agrees_is_used(on_cpu: pytest.MonkeyPatch) -> None:
     case = self_check.QUICK[0]
     images = self_check._images(case)
     assert torch.equal(
@@ -65,7 +70,7 @@ def test_a_device_that_agrees_is_used(on_cpu) -> None:
     )
 
 
-def test_a_device_that_differs_is_not_used_and_the_case_is_named(on_cpu) -> None:
+def test_a_device_that_differs_is_not_used_and_the_case_is_named(on_cpu: pytest.MonkeyPatch) -> None:
     on_cpu.setattr(launch, "split", one_bit_off)
     for operation in (cuda.split_cuda, cuda.merge_cuda):
         with pytest.raises(
@@ -74,10 +79,10 @@ def test_a_device_that_differs_is_not_used_and_the_case_is_named(on_cpu) -> None
             operation(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), self_check.QUICK[0].spec)
 
 
-def test_a_device_that_cannot_launch_is_asked_once(on_cpu) -> None:
+def test_a_device_that_cannot_launch_is_asked_once(on_cpu: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def refuse(*_):
+    def refuse(*_: object) -> NoReturn:
         asked.append(1)
         raise KernelError("cuLaunchKernel failed")
 
@@ -89,10 +94,10 @@ def test_a_device_that_cannot_launch_is_asked_once(on_cpu) -> None:
 
 
 @pytest.mark.parametrize("case", self_check.QUICK)
-def test_without_a_cpu_kernel_torch_is_the_judge(case, monkeypatch) -> None:
-    def exact(images, spec, dtype, encoding):
+def test_without_a_cpu_kernel_torch_is_the_judge(case: self_check.Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exact(images: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:
         spectrum = split(images, spec)
-        return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
+        return spectrum.to(dtype) if encoding is None else encode(spectrum, encoding)
 
     monkeypatch.setattr(cpu, "available", lambda: False)
     monkeypatch.setattr(launch, "split", exact)
