@@ -10,6 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -22,8 +23,8 @@ from spectral_prep.kernel import cpu, launch
 from spectral_prep.spectrum import SpectralSpec
 
 GRIDS = ((2, 2), (2, 3), (4, 4), (1, 28), (7, 7), (8, 8), (16, 16))
-LAYOUTS: tuple[Layout, ...] = ("blocks", "tiles")
-TRANSFORMS: tuple[Transform, ...] = ("dct", "dct2", "none")
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 STORED = (torch.float16, torch.int8, torch.float32, torch.bfloat16)
 ROWS, HEIGHT, WIDTH = 5, 11, 13  # rows, and the size of a spectral
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from spectral_prep.choices import Storage, Transform
 from spectral_prep.conversion.totals import totals
 from spectral_prep.encoding import LARGEST, Encoding, calibrate, decode, encode
 from spectral_prep.errors import InputError
@@ -27,7 +28,7 @@ def smooth_images(n: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("transform", ["dct", "dct2", "none"])
-def test_the_calibration_sample_never_saturates_and_errs_by_half_a_step(transform) -> None:
+def test_the_calibration_sample_never_saturates_and_errs_by_half_a_step(transform: Transform) -> None:
     spec = SpectralSpec(4, 4, "blocks", transform)
     spectrum = split(smooth_images(16), spec)
     encoding = calibrate(spectrum, spec)
@@ -55,7 +56,7 @@ def test_int8_images_come_back_within_a_few_grey_levels() -> None:
 def test_values_beyond_the_calibrated_range_saturate_and_are_counted() -> None:
     encoding = calibrate(split(torch.full((1, 8, 8, 1), 100, dtype=torch.uint8), SPEC), SPEC)
     stored = encode(split(torch.full((1, 8, 8, 1), 255, dtype=torch.uint8), SPEC), encoding)
-    assert stored[0].unique().tolist() == [LARGEST]
+    assert np.unique(stored[0].numpy()).tolist() == [LARGEST]
     assert totals(stored)[2].tolist() == [[4]] + [[0]] * 15
 
 
@@ -79,7 +80,7 @@ def test_scalars_are_float32_numbers() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_floating_storage_is_a_cast(dtype) -> None:
+def test_floating_storage_is_a_cast(dtype: Storage) -> None:
     spectrum = split(smooth_images(2), SPEC)
     stored = encode(spectrum, Encoding(dtype))
     assert torch.equal(stored, spectrum.to(getattr(torch, dtype)))

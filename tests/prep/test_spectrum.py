@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import scipy.fft
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spectral_prep.choices import Layout, Transform
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec, basis, merge, parse_q, regroup, split, ungroup
 from spectral_prep.store.record_file import decoded, plain
 
 GRIDS = [(1, 1), (2, 2), (4, 4), (1, 28), (7, 7), (2, 4), (3, 1), (8, 8), (16, 16)]
-LAYOUTS = ["blocks", "tiles"]
-TRANSFORMS = ["dct", "dct2", "none"]
+LAYOUTS: list[Layout] = ["blocks", "tiles"]
+TRANSFORMS: list[Transform] = ["dct", "dct2", "none"]
 
 
 def images(n: int, height: int, width: int, channels: int, seed: int = 0) -> torch.Tensor:
@@ -26,7 +29,7 @@ def images(n: int, height: int, width: int, channels: int, seed: int = 0) -> tor
     return torch.from_numpy(noise)
 
 
-def reference(images_NHWC: torch.Tensor, spec: SpectralSpec) -> np.ndarray:
+def reference(images_NHWC: torch.Tensor, spec: SpectralSpec) -> npt.NDArray[Any]:
     """The definition, pixel by pixel in float64, with scipy's transform."""
     n, height, width, c = images_NHWC.shape
     h, w = height // spec.q1, width // spec.q2
@@ -46,7 +49,9 @@ def reference(images_NHWC: torch.Tensor, spec: SpectralSpec) -> np.ndarray:
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_split_is_scipys_transform_to_a_relative_error_of_1e_6(grid, layout, transform) -> None:
+def test_split_is_scipys_transform_to_a_relative_error_of_1e_6(
+    grid: tuple[int, int], layout: Layout, transform: Transform
+) -> None:
     spec = SpectralSpec(*grid, layout, transform)
     batch = images(2, grid[0] * 3, grid[1] * 2, 3)
     expected = reference(batch, spec)
@@ -59,7 +64,9 @@ def test_split_is_scipys_transform_to_a_relative_error_of_1e_6(grid, layout, tra
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("storage", [torch.float32, torch.float16])
-def test_merge_returns_every_pixel_of_random_noise(grid, layout, transform, storage) -> None:
+def test_merge_returns_every_pixel_of_random_noise(
+    grid: tuple[int, int], layout: Layout, transform: Transform, storage: torch.dtype
+) -> None:
     spec = SpectralSpec(*grid, layout, transform)
     batch = images(8, grid[0] * 4, grid[1] * 4, 3, seed=1)
     assert torch.equal(merge(split(batch, spec).to(storage), spec), batch)
@@ -67,7 +74,7 @@ def test_merge_returns_every_pixel_of_random_noise(grid, layout, transform, stor
 
 @pytest.mark.parametrize("grid", [(4, 4), (1, 28), (8, 8)])
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 254, 255])
-def test_merge_returns_flat_images_from_float16(grid, value) -> None:
+def test_merge_returns_flat_images_from_float16(grid: tuple[int, int], value: int) -> None:
     spec = SpectralSpec(*grid)
     batch = torch.full((1, grid[0] * 2, grid[1] * 2, 3), value, dtype=torch.uint8)
     assert torch.equal(merge(split(batch, spec).half(), spec), batch)
@@ -78,7 +85,9 @@ def test_merge_returns_flat_images_from_float16(grid, value) -> None:
     st.sampled_from(LAYOUTS), st.sampled_from(TRANSFORMS),
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
-def test_any_shape_comes_back(q1, q2, h, w, n, c, layout, transform) -> None:
+def test_any_shape_comes_back(
+    q1: int, q2: int, h: int, w: int, n: int, c: int, layout: Layout, transform: Transform
+) -> None:
     spec = SpectralSpec(q1, q2, layout, transform)
     batch = images(n, q1 * h, q2 * w, c)
     spectrum = split(batch, spec)
@@ -89,7 +98,7 @@ def test_any_shape_comes_back(q1, q2, h, w, n, c, layout, transform) -> None:
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("grid", GRIDS)
-def test_the_basis_is_orthonormal(grid, transform) -> None:
+def test_the_basis_is_orthonormal(grid: tuple[int, int], transform: Transform) -> None:
     matrix = basis(SpectralSpec(*grid, "blocks", transform))
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(len(matrix)), atol=1e-12)
 
@@ -125,7 +134,7 @@ def test_merge_saturates_and_rounds_uint8() -> None:
         ("1", (7, 7), (1, 1)),
     ],
 )
-def test_q_is_a_square_else_the_width_else_a_pair(text, size, grid) -> None:
+def test_q_is_a_square_else_the_width_else_a_pair(text: str, size: tuple[int, int], grid: tuple[int, int]) -> None:
     assert parse_q(text, *size) == grid
 
 
@@ -142,7 +151,7 @@ def test_q_is_a_square_else_the_width_else_a_pair(text, size, grid) -> None:
         ("32x32", (32, 32), "256"),
     ],
 )
-def test_what_does_not_divide_is_refused_with_what_would(text, size, told) -> None:
+def test_what_does_not_divide_is_refused_with_what_would(text: str, size: tuple[int, int], told: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_q(text, *size)
     assert told in str(caught.value)
@@ -154,7 +163,7 @@ def test_what_does_not_divide_is_refused_with_what_would(text, size, told) -> No
     [(0, 4), (17, 16), (2, 2, "rows"), (2, 2, "blocks", "fft")],
     ids=["zero", "large", "layout", "transform"],
 )
-def test_a_spec_names_what_it_cannot_be(arguments) -> None:
+def test_a_spec_names_what_it_cannot_be(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(InputError, match=r"unusable grid|unknown"):
         SpectralSpec(*arguments)
 

@@ -17,11 +17,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Bits = npt.NDArray[np.generic]
+Bits = npt.NDArray[Any]
 
 TYPES = {
     **{
@@ -64,7 +65,7 @@ class Memory:
         self.buffers.append(Buffer(content.ctypes.data, content))
         return self.buffers[-1]
 
-    def load(self, addresses: npt.NDArray[np.uint64], dtype: np.dtype) -> Bits:
+    def load(self, addresses: npt.NDArray[np.uint64], dtype: np.dtype[Any]) -> Bits:
         buffer, places = self._places(addresses, dtype.itemsize)
         np.add.at(buffer.loads, places, 1)
         return np.ascontiguousarray(buffer.content[places]).view(dtype)[:, 0]
@@ -324,7 +325,8 @@ def _wide(name: str, suffixes: list[str], factors: list[Bits]) -> Bits:
     if name != "mul" or suffixes[0] != "wide":
         raise PtxError(f"{name}.{'.'.join(suffixes)}")
     double = factors[0].dtype.kind + str(2 * factors[0].itemsize)
-    return factors[0].astype(double) * factors[1].astype(double)
+    product: Bits = factors[0].astype(double) * factors[1].astype(double)
+    return product
 
 
 def _divide(a: Bits, b: Bits) -> Bits:

@@ -9,7 +9,7 @@ import struct
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -184,7 +184,7 @@ def devkit_files(val: Iterable[str]) -> dict[str, bytes]:
         children = 0 if place > 1 else len(wnids) - 2
         synsets[place, 0] = (len(wnids) - place, wnid, wnid, "gloss", children, np.arange(float(children)), 0)
     buffer = io.BytesIO()
-    savemat(buffer, {"synsets": synsets})
+    savemat(cast(Any, buffer), {"synsets": synsets})
     truth = "".join(f"{len(wnids) - wnids.index(label)}\n" for label in labels)
     folder = "ILSVRC2012_devkit_t12/data"
     return {

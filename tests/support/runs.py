@@ -47,7 +47,7 @@ def make_run(data: Path, run: Path, recipe: Recipe = QUICK) -> Path:
 
 
 def weights_of(paths: NetworkPaths) -> dict[str, Tensor]:
-    return read_weights(paths)
+    return read_weights(read_network(paths).plan, paths)
 
 
 def equal_weights(one: NetworkPaths, other: NetworkPaths) -> bool:

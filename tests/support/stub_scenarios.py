@@ -1,7 +1,8 @@
-"""What the real launcher asks of the driver, recorded by the stub: run as `python -m tests.stub_scenarios NAME …`.
+"""What the real launcher asks of the driver, recorded by the stub.
 
-It needs a process of its own: `libcuda.so.1` must be the stub before anything looks for a driver. The tensors lie in
-the memory of the CPU and say that they are on a CUDA device; torch's current stream is one number a thread.
+Run as `python -m tests.support.stub_scenarios NAME …`. It needs a process of its own: `libcuda.so.1` must be the stub
+before anything looks for a driver. The tensors lie in the memory of the CPU and say that they are on a CUDA device;
+torch's current stream is one number a thread.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def errors() -> Any:
 
 
 def main(names: list[str]) -> None:
-    torch.cuda.current_stream = Stream  # type: ignore[assignment, misc]
+    torch.cuda.current_stream = Stream  # type: ignore[assignment]
     torch.cuda.is_current_stream_capturing = lambda: getattr(current, "capturing", False)
     compile_header = nvrtc.compile_header
 

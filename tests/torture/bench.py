@@ -97,7 +97,7 @@ class Bench:
             self._answer(LONGEST_RUN)
         code = int(answer) if answer is not None else -signal.SIGKILL if kill_after is not None else None
         texts = [path.read_text(errors="backslashreplace") if path.exists() else "" for path in (out, err)]
-        return Ended(code, *texts, time.monotonic() - began)
+        return Ended(code, texts[0], texts[1], time.monotonic() - began)
 
     @contextlib.contextmanager
     def case(self) -> Iterator[Path]:

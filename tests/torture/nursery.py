@@ -108,13 +108,15 @@ def _run(request: dict[str, object]) -> NoReturn:
     os.dup2(nothing, 0)
     import cli
 
+    code = 0
     try:
         getattr(cli, str(request["command"]))(request["arguments"])
     except SystemExit as ended:
-        _end(int(ended.code or 0))
+        code = int(ended.code or 0)
     except BaseException:  # noqa: BLE001 as the interpreter does
         traceback.print_exc()
-        _end(1)
+        code = 1
+    _end(code)
 
 
 def _end(code: int) -> NoReturn:

@@ -81,7 +81,7 @@ def on_failing_disk(library: Path, control: Path, folder: Path) -> subprocess.Co
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
 
 
-def test_the_disk_fails_the_very_call_that_it_is_told_to(tmp_path) -> None:
+def test_the_disk_fails_the_very_call_that_it_is_told_to(tmp_path: Path) -> None:
     library, disk, folder = compile_shim(tmp_path), Control(tmp_path / "control"), tmp_path / "mine"
     folder.mkdir()
     disk.count(folder)
@@ -120,7 +120,9 @@ def test_the_disk_fails_the_very_call_that_it_is_told_to(tmp_path) -> None:
         ("mkdir f, fsync-folder, open f/a, fsync f/a, fsync-folder f", {"f/": b"", "f/a": b"synced"}),
     ],
 )
-def test_a_strict_disk_keeps_what_was_synced_and_nothing_else(tmp_path, events, durable) -> None:
+def test_a_strict_disk_keeps_what_was_synced_and_nothing_else(
+    tmp_path: Path, events: str, durable: dict[str, bytes]
+) -> None:
     (tmp_path / "before").mkdir()
     disk = Disk(tmp_path / "before", names_at_once=False)
     for event in events.split(", "):

@@ -109,7 +109,9 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_plain_jpeg_needs_no_pillow_and_has_the_pixels_that_pillow_reads(name: str, monkeypatch) -> None:
+def test_a_plain_jpeg_needs_no_pillow_and_has_the_pixels_that_pillow_reads(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = np.asarray(Image.open(io.BytesIO(PLAIN[name])).convert("RGB"))
     monkeypatch.setattr(Image, "open", None)
     assert np.array_equal(decode(PLAIN[name], 3), expected)

@@ -22,7 +22,8 @@ def photograph(height: int, width: int) -> Images:
     y, x = np.mgrid[:height, :width]
     waves = 127 + 90 * np.sin(x / 7)[..., None] * np.cos(y / 11 + np.arange(3)[:, None, None]).transpose(1, 2, 0)
     noise = np.random.default_rng(height * width).normal(0, 25, (height, width, 3))
-    return np.clip(waves + noise + 40 * ((x // 16 + y // 16) % 2)[..., None], 0, 255).astype(np.uint8)
+    pixels: Images = np.clip(waves + noise + 40 * ((x // 16 + y // 16) % 2)[..., None], 0, 255).astype(np.uint8)
+    return pixels
 
 
 def resized_size(pixels: Images, short: int) -> tuple[int, int]:

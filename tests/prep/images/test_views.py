@@ -77,7 +77,7 @@ def test_crops_take_the_wanted_share_of_the_area_at_the_wanted_ratio() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 400), (400, 1), (1, 1)])
-def test_an_image_too_narrow_for_any_crop_is_still_cropped(shape) -> None:
+def test_an_image_too_narrow_for_any_crop_is_still_cropped(shape: tuple[int, int]) -> None:
     image = random_images(*shape, 3)
     assert load_view(image, Geometry(8, 8, 3, 8), AUGMENTATIONS["crop"], (0, 0, 1)).shape == (8, 8, 3)
 
@@ -97,12 +97,12 @@ def test_a_view_depends_on_seed_row_and_number_alone() -> None:
     ("geometry", "name"),
     [(Geometry(28, 28, 1), "shift"), (Geometry(32, 32, 3), "shift-flip"), (Geometry(224, 224, 3, 256), "crop")],
 )
-def test_without_a_name_the_images_decide(geometry, name) -> None:
+def test_without_a_name_the_images_decide(geometry: Geometry, name: str) -> None:
     assert choose_augmentation(None, geometry) is AUGMENTATIONS[name]
 
 
 @pytest.mark.parametrize(("name", "says"), [("blur", "crop, light-crop"), ("shift-flip", "too little")])
-def test_what_cannot_be_done_is_refused(name, says) -> None:
+def test_what_cannot_be_done_is_refused(name: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         choose_augmentation(name, Geometry(8, 8, 3))
     with pytest.raises(InputError, match="--views 4"):
@@ -121,7 +121,7 @@ def with_views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_views_are_further_rows_with_the_same_ids_and_labels(with_views) -> None:
+def test_views_are_further_rows_with_the_same_ids_and_labels(with_views: Path) -> None:
     labels = read_labels(open_shard(with_views, 1).folders, "train")
     assert (len(labels.y), labels.views) == (3 * 1438, 3)
     assert all(np.array_equal(third, labels.ids[:1438]) for third in np.split(labels.ids, 3))
@@ -129,7 +129,7 @@ def test_views_are_further_rows_with_the_same_ids_and_labels(with_views) -> None
     assert len(read_labels(open_shard(with_views, 1).folders, "test").y) == 359
 
 
-def test_every_row_is_its_view_of_its_image(with_views, tmp_path) -> None:
+def test_every_row_is_its_view_of_its_image(with_views: Path, tmp_path: Path) -> None:
     source = open_source("digits", Path(), tmp_path)
     for row in (5, 1438 + 5, 2 * 1438 + 5):
         shown = sheet(with_views, row, source=source)
@@ -137,21 +137,22 @@ def test_every_row_is_its_view_of_its_image(with_views, tmp_path) -> None:
         view = load_view(image, Geometry(8, 8, 1), AUGMENTATIONS["shift"], (0, shown.row_id, row // 1438))
         assert np.array_equal(shown.merged, view)
     found = verify(with_views, lambda _: source)
+    assert found.pixels is not None
     assert (found.faults, found.pixels.exact_rows) == ((), found.pixels.rows)
 
 
-def test_the_first_view_is_the_data_set_without_views(with_views, tmp_path) -> None:
+def test_the_first_view_is_the_data_set_without_views(with_views: Path, tmp_path: Path) -> None:
     convert(Request("digits", "4", dtype="float16"), Path(), tmp_path / "plain")
     assert np.array_equal(sheet(with_views, 7).spectrum, sheet(tmp_path / "plain", 7).spectrum)
 
 
-def test_views_are_the_same_bytes_from_any_number_of_workers(with_views, tmp_path) -> None:
+def test_views_are_the_same_bytes_from_any_number_of_workers(with_views: Path, tmp_path: Path) -> None:
     request = Request("digits", "4", dtype="float16", views=2, block_rows=700)
     convert(request, Path(), tmp_path / "d", Execution(workers=2))
     assert tree(tmp_path / "d") == tree(with_views)
 
 
-def test_an_epoch_trains_on_one_view_of_each_image_and_held_out_rows_are_plain(with_views) -> None:
+def test_an_epoch_trains_on_one_view_of_each_image_and_held_out_rows_are_plain(with_views: Path) -> None:
     labels = read_labels(open_shard(with_views, 0).folders, "train")
     partition = partition_rows(labels, Recipe())
     assert (partition.held_out < 1438).all()

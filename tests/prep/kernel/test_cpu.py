@@ -5,15 +5,18 @@ from __future__ import annotations
 import _ctypes
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
 
 from spectral_prep import spectrum
+from spectral_prep.choices import Layout, Transform
 from spectral_prep.encoding import Encoding, calibrate, encode
 from spectral_prep.errors import InputError
 from spectral_prep.kernel import cpu, dispatch, fused_merge, fused_split
@@ -41,9 +44,11 @@ def best(builds: list[CpuKernel]) -> CpuKernel:
     return builds[-1]
 
 
-def unit_in_last_place(values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+def unit_in_last_place(values: npt.NDArray[Any], dtype: torch.dtype) -> npt.NDArray[Any]:
     info = torch.finfo(dtype)
-    return np.maximum(2.0 ** np.floor(np.log2(np.maximum(np.abs(values), info.tiny))) * info.eps, info.tiny * info.eps)
+    powers: npt.NDArray[Any] = 2.0 ** np.floor(np.log2(np.maximum(np.abs(values), info.tiny)))
+    units: npt.NDArray[Any] = np.maximum(powers * info.eps, info.tiny * info.eps)
+    return units
 
 
 def stored_in_every_way(kernel: CpuKernel, batch: Tensor, spec: SpectralSpec) -> list[tuple[Tensor, Encoding | None]]:
@@ -57,7 +62,9 @@ def stored_in_every_way(kernel: CpuKernel, batch: Tensor, spec: SpectralSpec) ->
 @pytest.mark.parametrize("grid", EVERY_GRID)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_split_is_scipys_transform(best, grid, layout, transform) -> None:
+def test_split_is_scipys_transform(
+    best: CpuKernel, grid: tuple[int, int], layout: Layout, transform: Transform
+) -> None:
     spec = SpectralSpec(*grid, layout, transform)
     batch = images(2, grid[0] * 3, grid[1] * 2, 3)
     expected = reference(batch, spec)
@@ -73,7 +80,9 @@ def test_split_is_scipys_transform(best, grid, layout, transform) -> None:
 @pytest.mark.parametrize("grid", EVERY_GRID)
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_build_gives_the_same_bits_both_ways(builds, grid, layout, transform) -> None:
+def test_every_build_gives_the_same_bits_both_ways(
+    builds: list[CpuKernel], grid: tuple[int, int], layout: Layout, transform: Transform
+) -> None:
     spec = SpectralSpec(*grid, layout, transform)
     batch = images(3, grid[0] * 5, grid[1] * 5, 2)  # 75 sites: a whole strip and a part of one, over three images
     for stored, encoding in stored_in_every_way(builds[0], batch, spec):
@@ -90,7 +99,7 @@ def test_every_build_gives_the_same_bits_both_ways(builds, grid, layout, transfo
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7, 16, 17])
 @pytest.mark.parametrize("grid", [(1, 1), (2, 2), (4, 4), (3, 5), (1, 28)])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_number_of_channels(builds, channels, grid, layout) -> None:
+def test_any_number_of_channels(builds: list[CpuKernel], channels: int, grid: tuple[int, int], layout: Layout) -> None:
     spec = SpectralSpec(*grid, layout, "none")
     batch = images(2, grid[0] * 9, grid[1] * 11, channels)
     for kernel in builds:
@@ -113,14 +122,14 @@ def test_any_number_of_channels(builds, channels, grid, layout) -> None:
     ids=["sliced", "transposed", "channels first", "grey", "repeated", "no rows", "no channels", "no sites"],
 )
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_any_strides_and_no_elements(best, view, dtype) -> None:
+def test_any_strides_and_no_elements(best: CpuKernel, view: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
     batch = view(images(8, 24, 24, 3).to(dtype))
     spec = SpectralSpec(4, 2)
     assert torch.equal(best.split(batch, spec), best.split(batch.contiguous(), spec))
     assert torch.equal(best.merge(best.split(batch, spec), spec, dtype).round(), batch)
 
 
-def test_nothing_beyond_the_images_is_read_into_the_result(best) -> None:
+def test_nothing_beyond_the_images_is_read_into_the_result(best: CpuKernel) -> None:
     spec = SpectralSpec(2, 2)
     around = images(3, 6, 6, 3)
     inside = around[1:2].clone()
@@ -130,7 +139,7 @@ def test_nothing_beyond_the_images_is_read_into_the_result(best) -> None:
     assert torch.equal(best.split(inside, spec), first)
 
 
-def test_indexes_beyond_2_to_the_31_elements(best) -> None:
+def test_indexes_beyond_2_to_the_31_elements(best: CpuKernel) -> None:
     spec = SpectralSpec(4, 4)
     far = 3 * 2**30  # memory is reserved, and only the pages that are written exist
     batch = torch.empty(far + 2**12, dtype=torch.uint8).as_strided((2, 8, 8, 1), (far, 8, 1, 1))
@@ -141,7 +150,7 @@ def test_indexes_beyond_2_to_the_31_elements(best) -> None:
 
 @pytest.mark.parametrize("past_cache", [False, True])
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
-def test_images_are_written_into_the_rows_of_a_block_one_by_one(best, dtype, past_cache) -> None:
+def test_images_are_written_into_the_rows_of_a_block_one_by_one(best: CpuKernel, dtype: str, past_cache: bool) -> None:
     """A block beyond the size that caches hold is written past them, where its lines are whole and aligned."""
     spec = SpectralSpec(2, 2)
     batch = images(5, 32, 32, 3)
@@ -165,14 +174,14 @@ def test_images_are_written_into_the_rows_of_a_block_one_by_one(best, dtype, pas
     ],
     ids=["transposed", "shape", "dtype", "device"],
 )
-def test_an_out_that_does_not_fit_is_refused(out) -> None:
+def test_an_out_that_does_not_fit_is_refused(out: Callable[[Tensor], Tensor]) -> None:
     block = torch.empty(4, 2, 3, 4, 4, dtype=torch.float16)
     with pytest.raises(InputError, match="out"):
         fused_split(images(2, 8, 8, 3), SpectralSpec(2, 2), out=out(block))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_do_not_change_a_bit(best, threads, monkeypatch) -> None:
+def test_threads_do_not_change_a_bit(best: CpuKernel, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, spec = images(7, 32, 32, 3), SpectralSpec(2, 2)
     whole = best.split(batch, spec)
     monkeypatch.setattr(cpu, "WORTH_A_THREAD", 1)
@@ -181,7 +190,7 @@ def test_threads_do_not_change_a_bit(best, threads, monkeypatch) -> None:
     assert torch.equal(best.merge(whole, spec), batch)
 
 
-def test_several_callers_at_once(best) -> None:
+def test_several_callers_at_once(best: CpuKernel) -> None:
     batch, spec = images(4, 60, 60, 3), SpectralSpec(1, 60)  # a rolled length: its cosines are made on first use
     results: list[Tensor] = []
     callers = [threading.Thread(target=lambda: results.append(best.split(batch, spec))) for _ in range(8)]
@@ -193,7 +202,7 @@ def test_several_callers_at_once(best) -> None:
     assert all(torch.equal(result, results[0]) for result in results)
 
 
-def test_int8_saturates_and_rounds_halves_to_even(builds) -> None:
+def test_int8_saturates_and_rounds_halves_to_even(builds: list[CpuKernel]) -> None:
     spec = SpectralSpec(1, 1, "blocks", "none")
     pixels = torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, 1e9, -1e9, -127.5]).view(1, 1, -1, 1)
     for kernel in builds:
@@ -202,7 +211,7 @@ def test_int8_saturates_and_rounds_halves_to_even(builds) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_every_rounding_of_the_short_floats(builds, dtype) -> None:
+def test_every_rounding_of_the_short_floats(builds: list[CpuKernel], dtype: torch.dtype) -> None:
     bits = np.random.default_rng(0).integers(0, 2**32, 2**16, np.uint32)
     values = torch.from_numpy(np.concatenate([bits, np.arange(2**16, dtype=np.uint32) << 13]).view(np.float32))
     values = values[~values.isnan()].view(1, 1, -1, 1)
@@ -215,7 +224,7 @@ def test_every_rounding_of_the_short_floats(builds, dtype) -> None:
 
 @pytest.mark.parametrize("encoding", [None, Encoding("int8", (8.0,) * 4, (255.0, 0.0, 0.0, 0.0))])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_operators_pass_opcheck(encoding, channels) -> None:
+def test_the_operators_pass_opcheck(encoding: Encoding | None, channels: int) -> None:
     batch = images(2, 6, 6, channels)
     scalars = ([], []) if encoding is None else (list(encoding.scale_factor), list(encoding.add_offset))
     stored = fused_split(batch, SpectralSpec(2, 2), encoding=encoding)
@@ -224,7 +233,7 @@ def test_the_operators_pass_opcheck(encoding, channels) -> None:
     torch.library.opcheck(torch.ops.spectral.merge.default, (stored, *spec, torch.uint8, *scalars))
 
 
-def test_out_is_filled_by_torch_too(monkeypatch) -> None:
+def test_out_is_filled_by_torch_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(dispatch.VARIABLE, "torch")
     batch, spec = images(2, 8, 8, 3), SpectralSpec(2, 2)
     out = torch.zeros(4, 3, 3, 4, 4, dtype=torch.float16)
@@ -234,7 +243,7 @@ def test_out_is_filled_by_torch_too(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
-def test_compiles_as_one_graph(backend) -> None:
+def test_compiles_as_one_graph(backend: str) -> None:
     spec = SpectralSpec(2, 2)
 
     def there_and_back(batch: Tensor) -> Tensor:
@@ -246,7 +255,7 @@ def test_compiles_as_one_graph(backend) -> None:
     assert torch.equal(compiled(batch), batch + 1)
 
 
-def test_the_variable_chooses_the_kernel(monkeypatch) -> None:
+def test_the_variable_chooses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     batch, spec = images(2, 8, 8, 3), SpectralSpec(4, 4)
     seen = []
 
@@ -265,13 +274,15 @@ def test_the_variable_chooses_the_kernel(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "message"), [("fast", "unknown SPECTRAL_KERNEL"), ("cuda", "cannot compute on this")])
-def test_a_kernel_that_cannot_be_is_refused(monkeypatch, name, message) -> None:
+def test_a_kernel_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
     monkeypatch.setenv(dispatch.VARIABLE, name)
     with pytest.raises(InputError, match=message):
         fused_split(images(1, 4, 4, 1), SpectralSpec(2, 2))
 
 
-def test_without_the_library_torch_computes_and_it_is_said_once(monkeypatch, caplog) -> None:
+def test_without_the_library_torch_computes_and_it_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.delenv(dispatch.VARIABLE, raising=False)
     monkeypatch.setattr(cpu, "kernel", lambda: None)
     dispatch._say_once.cache_clear()
@@ -306,12 +317,12 @@ def test_what_the_kernels_cannot_store_goes_through_torch() -> None:
         (lambda x, spec: fused_merge(fused_split(x, spec), spec, encoding=Encoding("float32")), "not stored as"),
     ],
 )
-def test_a_wrong_call_says_what_is_wrong(call, message) -> None:
+def test_a_wrong_call_says_what_is_wrong(call: Callable[[Tensor, SpectralSpec], Tensor], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(images(1, 4, 4, 1), SpectralSpec(2, 2))
 
 
-def test_a_library_of_another_version_is_passed_over(tmp_path, monkeypatch) -> None:
+def test_a_library_of_another_version_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "_cpu_baseline.old.so").write_bytes(Path(_ctypes.__file__).read_bytes())
     monkeypatch.setattr(cpu, "__file__", str(tmp_path / "cpu.py"))
     assert cpu._load("baseline") is None

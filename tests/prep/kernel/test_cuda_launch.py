@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from tests.support.stub_scenarios import CALLS, SPEC
 pytest.importorskip("cuda.bindings.nvrtc")
 
 ROOT = Path(__file__).parents[3]
+Played = dict[str, dict[str, Any]]
+"""Of each scenario: its result, the log of the stub, what was compiled and what was recorded."""
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +41,13 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library.parent
 
 
-def play(stub: Path, cache: Path, *scenarios: str) -> dict[str, dict[str, Any]]:
+def play(stub: Path, cache: Path, *scenarios: str) -> Played:
     """Run scenarios in a fresh process; return each one's result, the stub's log, what was compiled and recorded."""
     environment = os.environ | {"LD_LIBRARY_PATH": str(stub), "SPECTRAL_CACHE": str(cache)}
     command = [sys.executable, "-m", "tests.support.stub_scenarios", *scenarios]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    played: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    played: Played = json.loads(done.stdout)
     return played
 
 
@@ -54,13 +57,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(stub: Path, cache: Path) -> dict[str, dict[str, Any]]:
+def first(stub: Path, cache: Path) -> Played:
     """What a process with an empty cache did."""
     return play(stub, cache, "threads", "devices", "huge", "nothing")
 
 
 @pytest.fixture(scope="module")
-def second(stub: Path, cache: Path, first: object) -> dict[str, dict[str, Any]]:
+def second(stub: Path, cache: Path, first: object) -> Played:
     """What the next process did."""
     return play(stub, cache, "errors", "capture")
 
@@ -75,7 +78,7 @@ def numbers(queued: dict[str, str]) -> list[int]:
     return [int.from_bytes(bytes.fromhex(text), "little") for text in queued["parameters"].split(",")]
 
 
-def test_eight_threads_compile_once_and_each_launches_on_its_own_stream(first) -> None:
+def test_eight_threads_compile_once_and_each_launches_on_its_own_stream(first: Played) -> None:
     played = first["threads"]
     assert played["compiled"] == ["sm_90"]
     assert len(calls(played["log"], "cuLibraryLoadData")) == 1
@@ -88,7 +91,7 @@ def test_eight_threads_compile_once_and_each_launches_on_its_own_stream(first) -
         assert {tuple(pair) for pair in played["in_use"]} >= {(address, stream) for address in addresses}
 
 
-def test_each_device_gets_its_own_architecture_in_its_own_context(first) -> None:
+def test_each_device_gets_its_own_architecture_in_its_own_context(first: Played) -> None:
     """Every thread is fresh: the stub refuses a launch without a current context or with another device's code."""
     played = first["devices"]
     assert sorted(played["compiled"]) == ["sm_100", "sm_120", "sm_80"]  # the threads before had sm_90
@@ -99,11 +102,11 @@ def test_each_device_gets_its_own_architecture_in_its_own_context(first) -> None
     assert len(calls(played["log"], "cuCtxPushCurrent")) == len(calls(played["log"], "cuCtxPopCurrent")) == 4
 
 
-def test_the_next_process_compiles_nothing(second) -> None:
+def test_the_next_process_compiles_nothing(second: Played) -> None:
     assert second["errors"]["compiled"] == []
 
 
-def test_a_damaged_kernel_in_the_cache_is_compiled_again(stub, cache, second) -> None:
+def test_a_damaged_kernel_in_the_cache_is_compiled_again(stub: Path, cache: Path, second: Played) -> None:
     (entry,) = cache.glob("sm_90-*")
     whole = entry.read_bytes()
     entry.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -111,7 +114,7 @@ def test_a_damaged_kernel_in_the_cache_is_compiled_again(stub, cache, second) ->
     assert entry.read_bytes() == whole
 
 
-def test_the_grid_covers_every_site_of_more_than_2_31_elements(first) -> None:
+def test_the_grid_covers_every_site_of_more_than_2_31_elements(first: Played) -> None:
     played = first["huge"]
     assert math.prod(played["result"]) > 2**31
     (queued,) = calls(played["log"], "cuLaunchKernel")
@@ -120,7 +123,7 @@ def test_the_grid_covers_every_site_of_more_than_2_31_elements(first) -> None:
     assert numbers(queued)[2:] == [2**19, 3, 16, 24, 0, 48 * 3, 3, 1]
 
 
-def test_a_graph_is_captured_with_kernels_that_are_loaded_and_refused_with_others(second) -> None:
+def test_a_graph_is_captured_with_kernels_that_are_loaded_and_refused_with_others(second: Played) -> None:
     """The refused call loads nothing, the last one only launches: a capture forbids more."""
     message, _, within = second["capture"]["result"]
     assert "CUDA graph" in message
@@ -133,13 +136,13 @@ def test_a_graph_is_captured_with_kernels_that_are_loaded_and_refused_with_other
     assert numbers(calls(log, "cuLaunchKernel")[1])[:2] == within
 
 
-def test_no_rows_are_no_launch(first) -> None:
+def test_no_rows_are_no_launch(first: Played) -> None:
     played = first["nothing"]
     assert played["result"] == [4, 0, 1, 4, 4]
     assert not played["log"]
 
 
-def test_every_refusal_of_the_driver_is_one_error_that_names_the_call(second) -> None:
+def test_every_refusal_of_the_driver_is_one_error_that_names_the_call(second: Played) -> None:
     played = second["errors"]
     assert list(played["result"]) == list(CALLS)
     for call, message in played["result"].items():
@@ -166,7 +169,9 @@ def test_what_nvrtc_refuses_is_one_error_with_its_log() -> None:
         nvrtc.compile_header(("SPECTRAL_Q1=2",), "sm_999")
 
 
-def test_a_cache_that_cannot_be_written_is_said_and_the_kernel_is_used(tmp_path, monkeypatch, caplog) -> None:
+def test_a_cache_that_cannot_be_written_is_said_and_the_kernel_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SPECTRAL_CACHE", str(tmp_path / "file"))
     macros = launch.macros(SPEC, torch.uint8, torch.float16, merge=False)
@@ -182,7 +187,7 @@ def test_no_driver_is_said() -> None:
 
 
 @pytest.mark.parametrize("module", [nvrtc, driver])
-def test_missing_bindings_are_said(module, monkeypatch) -> None:
+def test_missing_bindings_are_said(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     name = module.__name__.rpartition(".")[2]
     load = {"nvrtc": nvrtc._bindings, "driver": driver._driver}[name]
     monkeypatch.setitem(sys.modules, f"cuda.bindings.{name}", None)

@@ -9,12 +9,15 @@ import ctypes
 import functools
 import itertools
 import subprocess
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
 
+from spectral_prep.choices import Layout, Transform
 from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.kernel import cpu, launch
 from spectral_prep.kernel.arguments import merge_factors, split_factors
@@ -53,7 +56,7 @@ def kernel(macros: tuple[str, ...]) -> Kernel:
     return Kernel(compile_header(macros, ARCH).ptx)
 
 
-def storage(tensor: Tensor) -> np.ndarray:
+def storage(tensor: Tensor) -> npt.NDArray[Any]:
     """All the bytes behind a tensor, whatever its strides."""
     return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy()
 
@@ -89,7 +92,7 @@ def encoding_for(images_NHWC: Tensor, spec: SpectralSpec, stored: torch.dtype) -
     )  # some values saturate
 
 
-def touched(tensor: Tensor) -> np.ndarray:
+def touched(tensor: Tensor) -> npt.NDArray[Any]:
     """One where a byte of the storage belongs to the tensor, zero elsewhere."""
     mask = torch.zeros(tensor.untyped_storage().nbytes() // tensor.itemsize, dtype=torch.uint8)
     mask.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).fill_(1)
@@ -98,7 +101,14 @@ def touched(tensor: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize(("grid", "layout", "transform", "stored", "pixel", "c", "kind"), CASES + ROLLED)
 def test_split_gives_the_bits_of_the_cpu_reading_and_writing_once(
-    reference, grid, layout, transform, stored, pixel, c, kind
+    reference: cpu.CpuKernel,
+    grid: tuple[int, int],
+    layout: Layout,
+    transform: Transform,
+    stored: torch.dtype,
+    pixel: torch.dtype,
+    c: int,
+    kind: int,
 ) -> None:
     spec = SpectralSpec(*grid, layout, transform)
     images = strided(3, H * spec.q1, W * spec.q2, c, kind, pixel)
@@ -120,7 +130,14 @@ def test_split_gives_the_bits_of_the_cpu_reading_and_writing_once(
 
 @pytest.mark.parametrize(("grid", "layout", "transform", "stored", "pixel", "c", "kind"), CASES[::2] + ROLLED)
 def test_merge_gives_the_bits_of_the_cpu_reading_and_writing_once(
-    reference, grid, layout, transform, stored, pixel, c, kind
+    reference: cpu.CpuKernel,
+    grid: tuple[int, int],
+    layout: Layout,
+    transform: Transform,
+    stored: torch.dtype,
+    pixel: torch.dtype,
+    c: int,
+    kind: int,
 ) -> None:
     spec = SpectralSpec(*grid, layout, transform)
     original = strided(3, H * spec.q1, W * spec.q2, c, kind, pixel)
@@ -141,7 +158,9 @@ def test_merge_gives_the_bits_of_the_cpu_reading_and_writing_once(
 
 
 @pytest.mark.parametrize(("grid", "rows"), [((2, 2), 2**21 + 1), ((1, 1), 2**24 + 1)])
-def test_the_last_blocks_of_more_than_2_31_elements_land_where_they_belong(reference, grid, rows) -> None:
+def test_the_last_blocks_of_more_than_2_31_elements_land_where_they_belong(
+    reference: cpu.CpuKernel, grid: tuple[int, int], rows: int
+) -> None:
     """The rows are one image again and again; the second case has more than 2³² sites, which are divided in 64 bits."""
     spec = SpectralSpec(*grid)
     image = strided(1, 16 * spec.q1, 16 * spec.q2, 1, 0, torch.uint8)
@@ -162,7 +181,7 @@ def test_the_last_blocks_of_more_than_2_31_elements_land_where_they_belong(refer
     assert not stored[:, -4:-2].any()
 
 
-def test_a_grid_smaller_than_the_sites_walks_over_all_of_them(reference) -> None:
+def test_a_grid_smaller_than_the_sites_walks_over_all_of_them(reference: cpu.CpuKernel) -> None:
     spec = SpectralSpec(2, 2)
     images = strided(3, 2 * H, 2 * W, 1, 0, torch.uint8)
     spectrum = torch.empty((4, 3, 1, H, W), dtype=torch.float16)
@@ -175,7 +194,7 @@ def test_a_grid_smaller_than_the_sites_walks_over_all_of_them(reference) -> None
 
 
 @pytest.mark.parametrize("short", ["images", "spectrum"])
-def test_one_byte_too_few_is_an_access_out_of_bounds(short) -> None:
+def test_one_byte_too_few_is_an_access_out_of_bounds(short: str) -> None:
     spec = SpectralSpec(2, 2)
     images = strided(1, 8, 8, 1, 0, torch.uint8)
     spectrum = torch.empty((4, 1, 1, 4, 4), dtype=torch.float16)

@@ -32,7 +32,7 @@ def stack_and_spills(spec: SpectralSpec, stored: torch.dtype, arch: str, *, merg
 @pytest.mark.parametrize("merge", [False, True], ids=["split", "merge"])
 @pytest.mark.parametrize("stored", [torch.float16, torch.int8], ids=str)
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.q1}x{spec.q2}-{spec.layout}-{spec.transform}")
-def test_no_stack_is_used_and_nothing_spilled(spec, stored, merge, arch) -> None:
+def test_no_stack_is_used_and_nothing_spilled(spec: SpectralSpec, stored: torch.dtype, merge: bool, arch: str) -> None:
     """Layout `tiles` needs the most registers for addresses; `blocks` is measured where Q is largest."""
     assert stack_and_spills(spec, stored, arch, merge=merge) == [0, 0, 0]
 

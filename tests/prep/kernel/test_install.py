@@ -51,7 +51,7 @@ def installed(source: Path, target: Path, path: str) -> str:
         "CXX": "g++",
     }
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    options = ["--no-build-isolation", "--no-deps", "--no-index", "--target", target]
+    options = ["--no-build-isolation", "--no-deps", "--no-index", "--target", str(target)]
     subprocess.run([*pip, *options, source], env=environment, check=True, capture_output=True)
     away = environment | {"PYTHONPATH": str(target), "PATH": "/nowhere"}
     command = [sys.executable, "-P", "-c", SPLIT]
@@ -59,7 +59,7 @@ def installed(source: Path, target: Path, path: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_wheel_works_without_a_compiler_and_without_one_torch_computes(source, tmp_path) -> None:
+def test_a_wheel_works_without_a_compiler_and_without_one_torch_computes(source: Path, tmp_path: Path) -> None:
     with_compiler = installed(source, tmp_path / "with", os.environ["PATH"])
     assert with_compiler.strip() == f"{tmp_path / 'with' / 'spectral_prep' / 'kernel' / '__init__.py'} compiled"
     without = installed(source, tmp_path / "without", "/nowhere")

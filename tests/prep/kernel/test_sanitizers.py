@@ -75,14 +75,18 @@ def batch(
 
 
 @pytest.mark.parametrize(("spec", "pixels", "stored", "shape"), CASES)
-def test_splits_cleanly_to_the_cpu_kernels_bits(tmp_path, cpu, spec, pixels, stored, shape) -> None:
+def test_splits_cleanly_to_the_cpu_kernels_bits(
+    tmp_path: Path, cpu: CpuKernel, spec: SpectralSpec, pixels: torch.dtype, stored: torch.dtype, shape: tuple[int, ...]
+) -> None:
     images_NHWC, encoding = batch(spec, pixels, shape, stored)
     written = run(build(tmp_path, spec, pixels, stored), images_NHWC, split_factors(encoding), *shape, 3, 4, 0)
     assert written == raw(cpu.split(images_NHWC, spec, stored, encoding))
 
 
 @pytest.mark.parametrize(("spec", "pixels", "stored", "shape"), CASES)
-def test_merges_cleanly_to_the_cpu_kernels_bits(tmp_path, cpu, spec, pixels, stored, shape) -> None:
+def test_merges_cleanly_to_the_cpu_kernels_bits(
+    tmp_path: Path, cpu: CpuKernel, spec: SpectralSpec, pixels: torch.dtype, stored: torch.dtype, shape: tuple[int, ...]
+) -> None:
     images_NHWC, encoding = batch(spec, pixels, shape, stored)
     spectrum_QNChw = cpu.split(images_NHWC, spec, stored, encoding)
     program = build(tmp_path, spec, pixels, stored, "-DSPECTRAL_MERGE")
@@ -90,7 +94,7 @@ def test_merges_cleanly_to_the_cpu_kernels_bits(tmp_path, cpu, spec, pixels, sto
     assert written == raw(cpu.merge(spectrum_QNChw, spec, pixels, encoding))
 
 
-def test_a_write_beyond_the_spectrum_is_caught(tmp_path) -> None:
+def test_a_write_beyond_the_spectrum_is_caught(tmp_path: Path) -> None:
     spec, pixels, stored, shape = CASES[1]
     program = build(tmp_path, spec, pixels, stored, "-DPLANTED")
     with pytest.raises(subprocess.CalledProcessError) as caught:
@@ -99,7 +103,7 @@ def test_a_write_beyond_the_spectrum_is_caught(tmp_path) -> None:
     assert b"WRITE of size 2" in caught.value.stderr
 
 
-def test_indexes_beyond_2_to_the_31_elements(tmp_path, cpu) -> None:
+def test_indexes_beyond_2_to_the_31_elements(tmp_path: Path, cpu: CpuKernel) -> None:
     spec = SpectralSpec(2, 4)
     rows = 2**28 + 1  # of 8 pixels; the last block has one site, and only its pages are ever touched
     last_NHWC = images(1, 2, 4, 1)

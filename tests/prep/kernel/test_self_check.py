@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NoReturn
+
 import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from spectral_prep.encoding import Encoding
+from spectral_prep.encoding import Encoding, encode
 from spectral_prep.errors import KernelError
 from spectral_prep.kernel import cpu, cuda, launch, self_check
 from spectral_prep.kernel.__main__ import main
@@ -21,7 +24,7 @@ class Regrouping:
 
     def split(self, images: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None = None) -> Tensor:
         spectrum = regroup(images, spec).to(torch.float32)
-        return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
+        return spectrum.to(dtype) if encoding is None else encode(spectrum, encoding)
 
     def merge(
         self, spectrum: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None = None
@@ -30,7 +33,7 @@ class Regrouping:
 
 
 @pytest.fixture
-def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A CPU kernel that computes with torch, and a launcher that calls the same: no GPU and no compiler are needed."""
 
     monkeypatch.setattr(cpu, "kernel", Regrouping)
@@ -58,20 +61,20 @@ def test_the_cases_hold_every_grid_with_every_layout_transform_and_dtype() -> No
 
 
 @pytest.mark.parametrize("case", self_check.QUICK)
-def test_equal_bits_are_equal_hashes_and_one_bit_is_seen(case, on_cpu) -> None:
+def test_equal_bits_are_equal_hashes_and_one_bit_is_seen(case: self_check.Case, on_cpu: pytest.MonkeyPatch) -> None:
     assert self_check.compare(case, CPU).equal
     on_cpu.setattr(launch, "split", one_bit_off)
     assert not self_check.compare(case, CPU).equal
 
 
-def test_a_device_that_agrees_is_used(on_cpu) -> None:
+def test_a_device_that_agrees_is_used(on_cpu: pytest.MonkeyPatch) -> None:
     case = self_check.QUICK[0]
     images = self_check._images(case)
     given = (images, case.spec, case.stored)
     assert torch.equal(cuda.CudaKernel().split(*given), Regrouping().split(*given))
 
 
-def test_a_device_that_differs_is_not_used_and_the_case_is_named(on_cpu) -> None:
+def test_a_device_that_differs_is_not_used_and_the_case_is_named(on_cpu: pytest.MonkeyPatch) -> None:
     on_cpu.setattr(launch, "split", one_bit_off)
     for operation in (cuda.CudaKernel().split, cuda.CudaKernel().merge):
         with pytest.raises(
@@ -80,10 +83,10 @@ def test_a_device_that_differs_is_not_used_and_the_case_is_named(on_cpu) -> None
             operation(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), self_check.QUICK[0].spec, torch.float16)
 
 
-def test_a_device_that_cannot_launch_is_asked_once(on_cpu) -> None:
+def test_a_device_that_cannot_launch_is_asked_once(on_cpu: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def refuse(*_):
+    def refuse(*_: object) -> NoReturn:
         asked.append(1)
         raise KernelError("cuLaunchKernel failed")
 
@@ -95,10 +98,10 @@ def test_a_device_that_cannot_launch_is_asked_once(on_cpu) -> None:
 
 
 @pytest.mark.parametrize("case", self_check.QUICK)
-def test_without_a_cpu_kernel_torch_is_the_judge(case, monkeypatch) -> None:
-    def exact(images, spec, dtype, encoding):
+def test_without_a_cpu_kernel_torch_is_the_judge(case: self_check.Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exact(images: Tensor, spec: SpectralSpec, dtype: torch.dtype, encoding: Encoding | None) -> Tensor:
         spectrum = split(images, spec)
-        return spectrum.to(dtype) if encoding is None else self_check.encode(spectrum, encoding)
+        return spectrum.to(dtype) if encoding is None else encode(spectrum, encoding)
 
     monkeypatch.setattr(cpu, "kernel", lambda: None)
     monkeypatch.setattr(launch, "split", exact)

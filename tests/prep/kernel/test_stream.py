@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from spectral_prep.choices import Device
 from spectral_prep.encoding import Encoding, calibrate
 from spectral_prep.errors import InputError, KernelError
 from spectral_prep.kernel import cuda, dispatch, fused_split
@@ -66,7 +67,7 @@ class RecordedQueues:
 
 @pytest.fixture
 def batches() -> list[Tensor]:
-    return list(images(sum(SIZES), 8, 8, 3).split(list(SIZES)))
+    return list(torch.split(images(sum(SIZES), 8, 8, 3), list(SIZES)))
 
 
 def queued(i: int) -> list[str]:
@@ -80,7 +81,7 @@ def queued(i: int) -> list[str]:
     ]
 
 
-def test_three_batches_are_under_way_and_the_host_waits_for_the_oldest(batches) -> None:
+def test_three_batches_are_under_way_and_the_host_waits_for_the_oldest(batches: list[Tensor]) -> None:
     queues = RecordedQueues()
     results = []
     for stored in pipelined(batches, SPEC, Encoding("float16"), queues):
@@ -95,12 +96,14 @@ def test_three_batches_are_under_way_and_the_host_waits_for_the_oldest(batches) 
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_batches_than_places(batches, count) -> None:
+def test_fewer_batches_than_places(batches: list[Tensor], count: int) -> None:
     results = list(pipelined(batches[:count], SPEC, Encoding("float16"), RecordedQueues()))
     assert [stored.shape[1] for stored in results] == [3] * count
 
 
-def test_a_cuda_kernel_that_fails_gives_way_to_torch_with_one_warning(batches, monkeypatch, caplog) -> None:
+def test_a_cuda_kernel_that_fails_gives_way_to_torch_with_one_warning(
+    batches: list[Tensor], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def refuse(*_: object) -> Tensor:
         raise KernelError("no such device")
 
@@ -114,14 +117,16 @@ def test_a_cuda_kernel_that_fails_gives_way_to_torch_with_one_warning(batches, m
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto"])
-def test_on_the_cpu_it_is_the_split_of_each_batch(batches, device, monkeypatch) -> None:
+def test_on_the_cpu_it_is_the_split_of_each_batch(
+    batches: list[Tensor], device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     encoding = calibrate(split(batches[0], SPEC), SPEC)
     results = list(split_stream(batches, SPEC, encoding, device))
     assert all(torch.equal(r, fused_split(x, SPEC, encoding=encoding)) for x, r in zip(batches, results, strict=True))
 
 
-def test_gpus_are_taken_in_turn_and_a_missing_one_is_refused(monkeypatch) -> None:
+def test_gpus_are_taken_in_turn_and_a_missing_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [chosen_device("auto", turn).index for turn in range(4)] == [0, 1, 0, 1]
     assert chosen_device("cpu", 1) == torch.device("cpu")
@@ -131,7 +136,7 @@ def test_gpus_are_taken_in_turn_and_a_missing_one_is_refused(monkeypatch) -> Non
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_through_a_gpu_come_the_bits_of_the_cpu(batches) -> None:
+def test_through_a_gpu_come_the_bits_of_the_cpu(batches: list[Tensor]) -> None:
     encoding = calibrate(split(batches[0], SPEC), SPEC)
     results = list(split_stream(batches, SPEC, encoding, "cuda"))
     assert all(torch.equal(r, fused_split(x, SPEC, encoding=encoding)) for x, r in zip(batches, results, strict=True))

@@ -92,7 +92,9 @@ def test_a_compressed_release_is_converted_in_its_order_by_any_number_of_workers
     assert tree(outs[0]) == tree(outs[1])
 
 
-def test_the_passes_over_a_compressed_release_are_made_once_for_all_tasks(tmp_path: Path, monkeypatch) -> None:
+def test_the_passes_over_a_compressed_release_are_made_once_for_all_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, out = zipped_release(tmp_path / "data"), tmp_path / "out"
     request = Request("imagenet21k", "4", size=16, block_rows=4, shuffle="none")
     whole = tree(convert(request, path, tmp_path / "whole").root)

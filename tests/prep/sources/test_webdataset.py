@@ -116,7 +116,7 @@ def test_files_that_do_not_say_their_split(tmp_path: Path) -> None:
 
 
 def test_a_conversion_of_tars_is_verified_against_them(tmp_path: Path) -> None:
-    samples = {}
+    samples: dict[str, bytes] = {}
     for number, pixels in enumerate(PIXELS):
         samples |= {f"{number:03}.png": encoded(pixels), f"{number:03}.cls": str(number % 2).encode()}
     write_files(tmp_path / "data", {"train-0.tar": tar_bytes(samples)})

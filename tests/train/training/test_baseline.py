@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectral_prep.encoding import Storage
+from spectral_prep.choices import Storage
 from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.data.grouping import ShardChoice
