@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from tests.torture.bench import Bench
 from tests.torture.outcome import Outcome, tree, unlike, without_words
@@ -24,6 +26,7 @@ ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EROFS)
 MODES = (Mode.ONCE, Mode.HALF, Mode.EVER)
 
 Case = Callable[[Bench], Outcome]
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,29 @@ class Fault:
 
 
 def fault_cases(materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int) -> Iterator[Case]:
-    """Return a case for every `every`-th call and each errno, of all scenarios in one random order."""
-    chosen = [
-        (scenario, Fault(at, error, MODES[(at + place) % len(MODES)]))
+    """Return a case for every `every`-th call and each errno, as `evenly` orders them."""
+    faults = {
+        scenario: [
+            Fault(at, error, MODES[(at + place) % len(MODES)])
+            for at in range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every)
+            for place, error in enumerate(ERRORS)
+        ]
         for scenario in scenarios
-        for at in range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every)
-        for place, error in enumerate(ERRORS)
-    ]
-    random.Random(seed).shuffle(chosen)
-    return (case_of(materials, scenario, fault) for scenario, fault in chosen)
+    }
+    return (case_of(materials, scenario, fault) for scenario, fault in evenly(faults, seed))
+
+
+def evenly(choices: Mapping[Scenario, Sequence[Choice]], seed: int) -> Iterator[tuple[Scenario, Choice]]:
+    """Yield all choices in a random order, of one scenario after the other: an early end has tried each as often."""
+    numbers = random.Random(seed)
+    shuffled = {scenario: iter(numbers.sample(found, len(found))) for scenario, found in choices.items()}
+    while shuffled:
+        for scenario, rest in list(shuffled.items()):
+            for choice in islice(rest, 1):
+                yield scenario, choice
+                break
+            else:
+                del shuffled[scenario]
 
 
 def case_of(materials: Materials, scenario: Scenario, fault: Fault) -> Case:

@@ -17,6 +17,8 @@ from tests.torture.bench import Ended
 LEFT_OUT = "tensorboard"
 """Its files carry the host and the time in their names and lines."""
 
+TRACEBACK = "a traceback"
+
 Tree = Mapping[str, bytes]
 
 
@@ -77,7 +79,7 @@ def without_words(ended: Ended, named: bool = False) -> str:
     if ended.code is None:
         return "it hangs"
     if "Traceback" in ended.err:
-        return f"a traceback, exit code {ended.code}: {ended.err.strip().splitlines()[-1]}"
+        return f"{TRACEBACK}, exit code {ended.code}: {ended.err.strip().splitlines()[-1]}"
     found = re.search(r"^Error: .*", ended.err, re.DOTALL | re.MULTILINE)
     last = ended.err.strip()[-200:]
     if ended.code not in (1, 2):
@@ -127,5 +129,7 @@ def _counts(*counters: Counter[str], row: str) -> str:
 
 
 def _kind(finding: str) -> str:
-    """Return a finding without the numbers that differ from case to case."""
+    """Return a finding without what differs from case to case: numbers, and what was said beside a traceback."""
+    if finding.startswith(TRACEBACK):
+        return TRACEBACK
     return re.sub(r"[0-9a-f]{12,}|\d+", "N", finding)[:160]

@@ -13,14 +13,13 @@ any earlier line the same command, begun on what the disk holds, ends with the b
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.torture.bench import Bench, Ended
-from tests.torture.faults import Case
+from tests.torture.faults import Case, evenly
 from tests.torture.outcome import Outcome, tree, unlike
 from tests.torture.scenarios import Materials, Scenario, whole
 
@@ -155,24 +154,25 @@ def power_cases(
         for number, scenario in enumerate(scenarios)
     }
     ends = [
-        (scenario, log, len(log.events), names_at_once)
+        _cut(materials, scenario, log, len(log.events), names_at_once)
         for scenario, log in recorded.items()
         for names_at_once in READINGS
     ]
-    cuts = [
-        (scenario, log, count, names_at_once)
+    later = {
+        scenario: [
+            *(
+                _cut(materials, scenario, log, count, names_at_once)
+                for names_at_once in READINGS
+                for count in range(seed % every, len(log.events), every)
+            ),
+            *(
+                _killed_before(materials, scenario, at)
+                for at in range(1 + seed % every, materials.undisturbed(scenario).calls, AFTER_A_KILL * every)
+            ),
+        ]
         for scenario, log in recorded.items()
-        for names_at_once in READINGS
-        for count in range(seed % every, len(log.events), every)
-    ]
-    killed = [
-        (scenario, at)
-        for scenario in recorded
-        for at in range(1 + seed % every, materials.undisturbed(scenario).calls, AFTER_A_KILL * every)
-    ]
-    later = [*(_cut(materials, *cut) for cut in cuts), *(_killed_before(materials, *each) for each in killed)]
-    random.Random(seed).shuffle(later)
-    return iter([*(_cut(materials, *end) for end in ends), *later])
+    }
+    return iter([*ends, *(case for _, case in evenly(later, seed))])
 
 
 def _cut(materials: Materials, scenario: Scenario, log: Recorded, count: int, names_at_once: bool) -> Case:
