@@ -27,7 +27,7 @@ from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
-from spectral_prep.system.files import atomic_write, has_size, is_temporary, sha256_of
+from spectral_prep.system.files import atomic_write, has_size, is_temporary, sha256_of, sync_folder
 from spectral_prep.system.locks import if_unused, shared_use
 from spectral_prep.system.regular import refuse_irregular
 from spectral_prep.system.staging import is_staging
@@ -128,12 +128,15 @@ def _dataset_id(plan: Plan, records: Sequence[BlockRecord]) -> str:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove what killed runs left: temporary files and staging folders."""
-    for folder in filter(is_staging, out.iterdir()):
+    """Remove what killed runs left, for good: temporary files and staging folders."""
+    staging = [path for path in out.iterdir() if is_staging(path)]
+    for folder in staging:
         shutil.rmtree(folder, ignore_errors=True)
-    for path in out.rglob("*"):
-        if is_temporary(path):
-            path.unlink(missing_ok=True)
+    temporary = [path for path in out.rglob("*") if is_temporary(path)]
+    for path in temporary:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in (*staging, *temporary)}:
+        sync_folder(folder)
 
 
 def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:

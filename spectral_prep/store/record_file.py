@@ -68,8 +68,7 @@ def write_record(path: Path, record: Record, advice: Advice = ANYWHERE) -> bytes
 
 def write_content(path: Path, kind: str, content: Content, advice: Advice = ANYWHERE) -> bytes:
     """Write the content of a record atomically and return the bytes written."""
-    record = {"format": FORMAT, "version": VERSION, "kind": kind, **content, DIGEST: digest(kind, content)}
-    written = (json.dumps(record, indent=1) + "\n").encode()
+    written = _rendered({"format": FORMAT, "version": VERSION, "kind": kind, **content, DIGEST: digest(kind, content)})
     atomic_write(path, written, advice)
     return written
 
@@ -90,7 +89,8 @@ def read_record(path: Path, kind: type[Kind], upgrade: Callable[[Content], Conte
 def read_content(path: Path, kind: str) -> dict[str, Any]:
     """Return the content of a record whose fields nobody has looked at; raises what `read_record` raises."""
     try:
-        record = json.loads(read_regular(path, LARGEST))
+        written = read_regular(path, LARGEST)
+        record = json.loads(written)
     except FileNotFoundError:
         raise InputError(f"no {kind} record", where=path, expected=f"a file {path.name}") from None
     except (ValueError, OSError, RecursionError) as error:
@@ -106,7 +106,7 @@ def read_content(path: Path, kind: str) -> dict[str, Any]:
             run="pip install --upgrade spectral-shards",
         )
     content = {key: value for key, value in record.items() if key not in ("format", "version", "kind", DIGEST)}
-    if record.get(DIGEST) != digest(kind, content):
+    if record.get(DIGEST) != digest(kind, content) or written != _rendered(record):
         raise CorruptFileError(f"the {kind} record does not match its own sha256", where=path)
     return content
 
@@ -136,6 +136,10 @@ def decoded(kind: type[Value], content: object, where: Path, what: str, run: str
     if (difference := _difference(plain(found), content)) is not None:
         raise _unusable(what, where, *difference, run)
     return found
+
+
+def _rendered(record: Content) -> bytes:
+    return (json.dumps(record, indent=1) + "\n").encode()
 
 
 def _unusable(what: str, where: Path, field: str, expected: object, got: object, run: str | None) -> CorruptFileError:

@@ -1,6 +1,6 @@
 """The atomic write: a reader sees the old file, the new file or none, never a part of one.
 
-1. Create the folder, with an fsync of each folder that gets a new name; write to a temporary name in it.
+1. Create the folder, with an fsync of every folder above it; write to a temporary name in it.
 2. fsync the file, so that its content is on the disk before its name is.
 3. Rename over the final name, which POSIX makes atomic.
 4. fsync the folder, so that the name survives a power cut.
@@ -23,6 +23,8 @@ from pathlib import Path
 from spectral_prep.errors import InputError, SpectralError, StorageError
 
 TEMPORARY_SUFFIX = ".partial"
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
+"""What fsync of a folder answers where it means nothing: CIFS, some FUSE, read-only mounts."""
 WRITEBACK_BYTES = 1 << 19
 """How much is written before the system is asked to begin putting it on the disk."""
 
@@ -128,18 +130,31 @@ def explained(path: Path, advice: Advice = ANYWHERE) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and those above it, each name put on the disk."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+    """Create a folder and those above it; their names are on the disk then, whoever made them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sync_name(folder)
+
+
+def sync_name(folder: Path) -> None:
+    """Put the name of a folder on the disk, and those above it up to the mount point.
+
+    One that is there already may be a killed process's, which had no time to do so.
+    """
+    for above in folder.absolute().parents:
+        with contextlib.suppress(PermissionError):  # what may not be listed was not made by us
+            sync_folder(above)
+        if os.path.ismount(above):
+            return
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk."""
+    """Put the names in a folder on the disk, as far as its file system knows how to."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

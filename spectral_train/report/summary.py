@@ -20,10 +20,10 @@ from spectral_train.ensemble.evaluate import Evaluation, evaluate
 from spectral_train.ensemble.schemes import weigh
 from spectral_train.report.cost import Costs
 from spectral_train.run.branches import outputs_of, read_baseline, read_branches, shard_of
-from spectral_train.run.metrics import EpochMetrics, read_lines
+from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import HELD_OUT, TEST
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import NetworkPlan, NetworkRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord, read_history
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,9 @@ def summarise(run: Path, combination: Combination = DEFAULT_COMBINATION) -> Summ
     test = outputs_of(paths, records, TEST)
     guesses = [*(values.argmax(1) for values in test.log_probabilities), combiner(test.log_probabilities).argmax(1)]
     counts = [confusion(guess, test.labels, len(records[0].plan.classes)) for guess in guesses]
-    networks = [(shard_of(record), paths.branch(shard_of(record))) for record in records]
-    curves = [Curve(shard, read_lines(folder.metrics)) for shard, folder in networks]
+    curves = [Curve(shard_of(each), read_history(each, paths.branch(shard_of(each)))) for each in records]
     if baseline is not None:
-        curves.append(Curve(None, read_lines(paths.baseline.metrics)))
+        curves.append(Curve(None, read_history(baseline, paths.baseline)))
     return Summary(
         name=run.resolve().name,
         records=records,

@@ -23,9 +23,13 @@ from spectral_prep.system.regular import regular_below
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
+from spectral_train.run.metrics import EpochMetrics, read_lines
 from spectral_train.run.paths import NetworkPaths
 
 ROWS = {"training", "held_out", "test"}
+FILES = {"model.safetensors", "outputs.safetensors"}
+METRICS = "metrics.jsonl"
+"""Vouched for, too, but in records of earlier releases; only a report reads it."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,8 @@ class NetworkRecord:
     def __post_init__(self) -> None:
         require(set(self.rows) == ROWS, "rows of other kinds", ", ".join(sorted(ROWS)), ", ".join(sorted(self.rows)))
         require(0 <= self.held_out_accuracy <= 1, "no accuracy", "0 to 1", self.held_out_accuracy)
-        names = sorted(entry.path for entry in self.files)
-        require(names == ["model.safetensors", "outputs.safetensors"], "other files", "weights and outputs", names)
+        names = {entry.path for entry in self.files}
+        require(FILES <= names <= {*FILES, METRICS}, "other files", ", ".join(sorted(FILES)), ", ".join(sorted(names)))
 
 
 def _upgraded(content: Content) -> Content:
@@ -131,17 +135,36 @@ def read_network(paths: NetworkPaths) -> NetworkRecord:
     """
     record = read_record(paths.record, NetworkRecord, _upgraded)
     for entry in record.files:
-        path = paths.root / entry.path
-        same = regular_below(paths.root, entry.path) and path.stat().st_size == entry.size
-        if not same or sha256_of(path) != entry.sha256:
-            raise CorruptFileError(
-                f"a file of {record.plan.name} is missing or damaged",
-                where=path,
-                expected=f"{entry.size} bytes with sha256 {entry.sha256[:12]}…",
-                run=train_again(paths),
-            )
+        if entry.path != METRICS:
+            _require_file(record, entry, paths)
     _require_sizes(record, paths)
     return record
+
+
+def read_history(record: NetworkRecord, paths: NetworkPaths) -> tuple[EpochMetrics, ...]:
+    """Return the metrics of every epoch of a finished network, none where there are none.
+
+    Raises
+    ------
+    CorruptFileError
+        If they are not those that the record vouches for.
+    """
+    for entry in record.files:
+        if entry.path == METRICS:
+            _require_file(record, entry, paths)
+    return read_lines(paths.metrics)
+
+
+def _require_file(record: NetworkRecord, entry: FileEntry, paths: NetworkPaths) -> None:
+    path = paths.root / entry.path
+    same = regular_below(paths.root, entry.path) and path.stat().st_size == entry.size
+    if not same or sha256_of(path) != entry.sha256:
+        raise CorruptFileError(
+            f"a file of {record.plan.name} is missing or damaged",
+            where=path,
+            expected=f"{entry.size} bytes with sha256 {entry.sha256[:12]}…",
+            run=train_again(paths),
+        )
 
 
 def train_again(paths: NetworkPaths) -> str:

@@ -22,7 +22,7 @@ from torch import nn
 from spectral_prep.errors import InputError
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
-from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.files import atomic_write, explained, is_temporary, remove, sync_folder
 from spectral_prep.system.regular import refuse_irregular
 from spectral_prep.system.threads import torch_threads
 from spectral_train.data.holdout import held_out
@@ -51,6 +51,8 @@ def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
         return None
     record = read_network(paths)
     same_plan(plain(record.plan), plan, paths)
+    with explained(paths.root, WRITING):
+        remove(paths.checkpoint)  # a kill may have come between the record and this
     return record
 
 
@@ -72,8 +74,7 @@ def train_network(training: Training, rows: RowReader) -> NetworkRecord:
 
 def new_network(training: Training) -> nn.Module:
     """Return the network with the weights of its seed, on its device; what killed writes left in its folder goes."""
-    refuse_irregular(training.paths.root)
-    _remove_leftovers(training.paths)
+    tidy(training.paths)
     with seeded(derive_seed(training.seed, "weights")):
         return build_network(training.plan).to(training.device)
 
@@ -141,12 +142,15 @@ def outputs_on_test(model: nn.Module, rows: RowReader, training: Training) -> Ou
 def write_network(
     model: nn.Module, trained: Trained, held_out_rows: Outputs, test_rows: Outputs, training: Training
 ) -> NetworkRecord:
-    """Write weights, outputs, and last the record that vouches for both."""
+    """Write weights, outputs, and last the record that vouches for both and for the metrics."""
     paths = training.paths
     weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
     contents = {paths.model: weights, paths.outputs: to_bytes(held_out_rows, test_rows)}
     for path, content in contents.items():
         atomic_write(path, content, WRITING)
+    files = [FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()]
+    if paths.metrics.is_file():  # a soup has none
+        files.append(FileEntry.of(paths.root, paths.metrics))
     record = NetworkRecord(
         plan=training.plan,
         parameters=parameter_count(model),
@@ -156,11 +160,11 @@ def write_network(
         held_out_loss=trained.held_out_loss,
         held_out_accuracy=trained.held_out_accuracy,
         rows={"training": trained.rows, "held_out": len(held_out_rows.ids), "test": len(test_rows.ids)},
-        files=tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()),
+        files=tuple(files),
         ingredients=trained.ingredients,
     )
     write_record(paths.record, record, WRITING)
-    paths.checkpoint.unlink(missing_ok=True)
+    remove(paths.checkpoint)
     return record
 
 
@@ -179,11 +183,21 @@ def _outputs(
     return Outputs(values[torch.from_numpy(order)], ids[order], labels)
 
 
-def _remove_leftovers(paths: NetworkPaths) -> None:
-    """Remove the temporary files of killed writes."""
-    for path in paths.root.glob("*"):
-        if is_temporary(path):
+def tidy(paths: NetworkPaths) -> None:
+    """Remove the temporary files of killed writes from a network's folder, for good, before it is written to.
+
+    Raises
+    ------
+    InputError
+        If it holds links, pipes or devices.
+    """
+    refuse_irregular(paths.root)
+    found = [path for path in paths.root.glob("*") if is_temporary(path)]
+    with explained(paths.root, WRITING):
+        for path in found:
             path.unlink(missing_ok=True)
+        if found:
+            sync_folder(paths.root)
 
 
 def _positions(mask: npt.NDArray[np.bool_]) -> Positions:

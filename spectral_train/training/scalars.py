@@ -2,15 +2,22 @@
 
 Input: the folder of the events and the history of a network so far. Output: what writes a further epoch. It is a log
 that nothing depends on: where it cannot be written, that is said once, and training goes on.
+
+Events are appended to one file a training, which is open only while they are: torch's own `SummaryWriter` writes from a
+thread, where a full disk is a traceback.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from spectral_prep.system.files import make_folder
 from spectral_train.run.metrics import EpochMetrics, Log
 
 
@@ -21,31 +28,38 @@ def scalars(folder: Path, history: Sequence[EpochMetrics], log: Log) -> Iterator
     Of a resumed run the whole history is written again and the former events are purged: a kill may have cost some.
     """
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError:
         yield lambda epoch: None
         return
-    writers: list[SummaryWriter] = []  # none, once one has failed
+    path = folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+    failed: list[OSError] = []
 
-    def attempt(work: Callable[..., object], *arguments: object) -> None:
+    def write(events: Sequence[Event]) -> None:
+        if failed:
+            return
         try:
-            work(*arguments)
+            with open(path, "ab") as file:
+                for event in events:
+                    RecordWriter(file).write(event.SerializeToString())
         except OSError as error:
-            writers.clear()
-            log(f"TensorBoard's events cannot be written ({error}); training goes on without them. Where: {folder}")
+            failed.append(error)
+            log(f"TensorBoard's events cannot be written ({error.strerror}); training goes on without them: {folder}")
 
-    def write(epoch: EpochMetrics) -> None:
-        for writer in writers:
-            for name, value in asdict(epoch).items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, epoch.epoch)
-            writer.flush()  # its own thread writes; what failed there is raised here
+    def events_of(epoch: EpochMetrics) -> list[Event]:
+        values = {name: value for name, value in asdict(epoch).items() if name != "epoch"}
+        summaries = [Summary(value=[Summary.Value(tag=name, simple_value=value)]) for name, value in values.items()]
+        return [Event(step=epoch.epoch, wall_time=time.time(), summary=summary) for summary in summaries]
 
-    attempt(lambda: writers.append(SummaryWriter(str(folder), purge_step=1)))
-    for epoch in history:
-        attempt(write, epoch)
+    begun = [Event(file_version="brain.Event:2"), Event(step=1, session_log=SessionLog(status=SessionLog.START))]
+    for event in begun:
+        event.wall_time = time.time()
     try:
-        yield lambda epoch: attempt(write, epoch)
-    finally:
-        for writer in list(writers):
-            attempt(writer.close)
+        make_folder(folder)
+    except OSError as error:
+        failed.append(error)
+        log(f"TensorBoard's events cannot be written ({error.strerror}); training goes on without them: {folder}")
+    write([*begun, *(event for epoch in history for event in events_of(epoch))])
+    yield lambda epoch: write(events_of(epoch))

@@ -41,7 +41,7 @@ from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.run.weights import build_network, read_weights
 from spectral_train.training.fit import Training
-from spectral_train.training.network import Trained, TrainingRows, outputs_on_test, write_network
+from spectral_train.training.network import Trained, TrainingRows, finished, outputs_on_test, tidy, write_network
 from spectral_train.training.processes import threads_for
 from spectral_train.training.request import SoupMethod
 
@@ -104,8 +104,6 @@ def soup(
     if method not in METHODS:
         raise InputError("unknown kind of soup", expected=f"one of {', '.join(METHODS)}", got=method)
     target = RunPaths(out)
-    if target.finished():
-        raise InputError("there is a run already", where=out, run="the same command with another --out")
     collected = [[Ingredient(each, RunPaths(run).branch(shard_of(each))) for each in read_branches(RunPaths(run))]
                  for run in runs]  # fmt: skip
     for run, branches in zip(runs, collected, strict=True):
@@ -115,10 +113,19 @@ def soup(
     for ingredients in zip(*collected, strict=True):
         plan = ingredients[0].record.plan
         training = Training(plan, target.branch(shard_of(ingredients[0].record)), choose_device(device), log)
+        done = _finished(ingredients, training)
         with torch_threads(threads_for(plan)):
-            records.append(_soup_of(ingredients, root, method, training))
+            records.append(_soup_of(ingredients, root, method, training) if done is None else done)
         log(_line(records[-1], ingredients))
     return tuple(records)
+
+
+def _finished(ingredients: Sequence[Ingredient], training: Training) -> NetworkRecord | None:
+    """Return the mean that an earlier run of this command wrote; refuse to write over any other network."""
+    record = finished(training.plan, training.paths)
+    if record is not None and not set() < set(record.ingredients) <= {each.sha256 for each in ingredients}:
+        raise InputError("there is a run already", where=training.paths.root, run="the same command with another --out")
+    return record
 
 
 def mean_weights(weights: Sequence[Weights]) -> dict[str, Tensor]:
@@ -164,6 +171,7 @@ class MeanNetwork:
     """One network that takes the mean of any ingredients, and the training rows to score it on."""
 
     def __init__(self, rows: TrainingRows, training: Training) -> None:
+        tidy(training.paths)
         self.rows, self.training = rows, training
         self.model = build_network(training.plan).to(training.device)
 
