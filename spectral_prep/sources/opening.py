@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
+import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -118,8 +119,9 @@ def small_file(path: Path, at_most: int = LARGEST_TEXT) -> bytes:
         If it is larger than such a file can be, or the disk fails.
     """
     with explained(path), opened(path) as file:
-        content = file.read(at_most + 1)
-    if len(content) > at_most:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size) if size <= at_most else b""
+    if size > at_most:
         raise CorruptSourceError(
             "the file is too large to be what its name says", where=path, expected=f"at most {at_most} bytes"
         )

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError
 
-MOST_STEPS = 1 << 22
-"""CIFAR-100's training set, the largest of those releases, takes half a million."""
+MOST_STEPS = 1 << 20
+"""CIFAR-100's training set, the largest of those releases, takes a quarter of a million."""
 
 
 def load(file: BinaryIO, size: int, where: object) -> dict[bytes, Any]:

@@ -22,14 +22,14 @@ from typing import BinaryIO, NamedTuple
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.printable import shown
-from spectral_prep.sources.opening import explained, is_image, not_regular, opened
+from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, not_regular, opened
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tar_header import BoundedHeader
 from spectral_prep.system.files import explain
 from spectral_prep.system.staging import SCRATCH
 
 ARCHIVES = ".archives"
-LARGEST_MEMBER = 1 << 31
+LARGEST_MEMBER = (1 << 31) - 1
 TAR = ".tar"
 WHOLE_SUFFIXES = (TAR, ".tar.gz", ".tgz")
 """How the one archive of a whole release, or of its development kit, may end."""
@@ -230,7 +230,9 @@ def _check(header: tarfile.TarInfo, where: str, end: int) -> None:
             )
     elif header.offset_data + header.size > end:
         raise _damaged(where, f"{header.size} bytes from byte {header.offset_data} on, but it ends at byte {end}")
-    elif header.size >= LARGEST_MEMBER and not header.name.lower().endswith(TAR):
+    elif header.name.lower().endswith(TAR):
+        return
+    elif header.size > (LARGEST_IMAGE if is_image(header.name) else LARGEST_MEMBER):
         raise _damaged(where, f"a member of {header.size} bytes")
 
 

@@ -21,7 +21,7 @@ DOTS_PER_INCH = 110
 COLOURS = "viridis"
 MOST_NAMES = 30
 MOST_NUMBERS = 12
-LONGEST_LABEL = 40
+LONGEST_LABEL = 20
 
 
 def loss_curves(summary: Summary) -> bytes:
