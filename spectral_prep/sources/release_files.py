@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.printable import shown
 from spectral_prep.sources.name_list import decode, text_of
 from spectral_prep.sources.opening import listed, missing, parsed_json, small_file
+from spectral_prep.sources.row_table import LONGEST_NAME
 
 # ImageNet's test files have no labels, so validation files come first.
 TEST_WORDS = ("validation", "val", "valid", "test")
@@ -95,9 +97,16 @@ def listed_names(names: object, where: object) -> tuple[str, ...]:
 
 
 def bounded_names(names: list[str], where: object) -> tuple[str, ...]:
-    """Return class names, unless there are too many to be names of classes."""
+    """Return class names, unless there are too many, or one is too long, to be names of classes."""
     if len(names) > MOST_CLASSES:
         raise CorruptSourceError("too many classes", where=where, expected=f"at most {MOST_CLASSES}", got=len(names))
+    if long := [name for name in names if len(name) > LONGEST_NAME]:
+        raise CorruptSourceError(
+            "the name of a class is too long",
+            where=where,
+            expected=f"at most {LONGEST_NAME} characters",
+            got=f"{shown(long[0])} of {len(long[0])}",
+        )
     return tuple(names)
 
 

@@ -102,6 +102,7 @@ def test_names_of_classes_that_are_no_list_of_texts(tmp_path: Path, names: objec
         ("dataset_info.json", b"\xff\xfe", "not JSON"),
         ("classes.txt", b"x" * (20 * MIB), "too large"),
         ("classes.txt", b"x\n" * (LARGEST_TEXT // 2), "too many classes"),
+        ("classes.txt", b"cat\n" + b"x" * MIB, "the name of a class is too long"),
     ],
 )
 def test_descriptions_beside_the_images(tmp_path: Path, name: str, content: bytes, words: str) -> None:
