@@ -18,6 +18,7 @@ import click
 from spectral_prep.console.commands import prep_group
 from spectral_prep.console.progress import say
 from spectral_prep.errors import SpectralError
+from spectral_prep.printable import one_line
 from spectral_train.commands import ensemble_group, train_command
 
 
@@ -54,7 +55,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
         error.show()
         sys.exit(2)
     except OSError as error:
-        say(f"Error: {error.strerror}. Where: {error.filename}")
+        say(f"Error: {error.strerror}. Where: {one_line(error.filename)}")
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

@@ -2,10 +2,13 @@
 
 Input: what happened, where, what was expected, what was found, what to run next.
 Output: an exception whose text is that one paragraph and whose `exit_code` the command line returns:
-2 when the user's input has to change, 1 when data or a disk is at fault.
+2 when the user's input has to change, 1 when data or a disk is at fault. Whatever names a file brings into it, the
+paragraph is fit to be printed (`printable`).
 """
 
 from __future__ import annotations
+
+from spectral_prep.printable import one_line, printable
 
 
 class SpectralError(Exception):
@@ -26,8 +29,10 @@ class SpectralError(Exception):
         got: object = None,
         run: str | None = None,
     ) -> None:
-        parts = (("Where", where), ("Expected", expected), ("Got", got), ("Run next", run))
-        super().__init__(". ".join([what, *(f"{name}: {value}" for name, value in parts if value is not None)]))
+        place = None if where is None else one_line(where)
+        parts = (("Where", place), ("Expected", expected), ("Got", got), ("Run next", run))
+        text = ". ".join([what, *(f"{name}: {value}" for name, value in parts if value is not None)])
+        super().__init__(printable(text))
 
 
 class InputError(SpectralError):

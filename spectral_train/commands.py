@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from spectral_prep.console.group import OrderedGroup
-from spectral_prep.console.progress import FOLDER, as_json, say
+from spectral_prep.console.progress import FOLDER, answer, as_json, say
 from spectral_prep.errors import InputError
+from spectral_prep.printable import one_line, printable, shown
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
 from spectral_train.device import DEVICES, Resources
 from spectral_train.ensemble.combination import (
@@ -149,7 +150,7 @@ def train_command(
             run="it with a smaller --batch-size and another --run, without --joint, or on a GPU that nothing else uses",
         ) from error
     for record in records:
-        click.echo(
+        answer(
             f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "
             f"{100 * record.held_out_accuracy:.2f} %, {record.seconds:.0f} s"
         )
@@ -205,7 +206,7 @@ def evaluate_command(
     from spectral_train.ensemble.evaluate import evaluate, table
 
     evaluation = evaluate(run, schemes, Combination(**combination), ablate=ablate)
-    click.echo(json.dumps(evaluation.to_dict()) if as_json else table(evaluation))
+    click.echo(json.dumps(evaluation.to_dict()) if as_json else printable(table(evaluation)))
 
 
 @ensemble_group.command("predict")
@@ -227,15 +228,14 @@ def predict_command(run: Path, images: tuple[Path, ...], top: int, as_json: bool
     predictions = predict(run, images, Combination(**combination), top)
     for prediction in predictions:
         if prediction.reason is not None:
-            say(f"Error: {prediction.path}: {prediction.reason}")
+            say(f"Error: {one_line(prediction.path)}: {prediction.reason}")
             continue
         named = {name: round(probability, 6) for name, probability in prediction.classes}
         if as_json:
             click.echo(json.dumps({"path": str(prediction.path), "classes": named}))
         else:
-            click.echo(
-                f"{prediction.path}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in named.items())
-            )
+            likely = ", ".join(f"{shown(name)} {100 * share:.1f} %" for name, share in named.items())
+            answer(f"{one_line(prediction.path)}: {likely}")
     if any(prediction.reason is not None for prediction in predictions):
         sys.exit(1)
 
@@ -250,7 +250,7 @@ def report_command(runs: tuple[Path, ...], out: Path | None, **combination: Any)
     from spectral_train.report.report import report
 
     for path in report(runs, out, Combination(**combination)).files:
-        click.echo(path)
+        answer(str(path))
 
 
 @ensemble_group.command("soup")
@@ -270,7 +270,7 @@ def soup_command(runs: tuple[Path, ...], out: Path, data: Path | None, method: S
     from spectral_train.training.soup import soup
 
     soup(runs, out, data, method, device, say)
-    click.echo(f"The run is {out}. Run next: spectral-ensemble evaluate {out}")
+    answer(f"The run is {out}. Run next: spectral-ensemble evaluate {out}")
 
 
 @ensemble_group.command("export")
@@ -293,7 +293,7 @@ def export_command(run: Path, out: Path, as_json: bool, **combination: Any) -> N
     if as_json:
         click.echo(json.dumps(metadata))
     else:
-        click.echo(
+        answer(
             f"{out}: {size(out.stat().st_size)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
             f"to probabilities of {len(metadata['classes'])} classes"
         )

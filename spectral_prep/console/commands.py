@@ -13,7 +13,8 @@ import click
 from spectral_prep.choices import Device, OnError
 from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.options import Wanted, default_source, max_memory_option, request_options, workers_option
-from spectral_prep.console.progress import FOLDER, ConversionProgress, as_json, say
+from spectral_prep.console.progress import FOLDER, ConversionProgress, answer, as_json, say
+from spectral_prep.printable import printable
 from spectral_prep.sources.download import RELEASES
 from spectral_prep.sources.download import download as fetch
 
@@ -43,7 +44,7 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
 
     execution = Execution(Task(0, tasks), workers, parse_bytes(max_memory) if max_memory else None)
     found = estimate(wanted.request, wanted.source, wanted.out, execution)
-    click.echo(json.dumps(found.to_dict()) if as_json else estimate_text(found, wanted.out))
+    click.echo(json.dumps(found.to_dict()) if as_json else printable(estimate_text(found, wanted.out)))
 
 
 @prep_group.command("convert")
@@ -113,7 +114,7 @@ def convert_command(
     finally:
         progress.close()
     if task:
-        click.echo(f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {wanted.out}")
+        answer(f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {wanted.out}")
     else:
         _complete(wanted.out)
 
@@ -133,10 +134,10 @@ def _complete(out: Path) -> None:
     from spectral_prep.inspection.info import info
 
     found = info(out)
-    click.echo(info_text(found))
+    answer(info_text(found))
     if "test" not in found.rows:
         say("No test rows: training works, evaluating needs some. Put them into test/ or val/ beside train/.")
-    click.echo(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
+    answer(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
 
 
 @prep_group.command("verify")
@@ -153,7 +154,7 @@ def verify_command(folder: Path, source: Path | None, deep: bool, as_json: bool)
 
     with tempfile.TemporaryDirectory() as staging:
         found = verify(folder, lambda plan: _source_of(plan, source, Path(staging)), deep=deep)
-    click.echo(json.dumps(found.to_dict()) if as_json else verification_text(found, folder))
+    click.echo(json.dumps(found.to_dict()) if as_json else printable(verification_text(found, folder)))
     if found.faults:
         if not as_json:
             say(
@@ -172,7 +173,7 @@ def info_command(folder: Path, as_json: bool) -> None:
     from spectral_prep.inspection.info import info
 
     found = info(folder)
-    click.echo(json.dumps(found.to_dict()) if as_json else info_text(found))
+    click.echo(json.dumps(found.to_dict()) if as_json else printable(info_text(found)))
 
 
 @prep_group.command("show")
@@ -194,7 +195,7 @@ def show_command(folder: Path, row: int, split: str, source: Path | None, out: P
         shown = sheet(folder, row, split, _source_of(plan, source, Path(staging)))
     out = out or Path(f"{plan.dataset}-{split}-{row}.png")
     atomic_write(out, draw(shown), TO_OUT)
-    click.echo(f"{shown.title}\nDrawn: {out}")
+    answer(f"{shown.title}\nDrawn: {out}")
 
 
 def _source_of(plan: Plan, given: Path | None, staging: Path) -> Source | None:

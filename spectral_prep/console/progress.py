@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from spectral_prep.printable import printable
+
 if TYPE_CHECKING:
     from spectral_prep.conversion.convert import Progress
 
@@ -21,7 +23,12 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 
 def say(text: str) -> None:
     """Tell the user something that is no result: on stderr."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
+
+
+def answer(text: str) -> None:
+    """Print a result for a reader, on stdout; for machines `json.dumps` leaves nothing to escape."""
+    click.echo(printable(text))
 
 
 class ConversionProgress:
@@ -38,8 +45,10 @@ class ConversionProgress:
         if progress.block is None:
             self._begin(progress)
             return
+        from spectral_prep.store.records import bad_row_text
+
         for bad in progress.block.bad:
-            tqdm.write(f"bad image: {progress.block.split}: {bad.name}: {bad.reason}", file=sys.stderr)
+            tqdm.write(f"bad image: {progress.block.split}: {bad_row_text(bad)}", file=sys.stderr)
         if self._terminal:
             for name, bar in self._bars.items():
                 bar.update(progress.done[name] - bar.n)

@@ -12,6 +12,7 @@ from spectral_prep.conversion.convert import Progress
 from spectral_prep.conversion.estimate import Estimate
 from spectral_prep.inspection.info import Info
 from spectral_prep.inspection.verify import Verification
+from spectral_prep.printable import one_line
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.units import duration, size
 
@@ -117,7 +118,7 @@ def verification_text(found: Verification, folder: Path) -> str:
 
 
 def _verification_lines(found: Verification, folder: Path) -> Iterator[str]:
-    yield from found.faults
+    yield from map(one_line, found.faults)
     rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items())
     yield f"{found.files:,} files, {size(found.bytes)}, {found.spectrals} spectrals, rows: {rows or 'not checked'}"
     if found.decoded:

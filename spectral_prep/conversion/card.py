@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 
 from spectral_prep.choices import Format
+from spectral_prep.printable import shown
 from spectral_prep.store.layout import spectral_name
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import part_bytes
@@ -209,7 +210,8 @@ def _rows(name: str, split: SplitInfo) -> str:
 
 def _classes(names: Sequence[str]) -> str:
     more = ", …" if len(names) > MOST_CLASSES else ""
-    return f"{len(names):,}: {', '.join(names[:MOST_CLASSES])}{more}".replace("|", "\\|")
+    first = ", ".join(map(shown, names[:MOST_CLASSES]))
+    return f"{len(names):,}: {first}{more}".replace("|", "\\|").replace("<", "&lt;").replace("[", "&#91;")
 
 
 def _spectral_lines(energy: Sequence[float], sizes: Sequence[int]) -> Iterator[str]:

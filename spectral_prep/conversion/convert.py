@@ -25,7 +25,7 @@ from spectral_prep.kernel.stream import chosen_device
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
-from spectral_prep.store.records import BadRow, BlockRecord
+from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
 from spectral_prep.system.files import remove, remove_empty, sync_folder, sync_name
 from spectral_prep.system.locks import if_unused, shared_use
 from spectral_prep.system.staging import staging_folder
@@ -163,7 +163,7 @@ def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:
 
 
 def _bad_images(bad: list[tuple[str, BadRow]], paths: DatasetPaths) -> CorruptSourceError:
-    listed = "".join(sorted(f"\n  {split}: {row.name}: {row.reason}" for split, row in bad))
+    listed = "".join(sorted(f"\n  {split}: {bad_row_text(row)}" for split, row in bad))
     return CorruptSourceError(
         f"{len(bad)} images cannot be converted, so the data set is not complete; all other blocks are kept",
         where=paths.root,

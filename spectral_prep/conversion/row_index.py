@@ -21,7 +21,7 @@ ROWS_A_PIECE = 1 << 14
 
 
 def index_pieces(rows: RowIndex) -> Iterator[bytes]:
-    r"""Yield the content of the file piece by piece; names that are no UTF-8 keep their bytes.
+    r"""Yield the content of the file piece by piece.
 
     >>> list(index_pieces(RowIndex(["a.png", "ü.png"], np.array([3, 0], np.int32))))
     [b'["a.png", 3]\n["\xc3\xbc.png", 0]\n']
@@ -32,7 +32,7 @@ def index_pieces(rows: RowIndex) -> Iterator[bytes]:
         # One call for many names is several times faster; a JSON string holds no bare newline, so they part again.
         written = json.dumps(list(islice(names, ROWS_A_PIECE)), ensure_ascii=False, separators=("\n", ":"))
         pairs = zip(written[1:-1].split("\n"), labels, strict=True)
-        yield "".join([f"[{name}, {label}]\n" for name, label in pairs]).encode("utf-8", "surrogateescape")
+        yield "".join([f"[{name}, {label}]\n" for name, label in pairs]).encode()
 
 
 def index_sha256(rows: RowIndex) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from spectral_prep.conversion.row_index import read_index
 from spectral_prep.inspection.verify_values import folders
 from spectral_prep.kernel import fused_merge, fused_split
+from spectral_prep.printable import shown
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.interface import BAD_LABEL, Rows
 from spectral_prep.store.layout import DatasetPaths
@@ -86,7 +87,7 @@ def compare_pixels(
             again_QNChw = fused_split(torch.from_numpy(original_HWC)[None], plan.spec, encoding=plan.encoding)
             steps = (again_QNChw.float() - stored_QNChw.float()).abs().max()
             if (steps > 1) if plan.encoding.dtype == "int8" else differences[-1].any():
-                faults.append(f"{paths.root}: {name} row {place} is not what {image_name} converts to")
+                faults.append(f"{paths.root}: {name} row {place} is not what {shown(image_name)} converts to")
     return PixelCheck.of(differences), faults
 
 

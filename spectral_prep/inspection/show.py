@@ -26,6 +26,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.inspection.pixels import Pixels, difference, psnr, restored
 from spectral_prep.inspection.verify import require_source
 from spectral_prep.inspection.verify_values import folders
+from spectral_prep.printable import shown
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import DatasetPaths
@@ -74,8 +75,8 @@ class Sheet:
     @property
     def title(self) -> str:
         """What the row is, in a line."""
-        label = "a bad row: no image was stored" if self.label is None else self.label
-        return f"{self.split} row {self.row} · id {self.row_id} · {self.name} · {label}"
+        label = "a bad row: no image was stored" if self.label is None else shown(self.label)
+        return f"{self.split} row {self.row} · id {self.row_id} · {shown(self.name)} · {label}"
 
 
 def sheet(root: Path, row: int, split: str = "train", source: Source | None = None) -> Sheet:
@@ -131,7 +132,7 @@ def draw(sheet: Sheet) -> bytes:
     side = min(SPECTRAL, WIDTH / columns)
     heights = (IMAGES, side * rows, CHARTS)
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained")
-    figure.suptitle(sheet.title, fontsize=10)
+    figure.suptitle(sheet.title, fontsize=10, parse_math=False)
     grid = figure.add_gridspec(3, 1, height_ratios=heights)
     images, spectrals, chart = (figure.add_subfigure(grid[place]) for place in range(3))
     _draw_images(images.subplots(1, 3), sheet)

@@ -9,6 +9,7 @@ data_batch_1 … data_batch_5. At most one pickle, or a mebibyte of a binary fil
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError
+from spectral_prep.printable import shown
 from spectral_prep.sources import safe_pickle
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
-from spectral_prep.sources.opening import explained, missing, open_plain
+from spectral_prep.sources.name_list import decode, text_of
+from spectral_prep.sources.opening import LARGEST_TEXT, explained, missing, open_plain, opened
+from spectral_prep.sources.tar_header import BoundedHeader
 
 SIDE, CHANNELS = 32, 3
 PIXEL_BYTES = CHANNELS * SIDE * SIDE
@@ -99,8 +103,10 @@ def _file_names(release: Release, form: Form) -> list[str]:
 def _folder_content(release: Release, form: Form, folder: Path) -> Iterator[Batch | ClassNames]:
     for name in _file_names(release, form):
         path = folder / name
-        with explained(path), open(path, "rb") as file:
-            yield from _parse(release, form, name, file, path.stat().st_size, str(path))
+        with explained(path), opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            _check_size(name, size, path)
+            yield from _parse(release, form, name, file, size, str(path))
 
 
 def _archive_content(release: Release, archive: Path) -> Iterator[Batch | ClassNames]:
@@ -129,21 +135,25 @@ def _archive_content(release: Release, archive: Path) -> Iterator[Batch | ClassN
 
 def _members(archive: Path) -> Iterator[tuple[str, BinaryIO, int]]:
     with open_plain(archive) as plain:
-        with explained(archive), tarfile.open(fileobj=plain, mode="r|") as tar:
+        with explained(archive), tarfile.open(fileobj=plain, mode="r|", tarinfo=BoundedHeader) as tar:
             for member in tar:
                 file = tar.extractfile(member) if member.isfile() else None
                 if file is None:
                     continue
-                if member.size > LARGEST_MEMBER:
-                    raise CorruptSourceError(
-                        f"{member.name} is too large for this release",
-                        where=archive,
-                        expected=f"at most {LARGEST_MEMBER} bytes",
-                        got=member.size,
-                    )
+                _check_size(member.name, member.size, archive)
                 yield Path(member.name).name, cast(BinaryIO, file), member.size
         while plain.read(1 << 16):  # to the end, where gzip checks its checksum
             pass
+
+
+def _check_size(name: str, size: int, where: Path) -> None:
+    if size > LARGEST_MEMBER:
+        raise CorruptSourceError(
+            f"{shown(name)} is too large for this release",
+            where=where,
+            expected=f"at most {LARGEST_MEMBER} bytes",
+            got=size,
+        )
 
 
 def _parse(
@@ -156,8 +166,10 @@ def _parse(
 
 
 def _binary_names(file: BinaryIO, size: int, release: Release, where: str) -> ClassNames:
-    lines = file.read(size).decode("utf-8", "replace").split("\n")
-    return _class_names([line.strip() for line in lines if line.strip()], release, where)
+    if size > LARGEST_TEXT:
+        raise CorruptSourceError("too long for names of classes", where=where, got=f"{size} bytes")
+    lines = map(bytes.strip, file.read(size).splitlines())
+    return _class_names([decode(line) for line in lines if line], release, where)
 
 
 def _binary_batches(file: BinaryIO, size: int, part: str, release: Release, where: str) -> Iterator[Batch]:
@@ -179,7 +191,7 @@ def _python_names(file: BinaryIO, size: int, release: Release, where: str) -> Cl
     names = safe_pickle.load(file, size, where).get(release.names_key)
     if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
         raise CorruptSourceError(f"no list {release.names_key.decode()!r} in the pickle", where=where)
-    texts = [name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names]
+    texts = [decode(name) if isinstance(name, bytes) else text_of(name) for name in names]
     return _class_names(texts, release, where)
 
 

@@ -15,9 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
+from spectral_prep.printable import shown
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
-from spectral_prep.sources.opening import EXTENSIONS, explained, is_image, listed, missing
+from spectral_prep.sources.name_list import bytes_of, text_of
+from spectral_prep.sources.opening import (
+    EXTENSIONS,
+    LARGEST_IMAGE,
+    LARGEST_LIST,
+    explained,
+    is_image,
+    listed,
+    missing,
+    no_images,
+    small_file,
+)
 from spectral_prep.sources.row_table import ClassNumbers, RowTable
+from spectral_prep.system.regular import read_regular
 
 TEST_FOLDERS = ("test", "val", "validation", "valid")
 # Tiny-ImageNet's official val/ and test/ hold one folder of this name and no classes.
@@ -44,16 +57,17 @@ class FolderReader:
         Raises
         ------
         CorruptSourceError
-            If the file is gone or may not be read.
+            If the file is gone, may not be read, is no regular file or larger than any image.
         StorageError
             If the disk fails: the row may be good, so it must not be recorded as bad.
         """
-        path = os.path.join(self.root, os.path.basename(name) if self.flat else name)
+        file = os.fsdecode(bytes_of(name))
+        path = self.root / (os.path.basename(file) if self.flat else file)
         try:
-            with open(path, "rb") as file:
-                return file.read()
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            raise CorruptSourceError("cannot read an image", where=path, got=error.strerror) from error
+            return read_regular(path, LARGEST_IMAGE)
+        except (FileNotFoundError, PermissionError, ValueError) as error:
+            got = error.strerror if isinstance(error, OSError) else error
+            raise CorruptSourceError("cannot read an image", where=path, got=got) from error
         except OSError as error:
             raise StorageError("reading failed", where=path, got=error) from error
 
@@ -69,7 +83,7 @@ def open_folder(dataset: str, path: Path, staging: Path) -> EncodedSource:
     train, test = _splits(dataset, path)
     numbers = ClassNumbers()
     found = {"train": class_folders(path / train, numbers)}
-    trained = set(subfolders(path / train))
+    trained = set(map(text_of, subfolders(path / train)))
     if test is not None:
         found["test"] = _test_images(path / test, numbers)
         unknown = sorted(set(numbers.sorted()[0]) - trained)
@@ -108,6 +122,8 @@ def flat_folder(root: Path, class_of: Callable[[str], str], numbers: ClassNumber
     rows = RowTable()
     with explained(root), os.scandir(root) as entries:
         names = [entry.name for entry in entries if is_image(entry.name)]
+    if not names:
+        raise no_images(root)
     for name in names:
         label = class_of(name)
         rows.add(label, name, numbers.number(label))
@@ -167,9 +183,8 @@ def _test_images(root: Path, numbers: ClassNumbers) -> Found:
 
 def _annotations(path: Path) -> Mapping[str, str]:
     """Return the class of each file: the first two of the columns, which tabs separate."""
-    with explained(path):
-        lines = path.read_text("utf-8", "surrogateescape").splitlines()
-    rows = [line.split("\t") for line in lines if line.strip()]
+    lines = small_file(path, LARGEST_LIST).splitlines()
+    rows = [os.fsdecode(line).split("\t") for line in lines if line.strip()]
     if wrong := [number for number, row in enumerate(rows, 1) if len(row) < 2]:
         raise CorruptSourceError(f"no class in line {wrong[0]}", where=path, expected="file name, tab, class, …")
     return {row[0]: row[1] for row in rows}
@@ -177,7 +192,9 @@ def _annotations(path: Path) -> Mapping[str, str]:
 
 def _annotated(classes: Mapping[str, str], name: str, root: Path) -> str:
     if name not in classes:
-        raise CorruptSourceError(f"no class for {name}", where=root / ANNOTATIONS, expected="a line for each image")
+        raise CorruptSourceError(
+            f"no class for {shown(name)}", where=root / ANNOTATIONS, expected="a line for each image"
+        )
     return classes[name]
 
 

@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import BinaryIO, cast
 
 from spectral_prep.errors import CorruptSourceError, StorageError
-from spectral_prep.sources.opening import GZIP_MAGIC, explained, optional
+from spectral_prep.sources.opening import GZIP_MAGIC, explained, opened, optional
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tars import Archive, Member, walk
 from spectral_prep.system.files import AtomicFile, explain
@@ -40,7 +40,7 @@ KEPT_BYTES = 4096
 
 def is_gzip(path: Path) -> bool:
     """Whether the content of a file, not its name, is gzip's."""
-    with explained(path), open(path, "rb") as file:
+    with explained(path), opened(path) as file:
         return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
 
 
@@ -52,7 +52,7 @@ def zipped_members(path: Path, tar: str = "") -> Iterator[Member]:
     CorruptSourceError
         If the archive is truncated or damaged; its checksum is checked once the last member was taken.
     """
-    with explained(path), gzip.open(path) as unzipped:
+    with explained(path), opened(path) as raw, gzip.GzipFile(fileobj=raw) as unzipped:
         stream = ForwardFile(cast(BinaryIO, unzipped))
         yield from walk(cast(BinaryIO, stream), str(path), sys.maxsize, tar)
         while unzipped.read(READ_BYTES):  # to the end, where the checksum is

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.printable import shown
 from spectral_prep.sources.interface import RowIndex
-from spectral_prep.sources.name_list import encode
 from spectral_prep.sources.row_table import ClassNumbers, RowTable, StagedRows
 
 
@@ -128,7 +128,7 @@ def _fingerprint(classes: tuple[str, ...], splits: list[SplitRows]) -> str:
         previous = ""
         for name, label in zip(index.names, index.labels, strict=True):
             if name == previous:
-                raise CorruptSourceError(f"the {split.name} images hold {name} twice", expected="each name once")
-            content.update(b"%d\0%s\n" % (label, encode(name)))
+                raise CorruptSourceError(f"the {split.name} images hold {shown(name)} twice", expected="each name once")
+            content.update(b"%d\0%s\n" % (label, name.encode()))
             previous = name
     return content.hexdigest()

@@ -12,11 +12,14 @@ import csv
 import io
 import os
 import re
+import struct
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.printable import shown
 from spectral_prep.sources.folder import (
     TEST_FOLDERS,
     class_folders,
@@ -26,8 +29,18 @@ from spectral_prep.sources.folder import (
     subfolders,
 )
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
-from spectral_prep.sources.opening import explained, is_image, listed, missing, open_plain
+from spectral_prep.sources.name_list import text_of
+from spectral_prep.sources.opening import (
+    LARGEST_LIST,
+    is_image,
+    listed,
+    missing,
+    no_images,
+    open_plain,
+    small_file,
+)
 from spectral_prep.sources.row_table import ClassNumbers, Place, RowTable
+from spectral_prep.sources.tar_header import BoundedHeader
 from spectral_prep.sources.tars import TAR, WHOLE_SUFFIXES, Archive, Member, TarReader, class_and_folder, members
 
 TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
@@ -38,6 +51,7 @@ META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 SOLUTION = "LOC_val_solution.csv"
 WNID = re.compile(r"n\d{8}")
 VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
+MAT_COMPRESSED = 15
 LARGEST_DEVKIT_FILE = 1 << 26
 EXPECTED = f"{TRAIN_TAR}, or train/<wnid>/ of image files"
 
@@ -94,7 +108,7 @@ def class_tars(
             label = numbers.number(name)
             if is_image(member.path):
                 rows.add(folder, member.path.rpartition("/")[2], label, Place(member.offset, member.size, number))
-                filled.add(name)
+                filled.add(text_of(name))
     if (without := sorted(set(numbers.sorted()[0]) - filled)) and not empty:
         raise classes_without_images(Path(looked_at[0].path), without)
     return Found(rows, lambda staged: TarReader.over(staged, looked_at))
@@ -134,6 +148,8 @@ def _validation(root: Path, numbers: ClassNumbers) -> Found | None:
             name = member.path.rpartition("/")[2]
             label = class_of(name)
             rows.add(label, name, numbers.number(label), Place(member.offset, member.size, 0))
+    if not len(rows):
+        raise no_images(archive)
     return Found(rows, lambda staged: TarReader.over(staged, [looked_at]))
 
 
@@ -183,7 +199,7 @@ def _devkit_classes(devkit: Path) -> ClassOf:
         found = VAL_NAME.match(name)
         if found is None or not 1 <= int(found[1]) <= len(labels):
             expected = f"ILSVRC2012_val_00000001.JPEG to {len(labels):08}"
-            raise CorruptSourceError(f"no label for {name}", where=where, expected=expected)
+            raise CorruptSourceError(f"no label for {shown(name)}", where=where, expected=expected)
         return labels[int(found[1]) - 1]
 
     return class_of
@@ -192,10 +208,9 @@ def _devkit_classes(devkit: Path) -> ClassOf:
 def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
     """Return meta.mat and the ground truth of an extracted or packed development kit."""
     if devkit.is_dir():
-        with explained(devkit):
-            return (devkit / META).read_bytes(), (devkit / TRUTH).read_bytes()
+        return small_file(devkit / META, LARGEST_DEVKIT_FILE), small_file(devkit / TRUTH, LARGEST_DEVKIT_FILE)
     found: dict[str, bytes] = {}
-    with open_plain(devkit) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+    with open_plain(devkit) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=BoundedHeader) as tar:
         for member in tar:
             for wanted in (META, TRUTH):
                 if member.name.endswith(wanted) and member.size <= LARGEST_DEVKIT_FILE:
@@ -211,22 +226,45 @@ def _leaf_classes(meta: bytes, devkit: Path) -> dict[int, str]:
     from scipy.io import loadmat  # slow to import, and needed here only
 
     try:
-        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]  # type: ignore[arg-type]
+        synsets = loadmat(io.BytesIO(_inflated(meta)), squeeze_me=True)["synsets"]  # type: ignore[arg-type]
         return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if not int(row["num_children"])}
     except Exception as error:  # whatever scipy meets in a damaged file
         raise CorruptSourceError("damaged list of classes", where=f"{devkit}!{META}", got=error) from error
 
 
+def _inflated(meta: bytes) -> bytes:
+    """Return the same MATLAB file without compression; raise `ValueError` for one that would be larger than any.
+
+    After 128 bytes come elements: type and size, four bytes each, then the content; type 15 is compressed
+    (https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf).
+    """
+    order = "<" if meta[126:128] == b"IM" else ">"
+    found, at = bytearray(meta[:128]), 128
+    while at < len(meta):
+        kind, size = struct.unpack_from(f"{order}II", meta, at)
+        content = meta[at : at + 8 + size]
+        if kind == MAT_COMPRESSED:
+            content = zlib.decompressobj().decompress(content[8:], LARGEST_DEVKIT_FILE)
+        found += content
+        at += 8 + size
+        if len(found) >= LARGEST_DEVKIT_FILE:
+            raise ValueError(f"{LARGEST_DEVKIT_FILE} bytes or more without compression")
+    return bytes(found)
+
+
 def _kaggle_classes(solution: Path) -> ClassOf:
     """Return the classes of lines such as "ILSVRC2012_val_00048981,n03995372 85 1 499 272"."""
-    with explained(solution), open(solution, encoding="utf-8", errors="replace", newline="") as file:
-        rows = [row for row in csv.reader(file) if len(row) > 1 and row[1].strip()]
+    text = small_file(solution, LARGEST_LIST).decode("utf-8", "surrogateescape")
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if len(row) > 1 and row[1].strip()]
+    except csv.Error as error:
+        raise CorruptSourceError("damaged list of classes", where=solution, got=error) from error
     classes = {row[0]: row[1].split()[0] for row in rows if VAL_NAME.match(f"{row[0]}.")}
 
     def class_of(name: str) -> str:
         label = classes.get(name.partition(".")[0])
         if label is None:
-            raise CorruptSourceError(f"no label for {name}", where=solution, expected="a line for each image")
+            raise CorruptSourceError(f"no label for {shown(name)}", where=solution, expected="a line for each image")
         return label
 
     return class_of

@@ -1,17 +1,23 @@
-"""Many names in little memory: one run of bytes and where each name ends, instead of a Python string a row.
+r"""Many names in little memory: one run of bytes and where each name ends, instead of a Python string a row.
 
-14 million names of 30 bytes take 0.5 GB so, and 1.2 GB as a list of strings. Names that are no UTF-8 keep their bytes
-(surrogateescape, as the operating system's own calls give them).
+14 million names of 30 bytes take 0.5 GB so, and 1.2 GB as a list of strings.
+
+This is the door where the bytes of a name become text. Names of files are bytes, and those in old archives are often
+no UTF-8: each byte that is none becomes `\xNN`, and a backslash `\\`, so that there is a way back. All other names
+stay as they are, and every name is valid Unicode in records, cards and messages.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 import numpy.typing as npt
+
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +56,31 @@ class Names(Sequence[str]):
 
 
 def encode(name: str) -> bytes:
-    """Return the bytes of a name."""
-    return name.encode("utf-8", "surrogateescape")
+    """Return the bytes of a name as Python's own calls give it, or as it stands in JSON (which may hold anything)."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass")
 
 
 def decode(name: bytes) -> str:
-    r"""Return the name that these bytes are.
+    r"""Return the text that stands for a name of these bytes.
 
-    >>> decode(b"\xff.png").encode("utf-8", "surrogateescape")
-    b'\xff.png'
+    >>> decode(b"caf\xe9"), decode("café".encode()), decode(b"a\\b")
+    ('caf\\xe9', 'café', 'a\\\\b')
     """
-    return name.decode("utf-8", "surrogateescape")
+    return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def text_of(name: str) -> str:
+    """Return the text that stands for a name as Python's own calls give it."""
+    return decode(encode(name))
+
+
+def bytes_of(text: str) -> bytes:
+    r"""Return the bytes of the name that a text stands for: the way back.
+
+    >>> bytes_of(decode(b"caf\xe9 \\xe9")) == b"caf\xe9 \\xe9"
+    True
+    """
+    return _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\", text.encode())

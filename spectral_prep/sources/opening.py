@@ -1,25 +1,39 @@
-"""What every reader of release files shares: opening them, and saying what is wrong with them.
+"""What every reader of release files shares: opening them, bounds, and saying what is wrong with them.
 
 Input: a path. Output: a stream of plain bytes, gzip taken off where the content (not the name) is gzip; whatever
-the operating system or a decompressor raises while reading becomes one of our errors that names the file.
+the operating system or a decompressor raises while reading becomes one of our errors that names the file. Only regular
+files are read, and links to them: a pipe or a device never ends.
 """
 
 from __future__ import annotations
 
 import gzip
 import importlib
+import json
+import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.printable import shown
 from spectral_prep.sources.download import suggestion
+from spectral_prep.system.regular import stream_regular
 
 GZIP_MAGIC = b"\x1f\x8b"
+LARGEST_IMAGE = 1 << 30
+"""Bytes of an image file; as many pixels as `--max-pixels` allows take a quarter of this without compression."""
+
+LARGEST_TEXT = 1 << 22
+"""Bytes of what describes a data set or a sample: JSON, names of classes. ImageNet-21K's take one mebibyte."""
+
+LARGEST_LIST = 1 << 28
+"""Bytes of a list with a line an image."""
+
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -41,11 +55,16 @@ def missing(dataset: str, where: object, expected: str, got: object = None) -> I
     return InputError(f"no {dataset} data here", where=where, expected=expected, got=got, run=suggestion(dataset))
 
 
+def no_images(where: object) -> CorruptSourceError:
+    """Return the error for an archive or a folder of images that holds none."""
+    return CorruptSourceError("no image in it", where=where, expected=f"at least one file ({', '.join(EXTENSIONS)})")
+
+
 def listed(names: Iterable[str]) -> str:
     """Return the first twenty names and how many more there are."""
     found = list(names)
-    shown = ", ".join(found[:20])
-    return shown if len(found) <= 20 else f"{shown} and {len(found) - 20} more"
+    first = ", ".join(map(shown, found[:20]))
+    return first if len(found) <= 20 else f"{first} and {len(found) - 20} more"
 
 
 def optional(module: str, extra: str) -> ModuleType:
@@ -66,10 +85,74 @@ def optional(module: str, extra: str) -> ModuleType:
         ) from error
 
 
+def opened(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises
+    ------
+    InputError
+        If it is a pipe, a socket, a device or a folder.
+    OSError
+        If it is not there or may not be read; see `explained`.
+    """
+    try:
+        return stream_regular(path, buffering)
+    except ValueError as error:
+        raise not_regular(path) from error
+
+
+def not_regular(path: Path) -> InputError:
+    """Return the error for what is no file that can be read to its end."""
+    return InputError(
+        "cannot read a source file", where=path, expected="a regular file", got="a pipe, device or folder"
+    )
+
+
+def small_file(path: Path, at_most: int = LARGEST_TEXT) -> bytes:
+    """Return the content of a file that describes others, such as a list of classes.
+
+    Raises
+    ------
+    InputError
+        If it is not there, no regular file or may not be read.
+    CorruptSourceError
+        If it is larger than such a file can be, or the disk fails.
+    """
+    with explained(path), opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size) if size <= at_most else b""
+    if size > at_most:
+        raise CorruptSourceError(
+            "the file is too large to be what its name says", where=path, expected=f"at most {at_most} bytes"
+        )
+    return content
+
+
+def parsed_json(content: bytes, where: object) -> Any:
+    """Return what a JSON text says.
+
+    Raises
+    ------
+    CorruptSourceError
+        If it is none, too long or too deep.
+    """
+    if len(content) > LARGEST_TEXT:
+        raise CorruptSourceError(
+            "a JSON text too long for what it is",
+            where=where,
+            expected=f"at most {LARGEST_TEXT} bytes",
+            got=len(content),
+        )
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CorruptSourceError("not JSON, or nested too deep", where=where, got=error) from error
+
+
 @contextmanager
 def open_plain(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading forwards, decompressing it if its first bytes are gzip's; see `explained` for errors."""
-    with explained(path), open(path, "rb") as raw:
+    with explained(path), opened(path) as raw:
         zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         raw.seek(0)
         if not zipped:

@@ -11,7 +11,6 @@ images in Hugging Face's files, 1024 at most where pyarrow wrote larger groups.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.printable import shown
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
-from spectral_prep.sources.opening import explained, listed, optional
-from spectral_prep.sources.release_files import checked_names, class_names, split_files
+from spectral_prep.sources.opening import explained, listed, optional, parsed_json
+from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, listed_names, split_files
 from spectral_prep.sources.row_table import Place, RowTable, StagedRows
 from spectral_prep.sources.tars import Archive, load_archives, save_archives
 
@@ -55,8 +55,7 @@ def open_parquet(dataset: str, path: Path, staging: Path) -> EncodedSource:
     splits = split_files(dataset, path, SUFFIX)
     columns = _columns(splits["train"][0])
     gathered = {name: _rows(files, columns) for name, files in splits.items()}
-    largest = max(found[1] for found in gathered.values())
-    classes = checked_names(columns.names or class_names(path), largest, path)
+    classes = checked_names(columns.names or class_names(path), (largest for _, largest in gathered.values()))
     return assemble(staging, classes, {name: found for name, (found, _) in gathered.items()})
 
 
@@ -110,7 +109,10 @@ class _Cursor:
                 self._open(number, row)
             while row >= self._first + len(self._batch):
                 self._first += len(self._batch)
-                self._batch = _images(next(self._batches), self._column)
+                batch = next(self._batches, None)
+                if batch is None:
+                    raise CorruptSourceError("fewer rows than the file says", where=self._archives[number].path)
+                self._batch = _images(batch, self._column)
             return self._batch[row - self._first]
 
     def _open(self, number: int, row: int) -> None:
@@ -130,26 +132,29 @@ def _images(batch: Any, column: str) -> list[bytes | None]:
     return images
 
 
-def _rows(files: Sequence[Path], columns: Columns) -> tuple[Found, int]:
+def _rows(files: Sequence[Path], columns: Columns) -> tuple[Found, LargestLabel]:
     """Return the rows of a split and the largest label."""
-    rows, largest = RowTable(), 0
+    rows, largest = RowTable(), LargestLabel(0, "")
     archives = [Archive.of(path) for path in files]
     for number, path in enumerate(files):
         for row, label in enumerate(_labels(path, columns.label)):
-            if label is None or not 0 <= label < 1 << 31:
+            if not isinstance(label, int) or not 0 <= label < 1 << 31:
                 raise CorruptSourceError(
                     f"row {row} has no label",
                     where=path,
                     expected="0 or more",
-                    got=label,
+                    got=shown(label),
                     run="the same command with only files of labelled images in --source",
                 )
             rows.add(path.stem, str(row), label, Place(row, 0, number))
-            largest = max(largest, label)
+            if label > largest.label:
+                largest = LargestLabel(label, f"{path}, row {row}")
+    if not len(rows):
+        raise CorruptSourceError("no rows in it", where=files[0])
     return Found(rows, lambda staged: ParquetReader.over(staged, archives, columns.image), sort=False), largest
 
 
-def _labels(path: Path, column: str) -> Iterator[int | None]:
+def _labels(path: Path, column: str) -> Iterator[object]:
     with _understood(path):
         file = _parquet().ParquetFile(path)
         if column not in file.schema_arrow.names:
@@ -160,6 +165,7 @@ def _labels(path: Path, column: str) -> Iterator[int | None]:
 
 def _columns(path: Path) -> Columns:
     arrow = optional("pyarrow", "parquet")
+    Archive.of(path)
     with _understood(path):
         schema = _parquet().ParquetFile(path).schema_arrow
     types = arrow.types
@@ -177,14 +183,14 @@ def _columns(path: Path) -> Columns:
             got=listed(schema.names),
         )
     names = features.get(labels[0], {}).get("names")
-    return Columns(images[0], labels[0], tuple(map(str, names)) if names else None)
+    return Columns(images[0], labels[0], listed_names(names, path) if names else None)
 
 
 def _features(metadata: dict[bytes, bytes], path: Path) -> dict[str, dict[str, Any]]:
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        features = parsed_json(metadata.get(b"huggingface", b"{}"), path).get("info", {}).get("features", {})
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
-    except (ValueError, AttributeError) as error:
+    except AttributeError as error:
         raise CorruptSourceError("damaged Hugging Face metadata", where=path, got=error) from error
 
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.sources.opening import explained, listed, missing
+from spectral_prep.printable import shown
+from spectral_prep.sources.name_list import decode, text_of
+from spectral_prep.sources.opening import listed, missing, parsed_json, small_file
+from spectral_prep.sources.row_table import LONGEST_NAME
 
 # ImageNet's test files have no labels, so validation files come first.
 TEST_WORDS = ("validation", "val", "valid", "test")
+MOST_CLASSES = 1 << 20
+"""More than there are words; one label that is none must not make as many classes."""
+
 NUMBERED = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})")
+
+
+class LargestLabel(NamedTuple):
+    """The largest label of a split, and which row has it."""
+
+    label: int
+    where: str
 
 
 def split_files(dataset: str, root: Path, suffix: str) -> dict[str, list[Path]]:
@@ -59,31 +73,58 @@ def class_names(root: Path) -> tuple[str, ...] | None:
     """
     folder = root.parent if root.is_file() else root
     if (path := folder / "classes.txt").is_file():
-        with explained(path):
-            return tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+        return bounded_names([decode(line) for line in map(bytes.strip, small_file(path).splitlines()) if line], path)
     if (path := folder / "dataset_info.json").is_file():
-        with explained(path):
-            content = path.read_bytes()
+        described = parsed_json(small_file(path), path)
         try:
-            return tuple(map(str, json.loads(content)["features"]["label"]["names"]))
-        except (ValueError, KeyError, TypeError) as error:
+            return listed_names(described["features"]["label"]["names"], path)
+        except (KeyError, TypeError) as error:
             raise CorruptSourceError("no class names here", where=path, expected="features.label.names") from error
     return None
 
 
-def checked_names(names: tuple[str, ...] | None, largest: int, where: Path) -> tuple[str, ...]:
-    """Return the names of classes 0 to `largest`; without names they are called by their numbers.
+def listed_names(names: object, where: object) -> tuple[str, ...]:
+    """Return class names that stand as a list in JSON.
 
     Raises
     ------
     CorruptSourceError
-        If there are fewer names.
+        If they are no list of texts, or more than there can be.
     """
-    if names is None:
-        return tuple(map(str, range(largest + 1)))
-    if largest >= len(names):
-        raise CorruptSourceError("label out of range", where=where, expected=f"0 to {len(names) - 1}", got=largest)
-    return names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CorruptSourceError("the class names are no list of texts", where=where)
+    return bounded_names(list(map(text_of, names)), where)
+
+
+def bounded_names(names: list[str], where: object) -> tuple[str, ...]:
+    """Return class names, unless there are too many, or one is too long, to be names of classes."""
+    if len(names) > MOST_CLASSES:
+        raise CorruptSourceError("too many classes", where=where, expected=f"at most {MOST_CLASSES}", got=len(names))
+    if long := [name for name in names if len(name) > LONGEST_NAME]:
+        raise CorruptSourceError(
+            "the name of a class is too long",
+            where=where,
+            expected=f"at most {LONGEST_NAME} characters",
+            got=f"{shown(long[0])} of {len(long[0])}",
+        )
+    return tuple(names)
+
+
+def checked_names(names: tuple[str, ...] | None, found: Iterable[LargestLabel]) -> tuple[str, ...]:
+    """Return the names of all classes up to the largest label; without names they are called by their numbers.
+
+    Raises
+    ------
+    CorruptSourceError
+        If there are fewer names, or so many classes without a name that the label must be wrong.
+    """
+    largest = max(found, key=lambda each: each.label)
+    count = MOST_CLASSES if names is None else len(names)
+    if largest.label >= count:
+        raise CorruptSourceError(
+            "label out of range", where=largest.where, expected=f"0 to {count - 1}", got=largest.label
+        )
+    return tuple(map(str, range(largest.label + 1))) if names is None else names
 
 
 def _complete(files: list[Path]) -> list[Path]:

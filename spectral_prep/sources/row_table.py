@@ -18,13 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.errors import StorageError
+from spectral_prep.errors import CorruptSourceError, StorageError
+from spectral_prep.printable import shown
 from spectral_prep.sources.interface import RowIndex
-from spectral_prep.sources.name_list import Names, encode
+from spectral_prep.sources.name_list import Names, encode, text_of
 from spectral_prep.system.files import explain
 from spectral_prep.system.staging import SCRATCH
 
 WORD_BYTES = 8
+LONGEST_NAME = 4096
+"""Bytes, as Linux's PATH_MAX; sorting takes a pass over all rows for every eight."""
+
 CHUNK_ROWS = 1 << 18
 PLACE = np.dtype([("offset", "<i8"), ("size", "<u4"), ("archive", "<u4")])
 NAMES, ENDS, LABELS, PLACES = ".names", ".ends", ".labels", ".places"
@@ -54,11 +58,11 @@ class ClassNumbers:
         return self._numbers.setdefault(name, len(self._numbers))
 
     def sorted(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
-        """Return the class names in order, byte by byte, and the label that each number stands for."""
+        """Return the texts of the class names, in order of their bytes, and the label each number stands for."""
         names = sorted(self._numbers, key=encode)
         labels = np.empty(len(names), np.int32)
         labels[[self._numbers[name] for name in names]] = np.arange(len(names), dtype=np.int32)
-        return tuple(names), labels
+        return tuple(map(text_of, names)), labels
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,23 @@ class RowTable:
         return len(self._labels)
 
     def add(self, folder: str, file: str, label: int, place: Place = NOWHERE) -> None:
-        """Append the row called "folder/file"; `label` may be a provisional number."""
-        packed_folder = encode(f"{folder}/")
+        """Append the row called "folder/file"; `label` may be a provisional number.
+
+        Raises
+        ------
+        CorruptSourceError
+            If that is longer than any path can be.
+        """
+        packed_folder, packed_file = encode(f"{folder}/"), encode(file)
+        if len(packed_folder) + len(packed_file) > LONGEST_NAME:
+            raise CorruptSourceError(
+                "the name of an image is too long",
+                where=shown(f"{folder}/{file}"),
+                expected=f"at most {LONGEST_NAME} bytes",
+                got=len(packed_folder) + len(packed_file),
+            )
         self._text += packed_folder
-        self._text += encode(file)
+        self._text += packed_file
         self._bounds.append(len(self._text))
         self._folder_lengths.append(len(packed_folder))
         self._labels.append(label)

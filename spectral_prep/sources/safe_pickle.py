@@ -18,6 +18,9 @@ import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError
 
+MOST_STEPS = 1 << 20
+"""CIFAR-100's training set, the largest of those releases, takes a quarter of a million."""
+
 
 def load(file: BinaryIO, size: int, where: object) -> dict[bytes, Any]:
     """Return the dictionary in a pickle, without running anything it asks for.
@@ -38,7 +41,9 @@ def load(file: BinaryIO, size: int, where: object) -> dict[bytes, Any]:
         truncated, or is not a pickle of a dictionary.
     """
     try:
-        content = _Unpickler(_Bounded(file, size), encoding="bytes").load()
+        unpickler = _Unpickler(_Bounded(file, size), encoding="bytes")
+        unpickler.dispatch = _Counted(unpickler.dispatch)  # type: ignore[misc]
+        content = unpickler.load()
         if not isinstance(content, dict):
             raise CorruptSourceError("not a pickled dictionary", where=where, got=type(content).__name__)
         return {_key(key): _value(value) for key, value in content.items()}
@@ -68,6 +73,20 @@ class _Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         raise _RefusedError("a persistent object")
+
+
+class _Counted(dict[int, Callable[..., None]]):
+    """What each step of a pickle does, a bounded number of times: a step is a byte, what it makes is many."""
+
+    left = MOST_STEPS
+
+    def __getitem__(self, step: int) -> Callable[..., None]:
+        self.left -= 1
+        if self.left < 0:
+            raise _RefusedError(f"more than {MOST_STEPS} steps")
+        if step == pickle.BYTEARRAY8[0]:
+            raise _RefusedError("a bytearray")  # its stated size is allocated before it is read
+        return super().__getitem__(step)
 
 
 class _Bounded:

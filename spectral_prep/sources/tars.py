@@ -12,21 +12,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
-from spectral_prep.sources.opening import explained, is_image
+from spectral_prep.printable import shown
+from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, not_regular, opened
 from spectral_prep.sources.row_table import StagedRows
+from spectral_prep.sources.tar_header import BoundedHeader
 from spectral_prep.system.files import explain
 from spectral_prep.system.staging import SCRATCH
 
 ARCHIVES = ".archives"
-LARGEST_MEMBER = 1 << 31
+LARGEST_MEMBER = (1 << 31) - 1
 TAR = ".tar"
 WHOLE_SUFFIXES = (TAR, ".tar.gz", ".tgz")
 """How the one archive of a whole release, or of its development kit, may end."""
@@ -56,8 +59,10 @@ class Archive:
     def of(cls, path: Path) -> Archive:
         """Look at an archive."""
         with explained(path):
-            stat = path.stat()
-        return cls(str(path), stat.st_size, stat.st_mtime_ns)
+            found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise not_regular(path)
+        return cls(str(path), found.st_size, found.st_mtime_ns)
 
     @property
     def key(self) -> str:
@@ -76,9 +81,8 @@ class Archive:
             If the disk fails.
         """
         try:
-            with open(self.path, "rb", buffering=0) as file:
-                stat = os.fstat(file.fileno())
-                self.check(stat)
+            with opened(Path(self.path), 0) as file:
+                self.check(os.fstat(file.fileno()))
                 content = os.pread(file.fileno(), size, offset)
         except (FileNotFoundError, PermissionError) as error:
             raise InputError("cannot read a source file", where=self.path, got=error.strerror) from error
@@ -88,14 +92,14 @@ class Archive:
             raise StorageError("reading failed", where=self.path, expected=f"{size} bytes", got=len(content))
         return content
 
-    def check(self, stat: os.stat_result) -> None:
+    def check(self, found: os.stat_result) -> None:
         """Raise `InputError` unless the archive still has its size and time."""
-        if (stat.st_size, stat.st_mtime_ns) != (self.size, self.mtime_ns):
+        if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
             raise InputError(
                 "an archive has changed since it was indexed",
                 where=self.path,
                 expected=f"{self.size} bytes, the same time of change",
-                got=f"{stat.st_size} bytes",
+                got=f"{found.st_size} bytes",
                 run="the same command, once the archive is whole and left alone",
             )
 
@@ -159,8 +163,8 @@ def members(path: Path, tar: str = "") -> Iterator[Member]:
     CorruptSourceError
         If it is truncated or damaged, or holds links or sparse files in place of images.
     """
-    with explained(path), open(path, "rb", buffering=0) as file:  # a buffer would read 8 KiB for each header
-        yield from walk(cast(BinaryIO, file), str(path), os.fstat(file.fileno()).st_size, tar)
+    with explained(path), opened(path, 0) as file:  # a buffer would read 8 KiB for each header
+        yield from walk(file, str(path), os.fstat(file.fileno()).st_size, tar)
 
 
 def walk(file: BinaryIO, where: str, end: int, tar: str = "", *, nested: bool = False) -> Iterator[Member]:
@@ -170,21 +174,21 @@ def walk(file: BinaryIO, where: str, end: int, tar: str = "", *, nested: bool = 
         headers.members.clear()  # type: ignore[attr-defined]  # it would keep every header that it has read
         last = header.name
         if header.size < 0:  # the next header would be sought backwards, for ever
-            raise _damaged(f"{where}!{last}", f"a size of {header.size} bytes")
+            raise _damaged(f"{where}!{shown(last)}", f"a size of {header.size} bytes")
         parts = [part for part in last.split("/") if part not in ("", ".")]
         if header.isdir() or not parts or any(part.startswith(".") for part in parts):
             continue
-        _check(header, f"{where}!{last}", end)
+        _check(header, f"{where}!{shown(last)}", end)
         if not header.isreg():
             continue
         if parts[-1].lower().endswith(TAR) and not tar:
             file.seek(header.offset_data)
             inner = parts[-1][: -len(TAR)]
             yield Member(inner, "", header.offset_data, header.size)
-            yield from walk(file, f"{where}!{last}", header.offset_data + header.size, inner, nested=True)
+            yield from walk(file, f"{where}!{shown(last)}", header.offset_data + header.size, inner, nested=True)
         else:
             yield Member(tar, "/".join(parts), header.offset_data, header.size)
-    _check_end(file, headers.offset, f"{where}!{last}", end, nested=nested)
+    _check_end(file, headers.offset, f"{where}!{shown(last)}", end, nested=nested)
 
 
 def class_and_folder(member: Member) -> tuple[str, str]:
@@ -203,7 +207,7 @@ def class_and_folder(member: Member) -> tuple[str, str]:
 
 def _opened(file: BinaryIO, where: str) -> tarfile.TarFile:
     try:
-        return tarfile.TarFile(fileobj=file)
+        return tarfile.TarFile(fileobj=file, tarinfo=BoundedHeader)
     except tarfile.TarError as error:
         raise CorruptSourceError("not a tar archive, or a damaged one", where=where, got=error) from error
 
@@ -212,7 +216,7 @@ def _next(headers: tarfile.TarFile, where: str, last: str) -> tarfile.TarInfo | 
     try:
         return headers.next()
     except tarfile.TarError as error:
-        raise _damaged(f"{where}!{last}", error) from error
+        raise _damaged(f"{where}!{shown(last)}", error) from error
 
 
 def _check(header: tarfile.TarInfo, where: str, end: int) -> None:
@@ -226,7 +230,9 @@ def _check(header: tarfile.TarInfo, where: str, end: int) -> None:
             )
     elif header.offset_data + header.size > end:
         raise _damaged(where, f"{header.size} bytes from byte {header.offset_data} on, but it ends at byte {end}")
-    elif header.size >= LARGEST_MEMBER and not header.name.lower().endswith(TAR):
+    elif header.name.lower().endswith(TAR):
+        return
+    elif header.size > (LARGEST_IMAGE if is_image(header.name) else LARGEST_MEMBER):
         raise _damaged(where, f"a member of {header.size} bytes")
 
 

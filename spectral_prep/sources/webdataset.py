@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError
+from spectral_prep.printable import shown
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
-from spectral_prep.sources.opening import EXTENSIONS, listed
-from spectral_prep.sources.release_files import checked_names, class_names, split_files
+from spectral_prep.sources.opening import EXTENSIONS, LARGEST_TEXT, listed
+from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, split_files
 from spectral_prep.sources.row_table import Place, RowTable
 from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, members
 
@@ -35,26 +36,30 @@ def open_webdataset(dataset: str, path: Path, staging: Path) -> EncodedSource:
     """
     splits = split_files(dataset, path, TAR)
     gathered = {name: _rows(files) for name, files in splits.items()}
-    largest = max(found[1] for found in gathered.values())
-    classes = checked_names(class_names(path), largest, path)
+    classes = checked_names(class_names(path), (largest for _, largest in gathered.values()))
     return assemble(staging, classes, {name: found for name, (found, _) in gathered.items()})
 
 
-def _rows(files: Sequence[Path]) -> tuple[Found, int]:
+def _rows(files: Sequence[Path]) -> tuple[Found, LargestLabel]:
     """Return the samples of a split and the largest label."""
-    rows, archives, faults, largest = RowTable(), [Archive.of(path) for path in files], list[str](), 0
+    rows, archives, faults = RowTable(), [Archive.of(path) for path in files], list[str]()
+    largest = LargestLabel(0, "")
     for number, (path, archive) in enumerate(zip(files, archives, strict=True)):
+        before = len(rows) + len(faults)
         for key, parts in _samples(path):
             images = [extension for extension in parts if f".{extension}" in EXTENSIONS]
             label = _label(archive, parts)
             if len(images) != 1 or not isinstance(label, int):
                 problem = label if isinstance(label, str) else f"{len(images)} images"
-                faults.append(f"{path.name}!{key} ({problem}; it holds {', '.join(parts)})")
+                faults.append(f"{path.name}!{shown(key)} ({problem}; it holds {listed(parts)})")
                 continue
             folder, _, base = f"{path.stem}/{key}".rpartition("/")
             image = parts[images[0]]
             rows.add(folder, f"{base}.{images[0]}", label, Place(image.offset, image.size, number))
-            largest = max(largest, label)
+            if label > largest.label:
+                largest = LargestLabel(label, f"{path}!{shown(key)}")
+        if len(rows) + len(faults) == before:
+            raise CorruptSourceError("no sample in it", where=path, expected="an image and its label, at least once")
         if len(faults) > MOST_FAULTS:
             break
     if faults:
@@ -90,9 +95,11 @@ def _label(archive: Archive, parts: dict[str, Member]) -> int | str:
     found = parts.get("cls") or parts.get("json")
     if found is None:
         return "no label"
+    if found.size > LARGEST_TEXT:
+        return f"a label of {found.size} bytes"
     content = archive.read(found.offset, found.size)
     try:
         label = int(content) if "cls" in parts else json.loads(content)["label"]
-    except (ValueError, KeyError, TypeError):
+        return label if isinstance(label, int) and 0 <= label < 1 << 31 else f"label {shown(repr(label))}"
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"label {content[:40]!r}"
-    return label if isinstance(label, int) and 0 <= label < 1 << 31 else f"label {label!r}"

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from spectral_prep.choices import Format
 from spectral_prep.encoding import Encoding
+from spectral_prep.printable import one_line, shown
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import Count, Id, Name, Positive, RelativePath, Sha256, Size, Split, require
 from spectral_prep.system.files import sha256_of
@@ -71,6 +72,15 @@ class BadRow:
     id: Count
     name: str
     reason: str
+
+
+def bad_row_text(row: BadRow) -> str:
+    r"""Return in one line, for a reader, which image is bad and why.
+
+    >>> bad_row_text(BadRow(7, "cat/a\n.png", "truncated or damaged image"))
+    'cat/a\\x0a.png: truncated or damaged image'
+    """
+    return f"{shown(row.name)}: {one_line(row.reason)}"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from spectral_prep.errors import InputError
 
@@ -48,7 +49,7 @@ class RegularFile:
 
 
 def open_regular(path: Path) -> RegularFile:
-    """Open a file for reading.
+    """Open a file, or what a link leads to, for reading.
 
     Raises
     ------
@@ -57,12 +58,19 @@ def open_regular(path: Path) -> RegularFile:
     OSError
         If it is not there or may not be read.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device can do something
+        raise ValueError(f"{path.name} is not a regular file")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise ValueError(f"{path.name} is not a regular file")
     return RegularFile(descriptor, found.st_size)
+
+
+def stream_regular(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading as Python's `open(path, "rb", buffering)` does; raises as `open_regular` does."""
+    return os.fdopen(open_regular(path).descriptor, "rb", buffering)
 
 
 def read_regular(path: Path, at_most: int) -> bytes:

@@ -18,6 +18,8 @@ from torch.nn import functional
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.load import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
+from spectral_prep.sources.opening import LARGEST_IMAGE
+from spectral_prep.system.regular import read_regular
 from spectral_train.data.standardise import Standardisation
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
@@ -80,15 +82,17 @@ def load_image(path: Path, plan: NetworkPlan) -> npt.NDArray[np.uint8] | str:
     Raises
     ------
     InputError
-        If the file cannot be read.
+        If the file cannot be read, is none (a pipe, a device) or larger than any image.
     """
     try:
-        raw, resize = path.read_bytes(), plan.resize
+        raw, resize = read_regular(path, LARGEST_IMAGE), plan.resize
         if resize is None and image_size(raw) != (plan.height, plan.width):
             resize = max(plan.height, plan.width)
         return load(raw, Geometry(plan.height, plan.width, plan.channels, resize))
     except OSError as error:
         raise InputError("cannot read the image", where=path, got=error.strerror) from error
+    except ValueError as error:
+        raise InputError("cannot read the image", where=path, got=error) from error
     except CorruptSourceError as error:
         return str(error)
 

@@ -14,12 +14,14 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spectral_prep.printable import shown
 from spectral_train.report.summary import Curve, Summary
 
 DOTS_PER_INCH = 110
 COLOURS = "viridis"
 MOST_NAMES = 30
 MOST_NUMBERS = 12
+LONGEST_LABEL = 20
 
 
 def loss_curves(summary: Summary) -> bytes:
@@ -84,7 +86,7 @@ def confusion_matrix(summary: Summary) -> bytes:
     image = axes.imshow(share, cmap=COLOURS, vmin=0, vmax=100)
     _class_ticks(axes, summary)
     if len(counts) <= MOST_NAMES:
-        axes.set_yticks(range(len(counts)), summary.plan.classes, fontsize=7)
+        axes.set_yticks(range(len(counts)), class_names(summary), fontsize=7, parse_math=False)
     if len(counts) <= MOST_NUMBERS:
         _numbers(axes, share, 50)
     axes.set(xlabel="named", ylabel="class")
@@ -124,11 +126,18 @@ def _draw_curve(axes: Axes, curve: Curve, name: str, colours: Mapping[int, Any])
 
 
 def _class_ticks(axes: Axes, summary: Summary) -> None:
-    names = summary.plan.classes
+    names = class_names(summary)
     if len(names) <= MOST_NAMES:
-        axes.set_xticks(range(len(names)), names, fontsize=7, rotation=90 if max(map(len, names)) > 2 else 0)
+        turned = 90 if max(map(len, names)) > 2 else 0
+        axes.set_xticks(range(len(names)), names, fontsize=7, rotation=turned, parse_math=False)
     else:
         axes.set_xlabel("class")
+
+
+def class_names(summary: Summary) -> list[str]:
+    """Return the names of the classes as a figure has room for them."""
+    names = map(shown, summary.plan.classes)
+    return [name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…" for name in names]
 
 
 def _numbers(axes: Axes, values: Any, dark_below: float) -> None:

@@ -19,7 +19,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.system.files import TO_OUT, atomic_write
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.report.figures import FIGURES
-from spectral_train.report.sections import over_runs, section
+from spectral_train.report.sections import over_runs, plain_text, section
 from spectral_train.report.summary import Summary, summarise
 
 MARKDOWN = "report.md"
@@ -79,7 +79,7 @@ def report(runs: Sequence[Path], out: Path | None = None, combination: Combinati
 def compose(summaries: Sequence[Summary], figures: Mapping[str, bytes]) -> str:
     """Return the Markdown; figures are linked by their names."""
     title = summaries[0].name if len(summaries) == 1 else f"{len(summaries)} runs"
-    parts = [f"# Spectral ensemble: {title}", over_runs(summaries)]
+    parts = [f"# Spectral ensemble: {plain_text(title)}", over_runs(summaries)]
     for number, summary in enumerate(summaries):
         links = {name: _figure_name(number, name, summaries) for name in FIGURES}
         parts.append(section(summary, {name: link for name, link in links.items() if link in figures}))
@@ -95,7 +95,7 @@ def to_html(text: str, figures: Mapping[str, bytes]) -> str:
     body = markdown.markdown(text, extensions=["tables"])
     for name, content in figures.items():
         body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(content).decode()}"')
-    title = html.escape(text.splitlines()[0].removeprefix("# "))
+    title = html.escape(html.unescape(text.splitlines()[0].removeprefix("# ")))
     head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 

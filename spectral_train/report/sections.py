@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from spectral_prep.printable import one_line, shown
 from spectral_prep.store.record_file import plain
 from spectral_train.ensemble.evaluate import percent, settings_text
 from spectral_train.recipe.options import command_options
@@ -25,6 +26,23 @@ Cells = Sequence[Sequence[str]]
 """Of a table: rows of text, the first one the head."""
 
 
+_SYNTAX = str.maketrans({sign: f"&#{ord(sign)};" for sign in "|[]*`\\"})
+
+
+def plain_text(name: str) -> str:
+    """Return a name as Markdown that says it and does nothing: no tags, no links, no images from elsewhere.
+
+    >>> plain_text("<script>![](http://a)")
+    '&lt;script&gt;!&#91;&#93;(http://a)'
+    """
+    return html.escape(shown(name)).translate(_SYNTAX)
+
+
+def code_text(text: str) -> str:
+    """Return a text as a Markdown code span."""
+    return f"`{one_line(text).replace('`', chr(39))}`"
+
+
 def markdown_table(rows: Cells) -> str:
     """Return rows of cells as a Markdown table; the first row is the head.
 
@@ -33,7 +51,7 @@ def markdown_table(rows: Cells) -> str:
     |---|---|
     | 1 | x&#124;y |
     """
-    lines = ["| " + " | ".join(html.escape(cell).replace("|", "&#124;") for cell in row) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(plain_text, row)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
@@ -75,7 +93,7 @@ def section(summary: Summary, figures: Mapping[str, str]) -> str:
     """Return everything about one run; `figures` are the links of those that were drawn."""
     known = published(summary.plan.recipe.name, summary.plan.dataset)
     parts = [
-        f"## {html.escape(summary.name)}",
+        f"## {plain_text(summary.name)}",
         _facts(summary),
         "### Accuracy",
         _poster_table(summary, known),
@@ -103,14 +121,14 @@ def _facts(summary: Summary) -> str:
     plan, rows = summary.plan, summary.records[0].rows
     options = command_options(plan.recipe)
     missing, soups = summary.evaluation.missing, [len(record.ingredients) for record in summary.records]
-    grouped = "" if plan.shards == plan.spec.q else f", {plan.shards} shards ({plan.grouping})"
+    grouped = "" if plan.shards == plan.spec.q else f", {plan.shards} shards ({plain_text(plan.grouping)})"
     lines = [
         f"{plan.dataset} ({plan.dataset_id}), {plan.height}×{plan.width}×{plan.channels}, {len(plan.classes)} classes; "
         f"{rows['training']:,} rows trained on, {rows['held_out']:,} held out, {rows['test']:,} test rows",
         f"Q = {plan.spec.q} ({plan.spec.q1}×{plan.spec.q2}, {plan.spec.layout}, {plan.spec.transform}, "
         f"{plan.encoding.dtype}){grouped}"
         + (f", in every branch also {', '.join(map(str, plan.common))}" if plan.common else ""),
-        f"`{' '.join(filter(None, ['spectral-train --shard all', options]))}`",
+        code_text(" ".join(filter(None, ["spectral-train --shard all", options]))),
         *([f"Soup: networks averaged in each branch: {', '.join(map(str, soups))}"] if any(soups) else []),
         *([f"Branches that take no part: {', '.join(map(str, missing))}"] if missing else []),
     ]
@@ -187,7 +205,7 @@ def _cost_notes(summary: Summary) -> str:
         gflops += f", {costs.baseline.flops / 1e9:.4g} through the conventional network"
     note = (
         f"{gflops}; forward, matrix products and convolutions, two a multiply-add. Times are wall-clock seconds of the "
-        f"epochs on {where}, beside whatever else ran there."
+        f"epochs on {plain_text(where)}, beside whatever else ran there."
     )
     return note if costs.baseline else f"{note} No ratio: the baseline was not trained (`spectral-train --baseline`)."
 
@@ -223,7 +241,7 @@ def _confusions(summary: Summary) -> str:
 
 def _differences(summary: Summary, known: Sequence[Published]) -> str:
     if not known:
-        return f"The recipe `{summary.plan.recipe.name}` is none of the papers'."
+        return f"The recipe {code_text(summary.plan.recipe.name)} is none of the papers'."
     plan, rows = summary.plan, summary.records[0].rows
     here = {
         "data set": plan.dataset,

@@ -15,17 +15,27 @@ PACKAGES = ("spectral_prep", "spectral_train")
 MOST_LINES = 350
 MOST_PARAMETERS = 6
 
-PREP = ("errors", "choices", "spectrum", "encoding", "system", "kernel", "sources", "images", "store")
+PREP = ("printable", "errors", "choices", "spectrum", "encoding", "system", "kernel", "sources", "images", "store")
 EDGES: Mapping[str, set[str]] = {
-    "spectral_prep.errors": set(),
+    "spectral_prep.printable": set(),
+    "spectral_prep.errors": {"printable"},
     "spectral_prep.choices": set(),
     "spectral_prep.spectrum": {"errors", "choices"},
     "spectral_prep.encoding": {"errors", "choices", "spectrum"},
     "spectral_prep.system": {"errors"},
     "spectral_prep.kernel": {"errors", "choices", "spectrum", "encoding", "system"},
-    "spectral_prep.sources": {"errors", "system"},
+    "spectral_prep.sources": {"printable", "errors", "system"},
     "spectral_prep.images": {"errors", "sources"},
-    "spectral_prep.store": {"errors", "choices", "spectrum", "encoding", "system", "sources", "images"},
+    "spectral_prep.store": {
+        "printable",
+        "errors",
+        "choices",
+        "spectrum",
+        "encoding",
+        "system",
+        "sources",
+        "images",
+    },
     "spectral_prep.conversion": {*PREP},
     "spectral_prep.inspection": {*PREP, "conversion"},
     "spectral_prep.console": {*PREP, "conversion", "inspection"},

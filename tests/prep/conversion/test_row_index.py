@@ -12,7 +12,7 @@ from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.system.files import atomic_write
 
-NAMES = ['a, "b"], [\n.png', "\\", "\udcff.png", "日本 2", "n01440764/n01440764_18.JPEG\r", ""]
+NAMES = ['a, "b"], [\n.png', "\\\\", "\\xff.png", "日本 2", "n01440764/n01440764_18.JPEG\r", ""]
 
 
 def test_names_and_labels_come_back(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spectral_prep.sources.name_list import Names
+from spectral_prep.sources.name_list import Names, bytes_of, text_of
 from spectral_prep.sources.row_table import ClassNumbers, Place, RowTable
 
 PART = st.binary(min_size=1, max_size=20).filter(lambda part: not {0, ord("/")} & set(part)).map(os.fsdecode)
@@ -32,8 +32,10 @@ def test_rows_stand_by_file_name_then_class_then_folder(
     key = lambda row: tuple(map(os.fsencode, (rows[row][2], rows[row][0], rows[row][1] + "/")))  # noqa: E731
     order = sorted(range(len(rows)), key=key)
     index = staged.index()
-    assert list(index.names) == [f"{label}{below}/{file}" for label, below, file in map(rows.__getitem__, order)]
-    assert [classes[label] for label in index.labels] == [rows[row][0] for row in order]
+    assert list(index.names) == [
+        text_of(f"{label}{below}/{file}") for label, below, file in map(rows.__getitem__, order)
+    ]
+    assert [classes[label] for label in index.labels] == [text_of(rows[row][0]) for row in order]
     assert [staged.place(place) for place in range(len(rows))] == [Place(row << 33, row, 7) for row in order]
 
 
@@ -48,6 +50,8 @@ def test_the_stored_order_may_be_kept(tmp_path: Path) -> None:
 def test_names_are_the_strings_that_were_packed(names: list[str], place: slice) -> None:
     text = [os.fsencode(name) for name in names]
     packed = Names(np.frombuffer(b"".join(text), np.uint8), np.cumsum([len(name) for name in text], dtype=np.int64))
+    names = list(map(text_of, names))
+    assert [os.fsencode(bytes_of(name)) for name in names] == text
     assert list(packed) == names
     assert packed[place] == names[place]
     assert [packed[int(row)] for row in np.arange(-len(names), len(names))] == names + names

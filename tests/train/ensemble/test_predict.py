@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -77,6 +78,18 @@ def test_a_bad_image_has_a_reason_and_the_others_their_classes(run: Path, tmp_pa
     assert (bad.path, bad.classes) == (text, ())
     assert "not an image" in str(bad.reason)
     assert predict(run, [text]) == (bad,)
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(run: Path, tmp_path: Path, files: list[Path]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    (tmp_path / "large.png").touch()
+    os.truncate(tmp_path / "large.png", 1 << 40)
+    (tmp_path / "link.png").symlink_to(files[0])
+    assert predict(run, [tmp_path / "link.png"])[0].classes == predict(run, files[:1])[0].classes
+    for name, words in (("pipe", "not a regular"), ("endless", "not a regular"), ("large", "1099511627776 bytes")):
+        with pytest.raises(InputError, match=rf"cannot read the image.*{name}\.png.*{words}"):
+            predict(run, [tmp_path / f"{name}.png"])
 
 
 def test_bad_input_is_refused_by_name(run: Path, tmp_path: Path, files: list[Path]) -> None:
