@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.conversion.block import finished_blocks, part_paths
+from spectral_prep.conversion.block import finished_blocks
 from spectral_prep.conversion.card import card
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
@@ -25,6 +25,7 @@ from spectral_prep.store import STORES
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
+from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
 from spectral_prep.system.files import atomic_write, has_size, is_temporary, sha256_of
@@ -71,8 +72,9 @@ class _Finished:
     @classmethod
     def of(cls, paths: DatasetPaths, plan: Plan, records: Sequence[BlockRecord]) -> _Finished:
         """Read labels by row id and put them, as the ids, into stored order."""
+        by_id = {name: _labels(paths, plan, name, records) for name in plan.splits}  # as many as the plan says
         ids = {name: plan.ids(name) for name in plan.splits}
-        labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
+        labels = {name: by_id[name][ids[name]] for name in plan.splits}
         return cls(paths, plan, records, _dataset_id(plan, records), ids, labels)
 
 
@@ -138,7 +140,7 @@ def _remove_leftovers(out: Path) -> None:
 
 def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:
     """Return the labels of a split by row id, −1 for bad rows."""
-    labels = read_labels(paths, name)
+    labels = read_labels(paths, plan, name)
     labels[[row.id for record in records if record.split == name for row in record.bad]] = BAD_LABEL
     return labels.astype(np.int16) if len(plan.classes) <= np.iinfo(np.int16).max else labels
 

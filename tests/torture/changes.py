@@ -30,7 +30,26 @@ from spectral_train.training import checkpoint
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-NUMBERS = (0, 1, 2, 3, 7, 255, 256, 2**15, 2**16, 2**24, 10**7, 10**9, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**63, 10**30)
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    255,
+    256,
+    2**15,
+    2**16,
+    2**24,
+    10**7,
+    10**9,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**53,
+    2**63,
+    10**30,
+)
 FLOATS = (0.0, -0.0, 0.5, 1e-320, 1e9, 1e38, 1e39, 1e308, float("nan"), float("inf"))
 WORDS = ("", "x", "é\udcff", "\0", "../x", "/etc/passwd", ".", "train", "test", "fc", "timm:vit_giant_patch14_224")
 WORDS += ("float16", "int8", "zarr", "webdataset", "none", "zstd", "pickle", "auto", "balanced", "dct2", "x" * 50_000)
@@ -99,19 +118,17 @@ def _changed_value(draw: Draw, operation: str, value: Any, siblings: list[Any]) 
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of file: which ones of a folder, and how one is changed; `alike` changes all of them in the same way."""
+    """A kind of file: which ones of a folder, and how one is changed."""
 
     name: str
     pattern: str
     change: Callable[[Draw, Path], str]
-    alike: bool = False
 
     def apply(self, draw: Draw, root: Path) -> str:
         """Change one file of a folder, or all alike, and return what was done."""
         paths = sorted(root.glob(self.pattern))
         place = draw(st.integers(0, len(paths) - 1))
-        told = f"{paths[place].relative_to(root)}: {self.change(draw, paths[place])}"
-        return told
+        return f"{paths[place].relative_to(root)}: {self.change(draw, paths[place])}"
 
 
 def record_target(kind: str, pattern: str) -> Target:
@@ -226,7 +243,11 @@ def header_target(name: str, pattern: str) -> Target:
         else:
             told = "the length"
         text = json.dumps(header).encode()
-        length = len(text) if kind != "length" else draw(st.sampled_from([0, 1, size - 1, size + 1, 10**8, 2**63, 2**64 - 1]))
+        length = (
+            len(text)
+            if kind != "length"
+            else draw(st.sampled_from([0, 1, size - 1, size + 1, 10**8, 2**63, 2**64 - 1]))
+        )
         path.write_bytes(length.to_bytes(8, "little") + text + body)
         if inner and kind != "length":
             _seal_checkpoint(path, header, body)
@@ -245,8 +266,27 @@ def _seal_checkpoint(path: Path, header: Any, body: bytes) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + body)
 
 
-TAR_FIELDS = {"name": (0, 100), "mode": (100, 8), "size": (124, 12), "type": (156, 1), "magic": (257, 8), "prefix": (345, 155)}
-TAR_VALUES = (b"\xff", b"0", b"7" * 11, b"\x80" + b"\xff" * 11, b"../x", b"000000001.cls", b"L", b"x", b"S", b"2", b"\0" * 12)
+TAR_FIELDS = {
+    "name": (0, 100),
+    "mode": (100, 8),
+    "size": (124, 12),
+    "type": (156, 1),
+    "magic": (257, 8),
+    "prefix": (345, 155),
+}
+TAR_VALUES = (
+    b"\xff",
+    b"0",
+    b"7" * 11,
+    b"\x80" + b"\xff" * 11,
+    b"../x",
+    b"000000001.cls",
+    b"L",
+    b"x",
+    b"S",
+    b"2",
+    b"\0" * 12,
+)
 
 
 def tar_target() -> Target:
@@ -254,7 +294,11 @@ def tar_target() -> Target:
 
     def change(draw: Draw, path: Path) -> str:
         content = bytearray(path.read_bytes())
-        start = draw(st.sampled_from([0, 512 * 2])) if draw(st.booleans()) else 512 * draw(st.integers(0, len(content) // 512 - 1))
+        start = (
+            draw(st.sampled_from([0, 512 * 2]))
+            if draw(st.booleans())
+            else 512 * draw(st.integers(0, len(content) // 512 - 1))
+        )
         field = draw(st.sampled_from(sorted(TAR_FIELDS)))
         place, size = TAR_FIELDS[field]
         value = draw(st.sampled_from(TAR_VALUES))[:size]
@@ -359,7 +403,11 @@ def reseal(root: Path) -> None:
 def _sealed(content: Mapping[str, Any], base: Path) -> bool:
     files, stale = content.get("files"), False
     for entry in files if isinstance(files, list) else ():
-        if not isinstance(entry, dict) or entry.keys() != {"path", "size", "sha256"} or not isinstance(entry["path"], str):
+        if (
+            not isinstance(entry, dict)
+            or entry.keys() != {"path", "size", "sha256"}
+            or not isinstance(entry["path"], str)
+        ):
             continue
         try:
             path = base / entry["path"]

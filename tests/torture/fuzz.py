@@ -53,7 +53,6 @@ from spectral_train.ensemble.predict import predict
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.report.sections import section
 from spectral_train.report.summary import summarise
-from spectral_train.run.metrics import EpochMetrics
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
 from spectral_train.training.request import TrainingRequest
@@ -348,9 +347,7 @@ def main() -> int:
     try:
         fuzzer = Fuzzer(folder)
         while (
-            time.monotonic() - began < 60 * options.minutes
-            if options.minutes
-            else fuzzer.cases.total() < options.cases
+            time.monotonic() - began < 60 * options.minutes if options.minutes else fuzzer.cases.total() < options.cases
         ):
             left = options.cases - fuzzer.cases.total()
             fuzzer.some(numbers.randrange(1 << 32), AT_ONCE if options.minutes else min(AT_ONCE, left))
