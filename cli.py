@@ -18,6 +18,7 @@ import click
 from spectral_prep.console.commands import prep_group
 from spectral_prep.console.progress import say
 from spectral_prep.errors import SpectralError
+from spectral_prep.system.files import REFUSED
 from spectral_train.commands import ensemble_group, train_command
 
 
@@ -54,8 +55,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
         error.show()
         sys.exit(2)
     except OSError as error:
-        say(f"Error: {error.strerror}. Where: {error.filename}")
-        sys.exit(1)
+        where = "" if error.filename is None else f". Where: {error.filename}"
+        say(f"Error: {error.strerror or error}{where}")
+        sys.exit(2 if error.errno in REFUSED else 1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(0)

@@ -6,6 +6,7 @@ Input: a folder whose blocks are all converted. Output: a data set that is compl
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections import Counter
@@ -52,7 +53,7 @@ def finalize(out: Path) -> DatasetPaths:
     missing = [block for block in plan.blocks if block.number not in finished]
     if missing:
         raise _incomplete(out, plan, missing)
-    if_unused(out, _remove_leftovers)
+    if_unused(out, remove_leftovers)
     with shared_use(out, WRITING):  # another that completes it must not take this one's temporary files for leftovers
         _complete(_Finished.of(paths, plan, records))
     return paths
@@ -129,12 +130,12 @@ def _dataset_id(plan: Plan, records: Sequence[BlockRecord]) -> str:
     return digest("dataset", {"plan": plain(plan), "blocks": blocks})[:16]
 
 
-def _remove_leftovers(out: Path) -> None:
-    """Remove what killed runs left: temporary files and staging folders."""
+def remove_leftovers(out: Path) -> None:
+    """Remove what killed runs left: temporary files and staging folders; where nothing may be removed, they stay."""
     for folder in filter(is_staging, out.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
-    for path in out.rglob("*"):
-        if is_temporary(path):
+    for path in filter(is_temporary, list(out.rglob("*"))):
+        with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 

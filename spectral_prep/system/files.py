@@ -22,6 +22,9 @@ from pathlib import Path
 
 from spectral_prep.errors import InputError, SpectralError, StorageError
 
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""Errors of the system that another path helps against: the user's input, not the disk, is at fault."""
+
 TEMPORARY_SUFFIX = ".partial"
 WRITEBACK_BYTES = 1 << 19
 """How much is written before the system is asked to begin putting it on the disk."""
@@ -187,7 +190,7 @@ def explain(error: OSError, path: Path, advice: Advice = ANYWHERE) -> SpectralEr
             got=os.strerror(error.errno),
             run=advice.full,
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+    if error.errno in REFUSED:
         return InputError(
             "cannot write here",
             where=path,

@@ -22,7 +22,7 @@ from torch import nn
 from spectral_prep.errors import InputError
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
-from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.files import atomic_write, explained, is_temporary
 from spectral_prep.system.regular import refuse_irregular
 from spectral_prep.system.threads import torch_threads
 from spectral_train.data.holdout import held_out
@@ -160,7 +160,8 @@ def write_network(
         ingredients=trained.ingredients,
     )
     write_record(paths.record, record, WRITING)
-    paths.checkpoint.unlink(missing_ok=True)
+    with explained(paths.checkpoint, WRITING):
+        paths.checkpoint.unlink(missing_ok=True)
     return record
 
 
@@ -183,7 +184,8 @@ def _remove_leftovers(paths: NetworkPaths) -> None:
     """Remove the temporary files of killed writes."""
     for path in paths.root.glob("*"):
         if is_temporary(path):
-            path.unlink(missing_ok=True)
+            with explained(path, WRITING):
+                path.unlink(missing_ok=True)
 
 
 def _positions(mask: npt.NDArray[np.bool_]) -> Positions:

@@ -126,7 +126,7 @@ class Target:
 
     def apply(self, draw: Draw, root: Path) -> str:
         """Change one file of a folder, or all alike, and return what was done."""
-        paths = sorted(root.glob(self.pattern))
+        paths = sorted(path for path in root.glob(self.pattern) if path.is_file())
         place = draw(st.integers(0, len(paths) - 1))
         return f"{paths[place].relative_to(root)}: {self.change(draw, paths[place])}"
 

@@ -94,7 +94,7 @@ def test_all_that_is_neither_file_nor_folder_is_named(tmp_path: Path) -> None:
         ("link", "a symbolic link"),
         ("loop", "a symbolic link"),
     ]
-    with pytest.raises(InputError, match="the folder holds a pipe.*a/pipe.*Run next: rm "):
+    with pytest.raises(InputError, match=r"the folder holds a pipe.*a/pipe.*Run next: rm "):
         refuse_irregular(tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def test_what_the_writers_own_thread_cannot_write_is_said_too(tmp_path: Path, mo
             raise FULL
 
         monkeypatch.setattr(RecordWriter, "write", refuse)
+        monkeypatch.setattr(threading, "excepthook", lambda died: None)  # the writer's own thread ends so
         for epoch in HISTORY * 2:
             write(epoch)
     assert told == [f"{WARNING}Where: {tmp_path / 'events'}"]
