@@ -18,12 +18,15 @@ from torch.nn import functional
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.load import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
+from spectral_prep.system.regular import read_regular
 from spectral_train.data.standardise import Standardisation
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
 from spectral_train.run.record import NetworkPlan
 
 IMAGES_AT_ONCE = 64
+LARGEST_IMAGE = 1 << 30
+"""Bytes of an image file."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,14 @@ def load_image(path: Path, plan: NetworkPlan) -> npt.NDArray[np.uint8] | str:
         If the file cannot be read.
     """
     try:
-        raw, resize = path.read_bytes(), plan.resize
+        raw, resize = read_regular(path, LARGEST_IMAGE), plan.resize
         if resize is None and image_size(raw) != (plan.height, plan.width):
             resize = max(plan.height, plan.width)
         return load(raw, Geometry(plan.height, plan.width, plan.channels, resize))
     except OSError as error:
         raise InputError("cannot read the image", where=path, got=error.strerror) from error
+    except ValueError as error:
+        raise InputError("cannot read the image", where=path, got=error) from error
     except CorruptSourceError as error:
         return str(error)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import importlib
 import json
 import os
 import random
@@ -58,6 +59,7 @@ from spectral_train.training.branch import train_branches
 from spectral_train.training.request import TrainingRequest
 from spectral_train.training.soup import soup
 from tests.torture.changes import BEGUN_TARGETS, DATA_TARGETS, RUN_TARGETS, TAR_TARGETS, ZARR_TARGETS, Target, reseal
+from tests.torture.nursery import BESIDE
 
 SECONDS = 20
 ROOM = 512 << 20
@@ -67,7 +69,7 @@ RECIPE = Recipe(
 )
 RESOURCES = Resources("cpu", workers=1, memory=64 << 20)
 ONE_WORKER = Execution(workers=1, max_memory=4 << 30, device="cpu", space_check=False)
-STREAMED = LoaderOptions(memory=2500)
+STREAMED = LoaderOptions(memory=3000)
 AT_ONCE = 100
 
 
@@ -161,14 +163,18 @@ def readers(folder: Path, honest: Honest, name: str) -> Mapping[str, Callable[[]
     if name == "begun":
         return {"resume": lambda: train_branches(training(honest["zarr"], folder), 0)}
     return {
-        "evaluate": lambda: table(evaluate(folder, ablate=True)),
-        "evaluate json": lambda: json.dumps(evaluate(folder).to_dict()),
+        "evaluate": lambda: _evaluate(folder),
         "predict": lambda: predict(folder, [honest.picture]),
         "report": lambda: section(summarise(folder), {}),
         "soup": lambda: soup([folder, honest["other"]], folder.parent / "soup", honest["zarr"], "greedy", "cpu"),
         "train": lambda: train_branches(training(honest["zarr"], folder, replace(RECIPE, seed=3))),
         "baseline": lambda: train_baseline(training(honest["zarr"], folder, replace(RECIPE, seed=3))),
     }
+
+
+def _evaluate(folder: Path) -> str:
+    evaluation = evaluate(folder, ["average", "loss", "geometric", "top-k"])
+    return json.dumps(evaluation.to_dict()) + table(evaluation)
 
 
 def _load(folder: Path, options: LoaderOptions) -> int:
@@ -246,6 +252,8 @@ def _read_all(folder: Path, honest: Honest, name: str, told: tuple[int, Path, in
             try:
                 read()
             except SpectralError as error:
+                if not limit:
+                    os.write(heard, json.dumps({"kind": reader, "story": str(error)}).encode() + b"\n")
                 if len(str(error)) > 20_000:
                     found = {"kind": f"{reader}: an error of {len(str(error))} characters", "story": str(error)[:300]}
                     os.write(heard, json.dumps(found).encode() + b"\n")
@@ -302,6 +310,8 @@ class Fuzzer:
             findings, _ = judged(copied, self.honest, name, self._limits[name])
         self.cases[f"{name}: {target.name}"] += 1
         for finding in findings:
+            if finding.kind not in self.found:
+                print(f"{finding.kind}\n  {name}/{change}", file=sys.stderr)  # noqa: T201
             self.found.setdefault(finding.kind, []).append(f"{name}/{change}\n  {finding.story}")
 
     def some(self, number: int, count: int) -> None:
@@ -341,6 +351,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    for name in BESIDE:
+        importlib.import_module(name)
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     numbers = random.Random(options.seed)
     began = time.monotonic()

@@ -133,7 +133,7 @@ def test_what_killed_runs_left_goes_when_the_command_of_a_complete_data_set_is_g
 
 
 def test_the_row_index_of_a_killed_conversion_of_something_else_is_not_kept(digits: Path, tmp_path: Path) -> None:
-    """It was killed between the row index and the plan; another source, without test rows, is converted in its place."""
+    """It was killed between the row index and the plan; another source is converted in its place."""
     (tmp_path / "out/rows").mkdir(parents=True)
     for name in ("train", "test"):
         (tmp_path / f"out/rows/{name}.jsonl").write_text('["mine", 0]\n')
