@@ -158,7 +158,7 @@ def readers(folder: Path, honest: Honest, name: str) -> Mapping[str, Callable[[]
             "baseline": lambda: train_baseline(training(folder, scratch, replace(RECIPE, epochs=1))),
             "convert": lambda: convert(request_of(name), honest.source, folder, ONE_WORKER),
             "finalize": lambda: finalize(folder),
-            "info unfinished": lambda: ((folder / "manifest.json").unlink(missing_ok=True), info(folder)),
+            "info unfinished": lambda: info(_unfinished(folder)),
         }
     if name == "begun":
         return {"resume": lambda: train_branches(training(honest["zarr"], folder), 0)}
@@ -170,6 +170,11 @@ def readers(folder: Path, honest: Honest, name: str) -> Mapping[str, Callable[[]
         "train": lambda: train_branches(training(honest["zarr"], folder, replace(RECIPE, seed=3))),
         "baseline": lambda: train_baseline(training(honest["zarr"], folder, replace(RECIPE, seed=3))),
     }
+
+
+def _unfinished(folder: Path) -> Path:
+    (folder / "manifest.json").unlink(missing_ok=True)
+    return folder
 
 
 def _evaluate(folder: Path) -> str:

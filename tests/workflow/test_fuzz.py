@@ -18,7 +18,8 @@ from spectral_prep.inspection.info import info
 from spectral_prep.inspection.show import sheet
 from spectral_prep.inspection.verify import verify
 from spectral_prep.store.record_file import read_content, write_content
-from spectral_train.data.shard import check_files, open_shard, read_labels
+from spectral_train.data.loader import LoaderOptions, ShardLoader
+from spectral_train.data.shard import check_files, open_shard
 from tests.torture.changes import reseal
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,8 @@ def load(root: Path) -> None:
     shard = open_shard(root, 0)
     check_files(shard.folders[0])
     for split in ("train", "test"):
-        read_labels(shard.folders, split)
+        for _ in ShardLoader(shard, 64, options=LoaderOptions(split=split)):
+            pass
 
 
 READERS: dict[str, Callable[[Path], object]] = {

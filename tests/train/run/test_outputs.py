@@ -61,7 +61,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "float labels": (lambda each: replace(each, labels=each.labels.float()), "labels are not .* whole numbers"),
     "fewer labels": (lambda each: replace(each, labels=each.labels[1:]), "labels are not"),
     "fewer ids": (lambda each: replace(each, ids=each.ids[1:]), "row ids are not"),
-    "ids of another type": (lambda each: replace(each, ids=each.ids.astype(np.int64)), "row ids are not"),  # type: ignore[arg-type]
+    "ids of another type": (lambda each: replace(each, ids=each.ids.astype(np.int64)), "row ids are not"),
     "ids not ascending": (lambda each: replace(each, ids=each.ids[::-1].copy()), "row ids are not .* ascending"),
     "fewer rows": (lambda each: Outputs(each.log_probabilities[1:], each.ids[1:], each.labels[1:]), "log-prob"),
     "no rows": (lambda each: Outputs(each.log_probabilities[:0], each.ids[:0], each.labels[:0]), "log-prob"),

@@ -65,7 +65,8 @@ class Failing:
 def test_whatever_fails_is_said_once_and_nothing_more_is_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, at: int, calls: int
 ) -> None:
-    failing, told = Failing(method, at), []
+    failing = Failing(method, at)
+    told: list[str] = []
     monkeypatch.setattr(tensorboard, "SummaryWriter", failing)
     with scalars(tmp_path, HISTORY, told.append) as write:
         for epoch in HISTORY:
@@ -75,7 +76,7 @@ def test_whatever_fails_is_said_once_and_nothing_more_is_tried(
 
 
 def test_what_the_writers_own_thread_cannot_write_is_said_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tensorboard.summary.writer.record_writer import RecordWriter
+    from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
     told: list[str] = []
     with scalars(tmp_path / "events", (), told.append) as write:
@@ -102,7 +103,8 @@ def test_without_tensorboard_nothing_is_written(tmp_path: Path, monkeypatch: pyt
 def test_a_training_whose_log_fails_gives_the_weights_of_one_whose_log_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, recipe, told = make_shards(tmp_path / "data"), replace(QUICK, epochs=2), []
+    data, recipe = make_shards(tmp_path / "data"), replace(QUICK, epochs=2)
+    told: list[str] = []
     train_branches(on_cpu(data, tmp_path / "whole", recipe), 1)
     monkeypatch.setattr(tensorboard, "SummaryWriter", Failing("add_scalar", 2))
     train_branches(on_cpu(data, tmp_path / "failing", recipe), 1, told.append)
