@@ -19,6 +19,7 @@ from spectral_prep.console.commands import prep_group
 from spectral_prep.console.progress import say
 from spectral_prep.errors import SpectralError
 from spectral_prep.printable import one_line
+from spectral_prep.system.files import REFUSED
 from spectral_train.commands import ensemble_group, train_command
 
 
@@ -55,8 +56,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
         error.show()
         sys.exit(2)
     except OSError as error:
-        say(f"Error: {error.strerror}. Where: {one_line(error.filename)}")
-        sys.exit(1)
+        where = "" if error.filename is None else f". Where: {one_line(error.filename)}"
+        say(f"Error: {error.strerror or error}{where}")
+        sys.exit(2 if error.errno in REFUSED else 1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(0)

@@ -96,7 +96,7 @@ def main(rows: int, classes: int) -> None:
         tasks = block_tasks(conversion, plan.blocks, Execution(device="cpu"))
         names = sum([len(task.names) for task in tasks])
         start = say("blocks", start)
-        labels = read_labels(paths, "train")
+        labels = read_labels(paths, plan, "train")
         say("labels", start)
     assert names == len(labels) == rows
     click.echo(f"{rows:,} rows: {len(plan.blocks):,} blocks, {found.files_a_spectral:,} files a spectral")

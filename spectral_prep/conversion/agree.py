@@ -19,7 +19,7 @@ from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import plain, read_record, write_record
 from spectral_prep.system.differences import differences
-from spectral_prep.system.files import atomic_write, is_temporary
+from spectral_prep.system.files import atomic_write, is_temporary, remove
 from spectral_prep.system.regular import refuse_irregular
 from spectral_prep.system.staging import is_staging
 
@@ -60,12 +60,18 @@ def agreed(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], r
 
 
 def fix(conversion: Conversion) -> None:
-    """Write the row index and then the plan, unless they stand there."""
+    """Write the row index and then the plan, unless they stand there.
+
+    Without a plan an index that stands there may be of another source, whose conversion was killed: it is not kept.
+    """
     paths, plan, index = conversion.paths, conversion.plan, conversion.index
+    begun = paths.plan.exists()
     for name in plan.splits:
-        if not paths.rows(name).exists():
+        if not (begun and paths.rows(name).exists()):
             atomic_write(paths.rows(name), index_pieces(index[name]), WRITING)
-    if not paths.plan.exists():
+    if not begun:
+        for stale in set(paths.rows("").parent.glob("*.jsonl")) - set(map(paths.rows, plan.splits)):
+            remove(stale)
         write_record(paths.plan, plan, WRITING)
 
 

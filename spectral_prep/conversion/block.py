@@ -27,7 +27,8 @@ from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
-from spectral_prep.store.record_file import read_record, write_record
+from spectral_prep.store.planned import part_paths, read_block
+from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.files import has_size
 from spectral_prep.system.threads import torch_threads
@@ -104,20 +105,15 @@ def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[
     return labels
 
 
-def part_paths(paths: DatasetPaths, plan: Plan, block: Block) -> list[Path]:
-    """Return the Q part files of a block."""
-    index = block.start // plan.splits[block.split].block_rows
-    return [paths.spectral(k).part(block.split, index, plan.store) for k in range(plan.spec.q)]
-
-
 def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip") -> Iterator[BlockRecord]:
-    """Yield the records of blocks that need not be done again: record whole, files there with the right size.
+    """Yield the records of blocks that need not be done again: record whole, of this block of the plan, files
+    there with the right size.
 
     Under `on_error="fail"` a block that an earlier run finished with bad rows is done again: they may be mended.
     """
     for block in plan.blocks:
         try:
-            record = read_record(paths.block(block.number), BlockRecord)
+            record = read_block(paths, plan, block)
         except (InputError, CorruptFileError):
             continue
         if all(has_size(paths.root / entry.path, entry.size) for entry in record.files) and (

@@ -17,7 +17,7 @@ from spectral_prep.conversion.agree import agreed, fix
 from spectral_prep.conversion.block import finished_blocks, run_block
 from spectral_prep.conversion.estimate import Estimate, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
-from spectral_prep.conversion.finalize import finalize, is_complete
+from spectral_prep.conversion.finalize import finalize, is_complete, remove_leftovers
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.tasks import block_tasks
 from spectral_prep.errors import CorruptSourceError
@@ -149,7 +149,9 @@ def convert(
     if bad and on_error == "fail":
         if_unused(out, remove_empty)  # the folders of parts that were begun
         raise _bad_images(bad, paths)
-    if execution.task == ALONE and (pending or not complete):
+    if complete and not pending:
+        if_unused(out, remove_leftovers)
+    elif execution.task == ALONE:
         finalize(out)
     return paths
 

@@ -6,6 +6,7 @@ Input: a folder whose blocks are all converted. Output: a data set that is compl
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.conversion.block import finished_blocks, part_paths
+from spectral_prep.conversion.block import finished_blocks
 from spectral_prep.conversion.card import card
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
@@ -25,6 +26,7 @@ from spectral_prep.store import STORES
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
+from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
 from spectral_prep.system.files import atomic_write, has_size, is_temporary, sha256_of, sync_folder
@@ -51,7 +53,7 @@ def finalize(out: Path) -> DatasetPaths:
     missing = [block for block in plan.blocks if block.number not in finished]
     if missing:
         raise _incomplete(out, plan, missing)
-    if_unused(out, _remove_leftovers)
+    if_unused(out, remove_leftovers)
     with shared_use(out, WRITING):  # another that completes it must not take this one's temporary files for leftovers
         _complete(_Finished.of(paths, plan, records))
     return paths
@@ -71,8 +73,9 @@ class _Finished:
     @classmethod
     def of(cls, paths: DatasetPaths, plan: Plan, records: Sequence[BlockRecord]) -> _Finished:
         """Read labels by row id and put them, as the ids, into stored order."""
+        by_id = {name: _labels(paths, plan, name, records) for name in plan.splits}  # as many as the plan says
         ids = {name: plan.ids(name) for name in plan.splits}
-        labels = {name: _labels(paths, plan, name, records)[ids[name]] for name in plan.splits}
+        labels = {name: by_id[name][ids[name]] for name in plan.splits}
         return cls(paths, plan, records, _dataset_id(plan, records), ids, labels)
 
 
@@ -127,21 +130,22 @@ def _dataset_id(plan: Plan, records: Sequence[BlockRecord]) -> str:
     return digest("dataset", {"plan": plain(plan), "blocks": blocks})[:16]
 
 
-def _remove_leftovers(out: Path) -> None:
-    """Remove what killed runs left, for good: temporary files and staging folders."""
-    staging = [path for path in out.iterdir() if is_staging(path)]
-    for folder in staging:
-        shutil.rmtree(folder, ignore_errors=True)
-    temporary = [path for path in out.rglob("*") if is_temporary(path)]
-    for path in temporary:
-        path.unlink(missing_ok=True)
-    for folder in {path.parent for path in (*staging, *temporary)}:
+def remove_leftovers(out: Path) -> None:
+    """Remove what killed runs left, for good: temporary files and staging folders; where nothing may be, they stay."""
+    found = [path for path in out.rglob("*") if is_temporary(path) or is_staging(path)]
+    for path in found:
+        if is_staging(path):
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    for folder in {path.parent for path in found if path.parent.is_dir()}:
         sync_folder(folder)
 
 
 def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:
     """Return the labels of a split by row id, −1 for bad rows."""
-    labels = read_labels(paths, name)
+    labels = read_labels(paths, plan, name)
     labels[[row.id for record in records if record.split == name for row in record.bad]] = BAD_LABEL
     return labels.astype(np.int16) if len(plan.classes) <= np.iinfo(np.int16).max else labels
 

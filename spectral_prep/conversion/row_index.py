@@ -10,14 +10,20 @@ import hashlib
 import json
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from spectral_prep.errors import CorruptFileError
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.plan_record import Plan
+from spectral_prep.system.regular import open_regular
 
 ROWS_A_PIECE = 1 << 14
+LONGEST_LINE = 1 << 16
+"""Bytes: the longest path that there is, every byte of it escaped."""
 
 
 def index_pieces(rows: RowIndex) -> Iterator[bytes]:
@@ -43,15 +49,67 @@ def index_sha256(rows: RowIndex) -> str:
     return digest.hexdigest()
 
 
-def read_index(paths: DatasetPaths, split: str) -> Iterator[tuple[str, int]]:
-    """Yield (name, label) of each row of a split, by row id."""
-    with open(paths.rows(split), encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            name, label = json.loads(line)
-            yield name, label
+def read_index(paths: DatasetPaths, plan: Plan, split: str) -> Iterator[tuple[str, int]]:
+    """Yield (name, label) of each row of a split, by row id; raises as `read_labels` does."""
+    for row_id, line in enumerate(_lines(paths.rows(split), plan, split)):
+        try:
+            name, label = json.loads(line.decode("utf-8", "surrogateescape"))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _damaged(paths.rows(split), row_id, error) from error
+        if not isinstance(name, str) or type(label) is not int or not 0 <= label < len(plan.classes):
+            raise _damaged(paths.rows(split), row_id, f"{type(name).__name__} and {label!r:.50}")
+        yield name, label
 
 
-def read_labels(paths: DatasetPaths, split: str) -> npt.NDArray[np.int32]:
-    """Return the labels of a split, (N,), by row id."""
-    with open(paths.rows(split), "rb") as lines:
-        return np.fromiter((int(line[line.rindex(b" ") : -2]) for line in lines), np.int32)
+def named_row(paths: DatasetPaths, plan: Plan, split: str, row_id: int) -> tuple[str, int]:
+    """Return (name, label) of one row of a split; raises as `read_labels` does."""
+    found = next(islice(read_index(paths, plan, split), row_id, None), None) if row_id >= 0 else None
+    if found is None:
+        raise _damaged(paths.rows(split), row_id, "no such row")
+    return found
+
+
+def read_labels(paths: DatasetPaths, plan: Plan, split: str) -> npt.NDArray[np.int32]:
+    """Return the labels of a split, (N,), by row id.
+
+    Raises
+    ------
+    CorruptFileError
+        If a line of the file is not one that `index_pieces` writes, a label is none of the plan's classes, or there are
+        not as many lines as the plan has images.
+    """
+    path, row_id = paths.rows(split), -1
+    labels: list[npt.NDArray[np.int32]] = []
+    lines = _lines(path, plan, split)
+    while piece := [line[line.rindex(b" ") : -2] if b" " in line else b"" for line in islice(lines, ROWS_A_PIECE)]:
+        try:
+            found = np.array([int(text) for text in piece])
+        except ValueError as error:
+            raise _damaged(path, f"{row_id + 1} or after", error) from error
+        if (wrong := np.flatnonzero((found < 0) | (found >= len(plan.classes)))).size:
+            raise _damaged(path, row_id + 1 + int(wrong[0]), f"label {found[wrong[0]]}")
+        labels.append(found.astype(np.int32))
+        row_id += len(piece)
+    return np.concatenate(labels)
+
+
+def _lines(path: Path, plan: Plan, split: str) -> Iterator[bytes]:
+    """Yield the lines of an index, as many as the plan has images; no longer line is read."""
+    count = 0
+    try:
+        with open_regular(path) as file, open(file.descriptor, "rb", closefd=False) as lines:
+            while line := lines.readline(LONGEST_LINE):
+                if not line.endswith(b"]\n") or count == plan.splits[split].images:
+                    raise _damaged(path, count, line[:50])
+                count += 1
+                yield line
+    except (ValueError, OSError) as error:
+        raise CorruptFileError("the row index cannot be read", where=path, got=error) from error
+    if count != plan.splits[split].images:
+        raise CorruptFileError(
+            "the row index has another number of rows", where=path, expected=plan.splits[split].images, got=count
+        )
+
+
+def _damaged(path: Path, row_id: object, got: object) -> CorruptFileError:
+    return CorruptFileError(f"row {row_id} of the row index is none", where=path, expected="[name, label]", got=got)

@@ -22,7 +22,7 @@ from spectral_prep.sources.interface import Source
 from spectral_prep.store.interface import BAD_LABEL, Rows
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
-from spectral_prep.store.read_folder import stored_labels, stored_rows
+from spectral_prep.store.read_folder import readable, stored_labels, stored_rows
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -79,10 +79,12 @@ def compare_pixels(
     """Compare a seeded sample of each split with the source: stored values to one int8 step, float pixels exactly."""
     differences, faults = [], []
     for name in plan.splits:
-        spectrals = [stored_rows(spectral.root, record, name) for spectral, record in folders(paths, plan)]
+        with readable(paths.root):
+            spectrals = [stored_rows(spectral.root, record, name) for spectral, record in folders(paths, plan)]
         for place, row_id, image_name in _sample(paths, plan, name, sample_rows):
             original_HWC = plan.image(source.read(name, row_id, image_name), name, place, row_id)
-            stored_QNChw, merged_HWC = restored(plan, spectrals, place)
+            with readable(paths.root):
+                stored_QNChw, merged_HWC = restored(plan, spectrals, place)
             differences.append(difference(original_HWC, merged_HWC))
             again_QNChw = fused_split(torch.from_numpy(original_HWC)[None], plan.spec, encoding=plan.encoding)
             steps = (again_QNChw.float() - stored_QNChw.float()).abs().max()
@@ -94,9 +96,10 @@ def compare_pixels(
 def _sample(paths: DatasetPaths, plan: Plan, name: str, count: int) -> Iterator[tuple[int, int, str]]:
     """Yield (place in stored order, row id, source name) of a seeded sample of good rows."""
     spectral, record = next(folders(paths, plan))
-    labels, ids = stored_labels(spectral.root, record, name)
+    with readable(spectral.root):
+        labels, ids = stored_labels(spectral.root, record, name)
     places = sorted(np.random.RandomState(plan.seed).permutation(np.flatnonzero(labels != BAD_LABEL))[:count].tolist())
     wanted = set(ids[places].tolist())
-    names = {row_id: row[0] for row_id, row in enumerate(read_index(paths, name)) if row_id in wanted}
+    names = {row_id: row[0] for row_id, row in enumerate(read_index(paths, plan, name)) if row_id in wanted}
     for place in places:
         yield place, int(ids[place]), names[ids[place]]

@@ -11,7 +11,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spectral_prep.conversion.row_index import read_index
+from spectral_prep.conversion.row_index import named_row
 from spectral_prep.encoding import decode
 from spectral_prep.errors import InputError
 from spectral_prep.inspection.pixels import Pixels, difference, psnr, restored
@@ -31,7 +30,7 @@ from spectral_prep.sources.interface import Source
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
-from spectral_prep.store.read_folder import stored_labels, stored_rows
+from spectral_prep.store.read_folder import readable, stored_labels, stored_rows
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import Manifest
 
@@ -106,11 +105,12 @@ def sheet(root: Path, row: int, split: str = "train", source: Source | None = No
         require_source(plan, source, root)
     opened = list(folders(paths, plan))
     first, record = opened[0]
-    row_id = int(plan.ids(split)[row])
-    name, label = next(islice(read_index(paths, split), row_id, None))
-    rows = [stored_rows(spectral.root, each, split) for spectral, each in opened]
-    stored_QNChw, merged_HWC = restored(plan, rows, row)
-    bad = stored_labels(first.root, record, split)[0][row] == BAD_LABEL
+    with readable(root):
+        labels, ids = stored_labels(first.root, record, split)
+        rows = [stored_rows(spectral.root, each, split) for spectral, each in opened]
+        stored_QNChw, merged_HWC = restored(plan, rows, row)
+    row_id, bad = int(ids[row]), labels[row] == BAD_LABEL
+    name, label = named_row(paths, plan, split, row_id)
     return Sheet(
         split=split,
         row=row,

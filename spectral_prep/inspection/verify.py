@@ -22,16 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.conversion.row_index import read_labels
-from spectral_prep.errors import InputError, SpectralError
+from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.inspection.pixels import PixelCheck, compare_pixels
 from spectral_prep.inspection.verify_values import dataset_faults, folder_faults
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.interface import BAD_LABEL, UNREADABLE
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
+from spectral_prep.store.planned import read_block, read_spectral
 from spectral_prep.store.read_folder import stored_labels
 from spectral_prep.store.record_file import read_record
-from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord
+from spectral_prep.store.records import FileEntry, Manifest, SpectralRecord
 from spectral_prep.system.files import is_temporary, sha256_of
 from spectral_prep.system.regular import irregular, regular_below
 from spectral_prep.system.resources import usable_cpus
@@ -166,30 +167,35 @@ def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[st
     """Yield a line for every record or label array that does not agree with the plan."""
     bad: dict[str, list[int]] = {name: [] for name in plan.splits}
     for block in plan.blocks:
-        record = read_record(paths.block(block.number), BlockRecord)
-        bad[block.split] += [row.id for row in record.bad]
-    for name, part in plan.splits.items():
-        labels = read_labels(paths, name)
-        if len(labels) != part.images:
-            yield f"{paths.rows(name)}: {len(labels)} rows, expected {part.images}"
+        bad[block.split] += [row.id for row in read_block(paths, plan, block).bad]
+    for name in plan.splits:
+        try:
+            labels = read_labels(paths, plan, name)
+        except CorruptFileError as error:
+            yield str(error)
             continue
         labels[bad[name]] = BAD_LABEL
         ids = plan.ids(name)
         for k in range(plan.spec.q):
-            yield from _alignment_faults(paths.spectral(k), dataset_id, name, labels[ids], ids)
+            try:
+                record = read_spectral(paths, plan, k)
+            except SpectralError as error:
+                yield f"{paths.spectral(k).root}: {error}"
+                continue
+            if record.dataset_id != dataset_id:
+                where = paths.spectral(k).record
+                yield f"{where}: of data set {record.dataset_id}, but the manifest is of {dataset_id}"
+            yield from _alignment_faults(paths.spectral(k), record, name, labels[ids], ids)
 
 
 def _alignment_faults(
-    spectral: SpectralPaths, dataset_id: str, name: str, labels: npt.NDArray[Any], ids: npt.NDArray[Any]
+    spectral: SpectralPaths, record: SpectralRecord, name: str, labels: npt.NDArray[Any], ids: npt.NDArray[Any]
 ) -> Iterator[str]:
     try:
-        record = read_record(spectral.record, SpectralRecord)
-        if record.dataset_id != dataset_id:
-            yield f"{spectral.record}: of data set {record.dataset_id}, but the manifest is of {dataset_id}"
         for what, stored, expected in zip(
             ("labels", "ids"), stored_labels(spectral.root, record, name), (labels, ids), strict=True
         ):
             if not np.array_equal(stored, expected):
                 yield f"{spectral.root}: the {what} of {name} do not agree with the row index"
-    except (SpectralError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         yield f"{spectral.root}: {error}"

@@ -21,8 +21,8 @@ from spectral_prep.conversion.totals import totals
 from spectral_prep.store.interface import BAD_LABEL, UNREADABLE, Rows
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
+from spectral_prep.store.planned import read_block, read_spectral
 from spectral_prep.store.read_folder import pieces, stored_labels, stored_rows
-from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import BlockRecord, SpectralRecord
 
 SUMMATION = 1e-9
@@ -63,12 +63,12 @@ def folders(paths: DatasetPaths, plan: Plan) -> Iterator[tuple[SpectralPaths, Sp
     """Yield every spectral folder of a data set and its record."""
     for k in range(plan.spec.q):
         spectral = paths.spectral(k)
-        yield spectral, read_record(spectral.record, SpectralRecord)
+        yield spectral, read_spectral(paths, plan, k)
 
 
 def dataset_faults(paths: DatasetPaths, plan: Plan) -> Iterator[str]:
     """Yield a line for every part whose values are not those of its block's record, and every record that is wrong."""
-    blocks = [read_record(paths.block(block.number), BlockRecord) for block in plan.blocks]
+    blocks = [read_block(paths, plan, block) for block in plan.blocks]
     expected = spectral_statistics(plan, blocks)
     for spectral, record in folders(paths, plan):
         if any(getattr(record, name) != value for name, value in expected[record.k].items()):

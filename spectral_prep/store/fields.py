@@ -35,6 +35,9 @@ Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
 """What becomes part of the name of a folder."""
 
+MOST_BLOCKS = 1 << 20
+"""Of a split."""
+
 Split = Annotated[str, Field(pattern=r"^(train|test)$")]
 
 

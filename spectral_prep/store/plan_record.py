@@ -20,11 +20,10 @@ from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RawImage
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.fields import Name, Positive, Seed, Sha256, Split, require
+from spectral_prep.store.fields import MOST_BLOCKS, Name, Positive, Seed, Sha256, Split, require
 from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.record_file import digest, plain
 
-MOST_BLOCKS = 1 << 20
 BATCH_VALUES = 640 << 10  # pixels: few enough to stay in a core's cache until they are summed, yet calls are few
 
 

@@ -6,16 +6,29 @@ rows. Any of these functions raises one of `interface.UNREADABLE` for a file tha
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from spectral_prep.errors import CorruptFileError
 from spectral_prep.store import STORES
-from spectral_prep.store.interface import Rows
+from spectral_prep.store.interface import UNREADABLE, Rows
 from spectral_prep.store.layout import SpectralPaths
 from spectral_prep.store.records import SpectralRecord
+
+
+@contextlib.contextmanager
+def readable(where: Path) -> Iterator[None]:
+    """Turn what readers of a damaged file raise into the paragraph that the user reads."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise CorruptFileError(
+            "stored rows cannot be read", where=where, got=error, run=f"spectral-prep verify --deep {where}"
+        ) from error
 
 
 def part_names(record: SpectralRecord, split: str) -> Iterator[str]:

@@ -17,7 +17,18 @@ from spectral_prep.choices import Format
 from spectral_prep.encoding import Encoding
 from spectral_prep.printable import one_line, shown
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.fields import Count, Id, Name, Positive, RelativePath, Sha256, Size, Split, require
+from spectral_prep.store.fields import (
+    MOST_BLOCKS,
+    Count,
+    Id,
+    Name,
+    Positive,
+    RelativePath,
+    Sha256,
+    Size,
+    Split,
+    require,
+)
 from spectral_prep.system.files import sha256_of
 
 
@@ -54,6 +65,8 @@ class SplitInfo:
     def __post_init__(self) -> None:
         require(self.bad_rows <= self.rows, "more bad rows than rows", self.rows, self.bad_rows)
         require(self.rows % self.views == 0, "rows that are not all views", f"a multiple of {self.views}", self.rows)
+        blocks = -(-self.rows // self.block_rows)
+        require(blocks <= MOST_BLOCKS, "too many blocks", f"at most {MOST_BLOCKS}", blocks)
 
     def parts(self) -> Iterator[tuple[int, slice]]:
         """Yield (index, rows) of each part file.

@@ -93,6 +93,8 @@ def read_labels(folder: Path, rows: int) -> npt.NDArray[Any]:
     """
     dtype = read_label_type(folder / "zarr.json", rows)
     chunk_rows = min(rows, LABEL_CHUNK_ROWS)
+    if rows:  # before there is memory for as many rows as are said to be there
+        open_regular(folder / "c" / f"{(rows - 1) // chunk_rows}").__exit__()
     padded = np.empty(math.ceil(rows / chunk_rows) * chunk_rows if rows else 0, np.dtype(dtype).newbyteorder("<"))
     for number, start in enumerate(range(0, rows, chunk_rows or 1)):
         with open_regular(folder / "c" / f"{number}") as file:

@@ -22,6 +22,9 @@ from pathlib import Path
 
 from spectral_prep.errors import InputError, SpectralError, StorageError
 
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""Errors of the system that another path helps against: the user's input, not the disk, is at fault."""
+
 TEMPORARY_SUFFIX = ".partial"
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
 """What fsync of a folder answers where it means nothing: CIFS, some FUSE, read-only mounts."""
@@ -202,7 +205,7 @@ def explain(error: OSError, path: Path, advice: Advice = ANYWHERE) -> SpectralEr
             got=os.strerror(error.errno),
             run=advice.full,
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+    if error.errno in REFUSED:
         return InputError(
             "cannot write here",
             where=path,

@@ -6,6 +6,7 @@ opens its files on first use, so that it can be pickled and each process opens i
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,24 +63,27 @@ class PieceReader:
         channels = self.shard.first.channels
         values = torch.empty((rows.stop - rows.start, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
         for g, folder in enumerate(self.shard.folders):
+            opened = self._rows(g)
             try:
-                stored = self._rows(g).read(rows.start, rows.stop)
+                stored = opened.read(rows.start, rows.stop)
             except UNREADABLE as error:
                 part = rows.start // folder.record.splits[self.split].block_rows
-                raise CorruptFileError(
-                    "a part of the shard cannot be read",
-                    where=folder.paths.part(self.split, part, folder.record.store),
-                    got=error,
-                    run=COPY_AGAIN,
-                ) from error
+                raise _unreadable(folder.paths.part(self.split, part, folder.record.store), error) from error
             values[:, g * channels : (g + 1) * channels] = torch.from_numpy(stored)
         return values
 
     def _rows(self, g: int) -> Rows:
         if g not in self._opened:
             folder = self.shard.folders[g]
-            self._opened[g] = stored_rows(folder.paths.root, folder.record, self.split)
+            try:
+                self._opened[g] = stored_rows(folder.paths.root, folder.record, self.split)
+            except UNREADABLE as error:
+                raise _unreadable(folder.paths.root / self.split, error) from error
         return self._opened[g]
+
+
+def _unreadable(where: Path, error: Exception) -> CorruptFileError:
+    return CorruptFileError("a part of the shard cannot be read", where=where, got=error, run=COPY_AGAIN)
 
 
 def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") -> Tensor:

@@ -38,6 +38,8 @@ from spectral_train.data.standardise import Standardisation
 NO_ROWS = SplitInfo(rows=0, block_rows=1)
 DEFAULT_DATA = Path("spectral")
 CONVERT = "spectral-prep convert --dataset mnist --q 16"
+SHARED = ("dataset", "spec", "encoding", "store", "height", "width", "channels", "classes", "splits", "energy")
+"""Fields that the records of all spectral folders of a data set have alike."""
 COPY_AGAIN = "spectral-prep verify on the machine that converted, then copy the folder again"
 
 
@@ -246,13 +248,20 @@ def open_folders(data: Path, members: Sequence[int], known: SpectralFolder | Non
 
 
 def same_conversion(one: SpectralFolder, other: SpectralFolder) -> None:
-    """Raise `PlanMismatchError` if two folders are of different conversions."""
+    """Raise `PlanMismatchError` if two folders are of different conversions, `CorruptFileError` if records disagree."""
     if one.record.dataset_id != other.record.dataset_id:
         raise PlanMismatchError(
             "spectral folders of different conversions",
             where=f"{one.paths.root} and {other.paths.root}",
             expected="one dataset_id",
             got=f"{one.record.dataset_id} and {other.record.dataset_id}",
+        )
+    if unlike := [name for name in SHARED if getattr(one.record, name) != getattr(other.record, name)]:
+        raise CorruptFileError(
+            "the records of two spectral folders of one conversion do not agree",
+            where=f"{one.paths.record} and {other.paths.record}",
+            got=f"another {', '.join(unlike)}",
+            run=COPY_AGAIN,
         )
 
 

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spectral_prep.errors import CorruptFileError
-from spectral_prep.store.record_file import decoded
+from spectral_prep.store.record_file import LARGEST, decoded
 from spectral_prep.system.files import atomic_write
+from spectral_prep.system.regular import read_regular
 from spectral_train.run.paths import WRITING
 
 Log = Callable[[str], None]
@@ -58,7 +59,7 @@ def read_lines(path: Path) -> tuple[EpochMetrics, ...]:
         return ()
     what, run = "the metrics of a network", f"delete {path}: curves alone need it"
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except (ValueError, RecursionError) as error:
+        lines = [json.loads(line) for line in read_regular(path, LARGEST).decode().splitlines()]
+    except (ValueError, OSError, RecursionError) as error:
         raise CorruptFileError(f"{what} are damaged", where=path, got=error, run=run) from error
     return tuple(decoded(EpochMetrics, line, path, what, run) for line in lines)

@@ -16,10 +16,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from spectral_prep.errors import CorruptFileError
+from spectral_prep.errors import CorruptFileError, SpectralError
 from spectral_train.models import build
 from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkPlan, train_again
+
+LONGEST_REASON = 200
 
 
 def build_network(plan: NetworkPlan) -> nn.Module:
@@ -43,7 +45,11 @@ def read_weights(plan: NetworkPlan, paths: NetworkPaths) -> dict[str, Tensor]:
         If they are not those of a network of this plan, or are not finite.
     """
     weights = safetensors.torch.load_file(paths.model)
-    if difference := _difference(shape_network(plan).state_dict(), weights):
+    try:
+        difference = _difference(shape_network(plan).state_dict(), weights)
+    except (SpectralError, TypeError, ValueError, RuntimeError, OverflowError) as error:  # sizes that no tensor has
+        difference = f"a plan of no network: {str(error).partition(chr(10))[0]:.{LONGEST_REASON}}"
+    if difference:
         raise CorruptFileError(
             f"the weights are not those of {plan.name}", where=paths.model, got=difference, run=train_again(paths)
         )

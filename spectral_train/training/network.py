@@ -164,7 +164,8 @@ def write_network(
         ingredients=trained.ingredients,
     )
     write_record(paths.record, record, WRITING)
-    remove(paths.checkpoint)
+    with explained(paths.checkpoint, WRITING):
+        remove(paths.checkpoint)
     return record
 
 

@@ -41,6 +41,7 @@ def scalars(folder: Path, history: Sequence[EpochMetrics], log: Log) -> Iterator
         if failed:
             return
         try:
+            make_folder(folder)
             with open(path, "ab") as file:
                 for event in events:
                     RecordWriter(file).write(event.SerializeToString())
@@ -56,10 +57,5 @@ def scalars(folder: Path, history: Sequence[EpochMetrics], log: Log) -> Iterator
     begun = [Event(file_version="brain.Event:2"), Event(step=1, session_log=SessionLog(status=SessionLog.START))]
     for event in begun:
         event.wall_time = time.time()
-    try:
-        make_folder(folder)
-    except OSError as error:
-        failed.append(error)
-        log(f"TensorBoard's events cannot be written ({error.strerror}); training goes on without them: {folder}")
     write([*begun, *(event for epoch in history for event in events_of(epoch))])
     yield lambda epoch: write(events_of(epoch))

@@ -38,7 +38,7 @@ from spectral_train.run.branches import read_branches, shard_of
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.outputs import Outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
-from spectral_train.run.record import NetworkPlan, NetworkRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network
 from spectral_train.run.weights import build_network, read_weights
 from spectral_train.training.fit import Training
 from spectral_train.training.network import Trained, TrainingRows, finished, outputs_on_test, tidy, write_network
@@ -122,10 +122,13 @@ def soup(
 
 def _finished(ingredients: Sequence[Ingredient], training: Training) -> NetworkRecord | None:
     """Return the mean that an earlier run of this command wrote; refuse to write over any other network."""
-    record = finished(training.plan, training.paths)
-    if record is not None and not set() < set(record.ingredients) <= {each.sha256 for each in ingredients}:
-        raise InputError("there is a run already", where=training.paths.root, run="the same command with another --out")
-    return record
+    paths = training.paths
+    if not paths.record.is_file():
+        return None
+    taken, given = set(read_network(paths).ingredients), {each.sha256 for each in ingredients}
+    if not taken or not taken <= given:
+        raise InputError("there is a run already", where=paths.root, run="the same command with another --out")
+    return finished(training.plan, paths)
 
 
 def mean_weights(weights: Sequence[Weights]) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.inspection.info import info
+from spectral_prep.inspection.verify import verify
 from spectral_prep.spectrum import merge
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import SpectralRecord
@@ -119,3 +120,27 @@ def test_memory_does_not_grow_with_the_size_of_a_block(tmp_path: Path) -> None:
     """Blocks of one chunk, and of six."""
     one, six = (peak_memory(tmp_path / f"{chunks}", 4000, block_rows=chunks * 666) for chunks in (1, 6))
     assert six - one < 5 * 666 * 112 * 112 / 1024 / 4, (one, six)
+
+
+def test_what_killed_runs_left_goes_when_the_command_of_a_complete_data_set_is_given_again(digits: Path) -> None:
+    whole = tree(digits)
+    (digits / ".staging-0123456789ab/deep").mkdir(parents=True)
+    (digits / ".staging-kept").mkdir()
+    (digits / "rows/train.jsonl.0123456789ab.partial").write_text("x")
+    convert(Request("digits", "4", block_rows=300), Path(), digits)
+    assert tree(digits) == whole
+    assert not list(digits.glob(".staging-*"))
+
+
+def test_the_row_index_of_a_killed_conversion_of_something_else_is_not_kept(digits: Path, tmp_path: Path) -> None:
+    """It was killed between the row index and the plan; another source is converted in its place."""
+    (tmp_path / "out/rows").mkdir(parents=True)
+    for name in ("train", "test"):
+        (tmp_path / f"out/rows/{name}.jsonl").write_text('["mine", 0]\n')
+    convert(Request("digits", "4", block_rows=300), Path(), tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(digits)
+    write_folder(tmp_path / "set", ["train/a/1.png", "train/b/2.png"])
+    (tmp_path / "other/rows").mkdir(parents=True)
+    (tmp_path / "other/rows/test.jsonl").write_text('["mine", 0]\n')
+    out = convert(Request("folder", "4"), tmp_path / "set", tmp_path / "other")
+    assert verify(out.root).faults == ()

@@ -18,6 +18,8 @@ from spectral_prep.inspection.show import draw, own_scale, sheet
 from spectral_prep.sources import open_source
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.plan_record import Plan
+from spectral_prep.store.record_file import read_record
 from tests.support.releases import write_folder
 
 
@@ -29,7 +31,7 @@ def source(tmp_path: Path) -> Source:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_sheet_holds_the_row_of_the_index_and_its_image(digits: Path, source: Source, split: str) -> None:
     shown = sheet(digits, 17, split, source)
-    index = list(read_index(DatasetPaths(digits), split))
+    index = list(read_index(DatasetPaths(digits), read_record(DatasetPaths(digits).plan, Plan), split))
     assert (shown.name, shown.label) == (index[shown.row_id][0], str(index[shown.row_id][1]))
     assert shown.original is not None
     assert np.array_equal(shown.original, source.read(split, shown.row_id, shown.name))

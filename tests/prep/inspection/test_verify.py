@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -302,3 +303,42 @@ def test_another_source_is_refused(tmp_path: Path, digits: Path) -> None:
     write_mnist(tmp_path / "mnist")
     with pytest.raises(InputError, match="not the source that was converted"):
         verify(digits, lambda plan: open_source("mnist", tmp_path / "mnist", tmp_path / "staging"))
+
+
+def test_what_does_not_belong_in_the_folder_is_named(digits: Path, tmp_path: Path) -> None:
+    (digits / "extra").write_text("x")
+    (digits / "link").symlink_to(tmp_path)
+    os.mkfifo(digits / "spectral-00/train/pipe")
+    (digits / "spectral-01/none/at/all").mkdir(parents=True)
+    (digits / "rows/.train.jsonl.partial").write_text("x")
+    assert set(verify(digits).faults) == {
+        f"{digits / 'extra'}: not part of the data set",
+        f"{digits / 'link'}: a symbolic link, not part of the data set",
+        f"{digits / 'spectral-00/train/pipe'}: a pipe, socket or device, not part of the data set",
+        f"{digits / 'spectral-01/none/at/all'}: an empty folder, not part of the data set",
+        f"{digits / 'rows/.train.jsonl.partial'}: left by a killed run",
+    }
+    assert {f"{digits / 'spectral-00/train/pipe'}: a pipe, socket or device, not part of the data set"} == set(
+        verify(digits / "spectral-00").faults
+    )
+
+
+@pytest.mark.parametrize("path", ["plan.json", "spectral-02/train/x/c/1/0/0/0", "spectral-01/spectral.json", "rows"])
+def test_a_link_in_the_place_of_what_belongs_there_is_named(digits: Path, tmp_path: Path, path: str) -> None:
+    (digits / path).rename(tmp_path / "elsewhere")
+    (digits / path).symlink_to(tmp_path / "elsewhere")
+    found = verify(digits).faults
+    assert f"{digits / path}: a symbolic link, not part of the data set" in found
+    assert any("not a regular file in this folder" in fault for fault in found)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_named_and_does_not_hang(digits: Path) -> None:
+    for path in ("spectral-02/train/x/c/1/0/0/0", "README.md"):
+        (digits / path).unlink()
+        os.mkfifo(digits / path)
+        assert str(digits / path) in "".join(verify(digits).faults)
+
+
+def test_a_data_set_that_is_itself_a_link_is_whole(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(digits)
+    assert verify(tmp_path / "link").faults == ()

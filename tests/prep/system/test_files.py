@@ -86,7 +86,9 @@ def test_the_file_and_its_folder_are_synced_before_and_after_the_rename(
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
     atomic_write(tmp_path / "part", b"new")
-    assert calls == ["fsync", "replace", "fsync"]
+    folders = calls.index("replace") - 1
+    assert calls == [*["fsync"] * folders, "fsync", "replace", "fsync"]
+    assert folders >= 1  # the names of those above may be a killed process's
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no posix_fadvise on this system")

@@ -1,7 +1,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from spectral_prep.choices import Format, Storage
 from spectral_prep.encoding import decode, encode
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError, SpectralError
 from spectral_prep.spectrum import SpectralSpec, split
+from spectral_prep.store.record_file import read_content, write_content
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.shard import check_files, find_data, open_shard
 from spectral_train.run.paths import RunPaths
@@ -182,6 +183,18 @@ def test_folders_of_different_conversions_are_refused(data: Path, tmp_path: Path
     assert read(data, 1)
     with pytest.raises(PlanMismatchError, match=r"spectral-00 and .*spectral-01.*0123456789abcdef and f{16}"):
         open_shard(data, 0, ShardChoice(2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"height": 16, "width": 4}, {"store": "webdataset"}, {"classes": ["a"]}, {"energy": [1.0] * 4}],
+    ids=str,
+)
+def test_records_of_one_conversion_that_do_not_agree_are_refused(data: Path, change: dict[str, Any]) -> None:
+    path = data / "spectral-01/spectral.json"
+    write_content(path, "spectral", {**read_content(path, "spectral"), **change})
+    with pytest.raises(CorruptFileError, match="the records of two spectral folders of one conversion do not agree"):
+        open_shard(data, 0, ShardChoice(shards=2))
 
 
 def test_folders_whose_rows_differ_are_refused(data: Path, tmp_path: Path, format: Format) -> None:

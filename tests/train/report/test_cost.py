@@ -1,3 +1,4 @@
+import functools
 from dataclasses import replace
 
 import pytest
@@ -47,5 +48,11 @@ def test_the_ratios_are_those_of_the_paper(run: RunPaths) -> None:
 def test_every_network_is_counted_without_memory(run: RunPaths, model: str) -> None:
     plan = read_network(run.branch(0)).plan
     recipe = replace(plan.recipe, model=model, model_options={})
-    shape = (1, 28, 28) if model == "tnn" else (12, 56, 56)
-    assert flops(replace(plan, recipe=recipe, input_shape=shape)) > 1e4
+    if model == "tnn":  # the conventional network of grey images
+        shape, one = (1, 28, 28), (1.0,)
+        whole = replace(plan, recipe=recipe, shard=None, height=28, width=28, mean=one, std=one, input_shape=shape)
+    else:
+        maps, twelve, every = (12, 56, 56), (1.0,) * 12, (0, 1, 2, 3)
+        colour = functools.partial(replace, height=112, width=112, channels=3, input_shape=maps)
+        whole = colour(plan, recipe=recipe, shards=1, spectrals=every, mean=twelve, std=twelve)
+    assert flops(whole) > 1e4
