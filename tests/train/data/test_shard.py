@@ -187,7 +187,7 @@ def test_folders_of_different_conversions_are_refused(data: Path, tmp_path: Path
 
 @pytest.mark.parametrize(
     "change",
-    [{"height": 16, "width": 4}, {"store": "webdataset"}, {"classes": ["a"]}, {"energy": [1.0] * 4}],
+    [{"height": 16, "width": 4}, {"dataset": "other"}, {"classes": ["a"]}, {"energy": [1.0] * 4}],
     ids=str,
 )
 def test_records_of_one_conversion_that_do_not_agree_are_refused(data: Path, change: dict[str, Any]) -> None:
