@@ -88,6 +88,8 @@ def read_record(path: Path, kind: type[Kind], upgrade: Callable[[Content], Conte
 
 def read_content(path: Path, kind: str) -> dict[str, Any]:
     """Return the content of a record whose fields nobody has looked at; raises what `read_record` raises."""
+    if path.is_symlink():  # what lies in a folder stays in it
+        raise CorruptFileError(f"the {kind} record is a symbolic link", where=path, expected="a file of the folder")
     try:
         written = read_regular(path, LARGEST)
         record = json.loads(written)

@@ -134,7 +134,8 @@ def explained(path: Path, advice: Advice = ANYWHERE) -> Iterator[None]:
 
 def make_folder(folder: Path) -> None:
     """Create a folder and those above it; their names are on the disk then, whoever made them."""
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
     sync_name(folder)
 
 

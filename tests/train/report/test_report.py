@@ -108,14 +108,28 @@ def test_what_is_missing_is_said(runs: list[Path], tmp_path: Path, monkeypatch: 
     shutil.rmtree(run / "branch-01")
     with pytest.raises(InputError, match="--allow-missing"):
         report([run])
-    for number in (0, 2, 3):
+    for number in (0, 2, 3):  # as a release wrote them that did not vouch for metrics
         RunPaths(run).branch(number).metrics.unlink()
+        rewrite_record(run, number, lambda record: replace(record, files=record.files[:2]))
     found = report([run], combination=Combination(allow_missing=True))
     assert "Branches that take no part: 1" in (found.folder / MARKDOWN).read_text()
     assert "loss.png" not in [path.name for path in found.files]
     RunPaths(run).branch(0).metrics.write_text("{")
     with pytest.raises(CorruptFileError, match=r"metrics\.jsonl"):
         report([run], combination=Combination(allow_missing=True))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_metrics_that_are_not_those_recorded_are_named(runs: list[Path], tmp_path: Path, damage: str) -> None:
+    run = Path(shutil.copytree(runs[1], tmp_path / "run"))
+    metrics = RunPaths(run).branch(2).metrics
+    content = bytearray(metrics.read_bytes())
+    content[content.index(b"0.") + 2] ^= 1  # another digit
+    metrics.write_bytes(content)
+    if damage == "gone":
+        metrics.unlink()
+    with pytest.raises(CorruptFileError, match=r"branch-02/metrics\.jsonl"):
+        report([run], tmp_path / "report")
 
 
 def test_markdown_that_is_not_installed_is_named_with_the_line_that_installs_it(
