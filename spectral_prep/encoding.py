@@ -60,6 +60,10 @@ class Encoding:
         """Bytes a stored coefficient."""
         return self.torch_dtype.itemsize
 
+    def fits(self, q: int) -> bool:
+        """Whether it has a pair of scalars for each of Q spectrals, or needs none."""
+        return len(self.scale_factor) in (0, q)
+
     def scalars(self, k: int) -> tuple[float, float]:
         """Return (scale_factor, add_offset) of spectral k: (1, 0) for the floating dtypes."""
         return (self.scale_factor[k], self.add_offset[k]) if self.scale_factor else (1.0, 0.0)

@@ -26,7 +26,7 @@ from spectral_prep.sources import open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
-from spectral_prep.system.files import remove, remove_empty, sync_folder, sync_name
+from spectral_prep.system.files import explained, remove, remove_empty, sync_folder, sync_name
 from spectral_prep.system.locks import if_unused, shared_use
 from spectral_prep.system.staging import staging_folder
 from spectral_prep.system.workers import run_all
@@ -122,8 +122,9 @@ def convert(
     paths, on_error = DatasetPaths(out), execution.on_error
     complete = is_complete(paths)  # then nothing is written there: it may be read-only
     if complete:  # by a process that may have been killed before the last names were on the disk
-        sync_folder(out)
-        sync_name(out)
+        with explained(out, WRITING):
+            sync_folder(out)
+            sync_name(out)
     with shared_use(out, WRITING), staging_folder(None if complete else out) as staging:
         opened = open_source(request.dataset, source, staging)
         conversion = agreed(paths, opened, opened.index(), request)

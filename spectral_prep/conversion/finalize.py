@@ -29,7 +29,7 @@ from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
-from spectral_prep.system.files import atomic_write, has_size, is_temporary, sha256_of, sync_folder
+from spectral_prep.system.files import atomic_write, explained, has_size, is_temporary, sha256_of, sync_folder
 from spectral_prep.system.locks import if_unused, shared_use
 from spectral_prep.system.regular import refuse_irregular
 from spectral_prep.system.staging import is_staging
@@ -139,8 +139,9 @@ def remove_leftovers(out: Path) -> None:
             continue
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-    for folder in {path.parent for path in found if path.parent.is_dir()}:
-        sync_folder(folder)
+    with explained(out, WRITING):
+        for folder in {path.parent for path in found if path.parent.is_dir()}:
+            sync_folder(folder)
 
 
 def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:

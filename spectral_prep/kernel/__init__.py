@@ -148,5 +148,5 @@ def _check(spec: SpectralSpec, stored: torch.dtype, encoding: Encoding | None) -
             raise InputError("an integer spectrum needs an encoding", expected="encoding=calibrate(…)", got=stored)
     elif stored != encoding.torch_dtype:
         raise InputError("not stored as the encoding says", expected=encoding.torch_dtype, got=stored)
-    elif len(encoding.scale_factor) not in (0, spec.q):
+    elif not encoding.fits(spec.q):
         raise InputError("encoding of another grid", expected=f"{spec.q} scalars", got=len(encoding.scale_factor))

@@ -92,7 +92,7 @@ class Plan:
     def __post_init__(self) -> None:
         self.spec.spectral_size(self.geometry.height, self.geometry.width)
         scalars = len(self.encoding.scale_factor)
-        require(scalars in (0, self.spec.q), "an encoding of another number of spectrals", self.spec.q, scalars)
+        require(self.encoding.fits(self.spec.q), "an encoding of another number of spectrals", self.spec.q, scalars)
         require("train" in self.splits, "no training rows", "a split train", list(self.splits))
         require(len(self.classes) > 0, "no classes", "at least one", 0)
 

@@ -162,7 +162,7 @@ class SpectralRecord:
         require(self.k < q, "a spectral that does not exist", f"less than {q}", self.k)
         require(len(self.energy) == q, "energies of another number of spectrals", q, len(self.energy))
         scalars = len(self.encoding.scale_factor)
-        require(scalars in (0, q), "an encoding of another number of spectrals", q, scalars)
+        require(self.encoding.fits(q), "an encoding of another number of spectrals", q, scalars)
         for name in ("mean", "std"):
             found = len(getattr(self, name))
             require(found == self.channels, f"{name} of another number of channels", self.channels, found)

@@ -70,7 +70,7 @@ class NetworkPlan:
         once, known = len(set(self.spectrals)) == len(self.spectrals), {*self.spectrals, *self.common} <= set(range(q))
         require(once and known, "no such spectrals", f"of 0 to {q - 1}, each once", self.spectrals)
         scalars = len(self.encoding.scale_factor)
-        require(scalars in (0, q), "an encoding of another number of spectrals", q, scalars)
+        require(self.encoding.fits(q), "an encoding of another number of spectrals", q, scalars)
         require(len(self.classes) > 0, "no classes", "at least one", 0)
 
     @property

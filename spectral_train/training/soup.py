@@ -38,10 +38,10 @@ from spectral_train.run.branches import read_branches, shard_of
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.outputs import Outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
-from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network
+from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, same_plan
 from spectral_train.run.weights import build_network, read_weights
 from spectral_train.training.fit import Training
-from spectral_train.training.network import Trained, TrainingRows, finished, outputs_on_test, tidy, write_network
+from spectral_train.training.network import Trained, TrainingRows, outputs_on_test, tidy, write_network
 from spectral_train.training.processes import threads_for
 from spectral_train.training.request import SoupMethod
 
@@ -80,7 +80,7 @@ def soup(
     runs
         Two or more runs with all their branches.
     out
-        The run to write; it must not hold a branch yet.
+        The run to write; one that was stopped goes on.
     data
         The data set that they were trained on; None: the only one in `./spectral`.
     method
@@ -93,7 +93,8 @@ def soup(
     Raises
     ------
     InputError
-        If there are fewer than two runs, the method is unknown, or `out` holds a branch.
+        If there are fewer than two runs, the method is unknown, or `out` holds a network
+        that no earlier run of this command wrote.
     PlanMismatchError
         If the runs are not of the same networks, data set and held-out rows, or the data is another.
     CorruptFileError
@@ -125,10 +126,11 @@ def _finished(ingredients: Sequence[Ingredient], training: Training) -> NetworkR
     paths = training.paths
     if not paths.record.is_file():
         return None
-    taken, given = set(read_network(paths).ingredients), {each.sha256 for each in ingredients}
-    if not taken or not taken <= given:
+    record, given = read_network(paths), {each.sha256 for each in ingredients}
+    if not set() < set(record.ingredients) <= given:
         raise InputError("there is a run already", where=paths.root, run="the same command with another --out")
-    return finished(training.plan, paths)
+    same_plan(plain(record.plan), training.plan, paths)
+    return record
 
 
 def mean_weights(weights: Sequence[Weights]) -> dict[str, Tensor]:
