@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from spectral_prep.console.group import OrderedGroup
-from spectral_prep.console.progress import FOLDER, answer, as_json, say
+from spectral_prep.console.progress import PLACE, answer, as_json, say
 from spectral_prep.errors import InputError
+from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line, printable, shown
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
 from spectral_train.device import DEVICES, Resources
@@ -46,10 +46,10 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
 @click.option("--baseline", is_flag=True, help="Train the conventional network on the whole images instead.")
 @click.option(
     "--data",
-    type=FOLDER,
+    type=PLACE,
     help="The data set, or the one spectral folder that this node has.  [default: the only one in ./spectral]",
 )
-@click.option("--run", type=FOLDER, help="Where the branches go.  [default: ./runs/DATASET-qQ-MODEL]")
+@click.option("--run", type=PLACE, help="Where the branches go.  [default: ./runs/DATASET-qQ-MODEL]")
 @click.option("--recipe", default="default", show_default=True, help=f"{', '.join(RECIPES)}.")
 @click.option("--model", help=f"Instead of the recipe's: {', '.join((AUTO, *MODELS))}, or {TIMM}NAME for any of timm.")
 @click.option("--optimizer", type=click.Choice(get_args(Optimizer)), help="Instead of the recipe's.")
@@ -101,8 +101,8 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
 def train_command(
     shard: str | None,
     baseline: bool,
-    data: Path | None,
-    run: Path | None,
+    data: Place | None,
+    run: Place | None,
     recipe: str,
     settings: tuple[str, ...],
     shards: int | None,
@@ -184,7 +184,7 @@ calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperatur
 
 
 @ensemble_group.command("evaluate")
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PLACE)
 @click.option(
     "--scheme",
     "schemes",
@@ -200,7 +200,7 @@ calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperatur
 @click.option("--ablate", is_flag=True, help="Also with the 1 to S best branches, and with each single branch lost.")
 @as_json
 def evaluate_command(
-    run: Path, schemes: tuple[SchemeName, ...], ablate: bool, as_json: bool, **combination: Any
+    run: Place, schemes: tuple[SchemeName, ...], ablate: bool, as_json: bool, **combination: Any
 ) -> None:
     """Accuracy of each branch, of the ensemble by every weighting scheme, and of the baseline if it was trained."""
     from spectral_train.ensemble.evaluate import evaluate, table
@@ -210,8 +210,8 @@ def evaluate_command(
 
 
 @ensemble_group.command("predict")
-@click.argument("run", type=FOLDER)
-@click.argument("images", type=FOLDER, nargs=-1, required=True)
+@click.argument("run", type=PLACE)
+@click.argument("images", type=PLACE, nargs=-1, required=True)
 @one_scheme
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
 @space
@@ -221,7 +221,7 @@ def evaluate_command(
 @without
 @allow_missing
 @as_json
-def predict_command(run: Path, images: tuple[Path, ...], top: int, as_json: bool, **combination: Any) -> None:
+def predict_command(run: Place, images: tuple[Place, ...], top: int, as_json: bool, **combination: Any) -> None:
     """Run the whole network on image files; it needs nothing but RUN."""
     from spectral_train.ensemble.predict import predict
 
@@ -241,11 +241,11 @@ def predict_command(run: Path, images: tuple[Path, ...], top: int, as_json: bool
 
 
 @ensemble_group.command("report")
-@click.argument("runs", type=FOLDER, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, help="The folder to write.  [default: RUN/report, or ./report for several runs]")
+@click.argument("runs", type=PLACE, nargs=-1, required=True)
+@click.option("--out", type=PLACE, help="The folder to write.  [default: RUN/report, or ./report for several runs]")
 @space
 @allow_missing
-def report_command(runs: tuple[Path, ...], out: Path | None, **combination: Any) -> None:
+def report_command(runs: tuple[Place, ...], out: Place | None, **combination: Any) -> None:
     """Write tables, figures and one self-contained HTML page about one or more runs, beside the papers' figures."""
     from spectral_train.report.report import report
 
@@ -254,9 +254,9 @@ def report_command(runs: tuple[Path, ...], out: Path | None, **combination: Any)
 
 
 @ensemble_group.command("soup")
-@click.argument("runs", type=FOLDER, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, required=True, help="The run to write.")
-@click.option("--data", type=FOLDER, help="The data set of the runs.  [default: the only one in ./spectral]")
+@click.argument("runs", type=PLACE, nargs=-1, required=True)
+@click.option("--out", type=PLACE, required=True, help="The run to write.")
+@click.option("--data", type=PLACE, help="The data set of the runs.  [default: the only one in ./spectral]")
 @click.option(
     "--method",
     type=click.Choice(get_args(SoupMethod)),
@@ -265,7 +265,7 @@ def report_command(runs: tuple[Path, ...], out: Path | None, **combination: Any)
     help="greedy: only runs that do not harm a branch on held-out rows; uniform: all.",
 )
 @on_device
-def soup_command(runs: tuple[Path, ...], out: Path, data: Path | None, method: SoupMethod, device: str) -> None:
+def soup_command(runs: tuple[Place, ...], out: Place, data: Place | None, method: SoupMethod, device: str) -> None:
     """Average the weights of several runs of the same networks, branch by branch, into one run of the same size."""
     from spectral_train.training.soup import soup
 
@@ -274,8 +274,8 @@ def soup_command(runs: tuple[Path, ...], out: Path, data: Path | None, method: S
 
 
 @ensemble_group.command("export")
-@click.argument("run", type=FOLDER)
-@click.option("--out", type=FOLDER, required=True, help="The file to write: NAME.pt2 (torch.export) or NAME.onnx.")
+@click.argument("run", type=PLACE)
+@click.option("--out", type=PLACE, required=True, help="The file to write: NAME.pt2 (torch.export) or NAME.onnx.")
 @one_scheme
 @space
 @geometric_p
@@ -284,8 +284,9 @@ def soup_command(runs: tuple[Path, ...], out: Path, data: Path | None, method: S
 @without
 @allow_missing
 @as_json
-def export_command(run: Path, out: Path, as_json: bool, **combination: Any) -> None:
+def export_command(run: Place, out: Place, as_json: bool, **combination: Any) -> None:
     """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""
+    from spectral_prep.places import at
     from spectral_prep.system.units import size
     from spectral_train.ensemble.export import export
 
@@ -294,7 +295,7 @@ def export_command(run: Path, out: Path, as_json: bool, **combination: Any) -> N
         click.echo(json.dumps(metadata))
     else:
         answer(
-            f"{out}: {size(out.stat().st_size)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
+            f"{out}: {size(at(out).size() or 0)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
             f"to probabilities of {len(metadata['classes'])} classes"
         )
 

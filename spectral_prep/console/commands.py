@@ -13,7 +13,9 @@ import click
 from spectral_prep.choices import Device, OnError
 from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.options import Wanted, default_source, max_memory_option, request_options, workers_option
-from spectral_prep.console.progress import FOLDER, ConversionProgress, answer, as_json, say
+from spectral_prep.console.progress import PLACE, ConversionProgress, answer, as_json, say
+from spectral_prep.errors import InputError
+from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
 from spectral_prep.sources.download import RELEASES
 from spectral_prep.sources.download import download as fetch
@@ -100,6 +102,8 @@ def convert_command(
         space_check=not no_space_check,
     )
     if download or mirror:
+        if not isinstance(wanted.source, Path):
+            raise InputError("a release is downloaded to a path", where=wanted.source, expected="--source FOLDER")
         fetch(wanted.request.dataset, wanted.source, mirror)
     progress = ConversionProgress()
     try:
@@ -120,8 +124,8 @@ def convert_command(
 
 
 @prep_group.command("finalize")
-@click.argument("folder", type=FOLDER)
-def finalize_command(folder: Path) -> None:
+@click.argument("folder", type=PLACE)
+def finalize_command(folder: Place) -> None:
     """Complete what the tasks of several machines converted; what is missing is named, with the task that makes it."""
     from spectral_prep.conversion.finalize import finalize
 
@@ -129,7 +133,7 @@ def finalize_command(folder: Path) -> None:
     _complete(folder)
 
 
-def _complete(out: Path) -> None:
+def _complete(out: Place) -> None:
     from spectral_prep.console.text import info_text
     from spectral_prep.inspection.info import info
 
@@ -141,13 +145,13 @@ def _complete(out: Path) -> None:
 
 
 @prep_group.command("verify")
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=PLACE)
 @click.option(
-    "--source", type=FOLDER, help="The release, to compare a sample of rows with.  [default: ./data/DATASET if there]"
+    "--source", type=PLACE, help="The release, to compare a sample of rows with.  [default: ./data/DATASET if there]"
 )
 @click.option("--deep", is_flag=True, help="Also decode every part and compare its values with what was recorded.")
 @as_json
-def verify_command(folder: Path, source: Path | None, deep: bool, as_json: bool) -> None:
+def verify_command(folder: Place, source: Place | None, deep: bool, as_json: bool) -> None:
     """Check every file, the alignment of the rows in all spectrals, and a sample of images against the source."""
     from spectral_prep.console.text import verification_text
     from spectral_prep.inspection.verify import verify
@@ -165,9 +169,9 @@ def verify_command(folder: Path, source: Path | None, deep: bool, as_json: bool)
 
 
 @prep_group.command("info")
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=PLACE)
 @as_json
-def info_command(folder: Path, as_json: bool) -> None:
+def info_command(folder: Place, as_json: bool) -> None:
     """Say what a converted data set, or a single spectral folder, holds."""
     from spectral_prep.console.text import info_text
     from spectral_prep.inspection.info import info
@@ -177,18 +181,19 @@ def info_command(folder: Path, as_json: bool) -> None:
 
 
 @prep_group.command("show")
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=PLACE)
 @click.option("--row", type=click.IntRange(0), required=True, help="Place of the row in stored order.")
 @click.option("--split", default="train", show_default=True, help="train or test.")
-@click.option("--source", type=FOLDER, help="The release, for the original.  [default: ./data/DATASET if there]")
-@click.option("--out", type=FOLDER, help="The PNG to write.  [default: ./DATASET-SPLIT-ROW.png]")
-def show_command(folder: Path, row: int, split: str, source: Path | None, out: Path | None) -> None:
+@click.option("--source", type=PLACE, help="The release, for the original.  [default: ./data/DATASET if there]")
+@click.option("--out", type=PLACE, help="The PNG to write.  [default: ./DATASET-SPLIT-ROW.png]")
+def show_command(folder: Place, row: int, split: str, source: Place | None, out: Place | None) -> None:
     """Draw one row: the image, its spectrals, the image put back together and its error, energy and bytes."""
     from spectral_prep.inspection.show import draw, sheet
+    from spectral_prep.places import atomic_write
     from spectral_prep.store.layout import DatasetPaths
     from spectral_prep.store.plan_record import Plan
     from spectral_prep.store.record_file import read_record
-    from spectral_prep.system.files import TO_OUT, atomic_write
+    from spectral_prep.system.files import TO_OUT
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
@@ -198,12 +203,13 @@ def show_command(folder: Path, row: int, split: str, source: Path | None, out: P
     answer(f"{shown.title}\nDrawn: {out}")
 
 
-def _source_of(plan: Plan, given: Path | None, staging: Path) -> Source | None:
+def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:
     """Return the source that was named, or the one in its usual place if it is there and what was converted."""
+    from spectral_prep.places import at, exists
     from spectral_prep.sources import open_source
 
     where = given or default_source(plan.dataset)
-    if given is None and plan.dataset != "digits" and not where.exists():
+    if given is None and plan.dataset != "digits" and not (exists(where) or at(where).is_folder()):
         return None
     found = open_source(plan.dataset, where, staging)
     return found if given is not None or found.fingerprint == plan.fingerprint else None

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from spectral_prep.choices import Compression, Format, Layout, Shuffle, Storage, Transform
-from spectral_prep.console.progress import FOLDER
+from spectral_prep.console.progress import PLACE
 from spectral_prep.images.augmentations import AUGMENTATIONS
+from spectral_prep.places.url import Place
 from spectral_prep.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ REQUEST_OPTIONS = (
         required=True,
         help=f"{', '.join(SOURCES)}.",
     ),
-    click.option("--source", type=FOLDER, help="Where the release lies.  [default: ./data/DATASET]"),
-    click.option("--out", type=FOLDER, help="The folder to write.  [default: ./spectral/DATASET-qQ]"),
+    click.option("--source", type=PLACE, help="Where the release lies.  [default: ./data/DATASET]"),
+    click.option("--out", type=PLACE, help="The folder to write.  [default: ./spectral/DATASET-qQ]"),
     click.option(
         "--q", required=True, help="Spectrals: 16 (4x4), 28 for 28-wide images (1x28), or a pair such as 2x4."
     ),
@@ -131,8 +132,8 @@ class Wanted:
     """What the options of a conversion ask for: the data set, where it comes from and where it goes."""
 
     request: Request
-    source: Path
-    out: Path
+    source: Place
+    out: Place
 
 
 def request_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -165,6 +166,6 @@ max_memory_option = click.option(
 )
 
 
-def default_source(dataset: str) -> Path:
+def default_source(dataset: str) -> Place:
     """Return where a release lies if nothing else is said."""
     return Path("data") / dataset

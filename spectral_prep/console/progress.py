@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from tqdm import tqdm
 
+from spectral_prep.places.url import Place, place_of
 from spectral_prep.printable import printable
 
 if TYPE_CHECKING:
     from spectral_prep.conversion.convert import Progress
 
 LOG_SECONDS = 5
-FOLDER = click.Path(path_type=Path)
+
+
+class _PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases have none
+    """A path, or the URL of a bucket and what is in it."""
+
+    name = "path"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """Return the place that a text means."""
+        return place_of(value) if isinstance(value, str) else cast(Place, value)
+
+
+PLACE = _PlaceType()
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")
 

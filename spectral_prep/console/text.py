@@ -6,12 +6,12 @@ Input: what a public function returned. Output: a string of one or several lines
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from spectral_prep.conversion.convert import Progress
 from spectral_prep.conversion.estimate import Estimate
 from spectral_prep.inspection.info import Info
 from spectral_prep.inspection.verify import Verification
+from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.units import duration, size
@@ -30,17 +30,17 @@ def outlook_text(found: Estimate) -> str:
     """Say what a conversion that begins will take: memory, room and time."""
     return (
         f"at most {size(found.peak_memory)} of memory with {workers_text(found.workers)}; "
-        f"{size(found.remaining_bytes)} to write, {size(found.free_bytes)} free; "
+        f"{size(found.remaining_bytes)} to write, {_free(found)}; "
         f"about {duration(found.seconds / found.tasks)}"
     )
 
 
-def estimate_text(found: Estimate, out: Path) -> str:
+def estimate_text(found: Estimate, out: Place) -> str:
     """Say what a conversion would take, a line a fact."""
     return "\n".join(_estimate_lines(found, out))
 
 
-def _estimate_lines(found: Estimate, out: Path) -> Iterator[str]:
+def _estimate_lines(found: Estimate, out: Place) -> Iterator[str]:
     plan, q = found.plan, found.plan.spec.q
     rows = ", ".join(f"{part.rows:,} {name}" for name, part in plan.splits.items())
     done = f"; {found.remaining_rows:,} still to be converted" if found.remaining_rows < plan.rows else ""
@@ -60,7 +60,7 @@ def _estimate_lines(found: Estimate, out: Path) -> Iterator[str]:
     yield f"files      {found.files:,}, {found.files_a_spectral:,} a spectral; {blocks}"
     yield f"memory     at most {size(found.peak_memory)} with {workers_text(found.workers)}"
     enough = "enough" if found.enough_room else "not enough"
-    yield f"room       {size(found.needed_bytes)} needed, {size(found.free_bytes)} free at {out}: {enough}"
+    yield f"room       {size(found.needed_bytes)} needed, {_free(found)} at {out}: {enough}"
     yield (
         f"time       about {duration(found.seconds)} with {workers_text(found.workers)} "
         f"({1 / found.sample.seconds_a_row:,.0f} images/s each)"
@@ -112,12 +112,16 @@ def _info_lines(info: Info) -> Iterator[str]:
         yield "energy %   " + " ".join(f"{100 * value / total:.2f}" for value in info.energy)
 
 
-def verification_text(found: Verification, folder: Path) -> str:
+def _free(found: Estimate) -> str:
+    return "as much as wanted" if found.free_bytes is None else f"{size(found.free_bytes)} free"
+
+
+def verification_text(found: Verification, folder: Place) -> str:
     """Say what was checked and every fault that was found, a line each."""
     return "\n".join(_verification_lines(found, folder))
 
 
-def _verification_lines(found: Verification, folder: Path) -> Iterator[str]:
+def _verification_lines(found: Verification, folder: Place) -> Iterator[str]:
     yield from map(one_line, found.faults)
     rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items())
     yield f"{found.files:,} files, {size(found.bytes)}, {found.spectrals} spectrals, rows: {rows or 'not checked'}"

@@ -14,13 +14,13 @@ from spectral_prep.conversion.plan import make_plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces, index_sha256
 from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.places import at, atomic_write, exists, refuse_irregular
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Plan
-from spectral_prep.store.record_file import plain, read_record, write_record
+from spectral_prep.store.record_file import plain, read_record, rendered
 from spectral_prep.system.differences import differences
-from spectral_prep.system.files import atomic_write, is_temporary, remove
-from spectral_prep.system.regular import refuse_irregular
+from spectral_prep.system.files import is_temporary
 from spectral_prep.system.staging import is_staging
 
 
@@ -46,49 +46,62 @@ def agreed(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], r
     """
     _refuse_foreign(paths)
     refuse_irregular(paths.root)
-    fixed = read_record(paths.plan, Plan) if paths.plan.exists() else None
+    fixed = read_record(paths.plan, Plan) if exists(paths.plan) else None
     hashes = {name: index_sha256(rows) for name, rows in index.items()}
     plan = make_plan(source, index, hashes, request, fixed.encoding if fixed else None)
-    if fixed is not None and (found := differences(plain(fixed), plain(plan))):
-        raise PlanMismatchError(
-            "this folder was begun with another configuration",
-            where=paths.plan,
-            got="; ".join(found),
-            run="the command of the first run, or this one with another --out",
-        )
+    if fixed is not None:
+        _require_same(fixed, plan, paths)
     return Conversion(paths, plan, source, index)
 
 
 def fix(conversion: Conversion) -> None:
     """Write the row index and then the plan, unless they stand there.
 
-    Without a plan an index that stands there may be of another source, whose conversion was killed: it is not kept.
+    Without a plan an index that stands there may be of another source, whose conversion was killed: it is not kept. Of
+    several tasks that come here at once one writes the plan, and the others go on only if theirs is the same.
+
+    Raises
+    ------
+    PlanMismatchError
+        If another task fixed another plan in the meantime.
     """
     paths, plan, index = conversion.paths, conversion.plan, conversion.index
-    begun = paths.plan.exists()
+    begun = exists(paths.plan)
     for name in plan.splits:
-        if not (begun and paths.rows(name).exists()):
+        if not (begun and exists(paths.rows(name))):
             atomic_write(paths.rows(name), index_pieces(index[name]), WRITING)
-    if not begun:
-        for stale in set(paths.rows("").parent.glob("*.jsonl")) - set(map(paths.rows, plan.splits)):
-            remove(stale)
-        write_record(paths.plan, plan, WRITING)
+    if begun:
+        return
+    folder = at(paths.rows("").parent)
+    for name in set(folder.names()) - {paths.rows(split).name for split in plan.splits}:
+        if name.endswith(".jsonl"):
+            at(paths.rows("").parent / name).remove()
+    if not at(paths.plan).create(rendered(plan), WRITING):
+        _require_same(read_record(paths.plan, Plan), plan, paths)
+
+
+def _require_same(fixed: Plan, plan: Plan, paths: DatasetPaths) -> None:
+    if found := differences(plain(fixed), plain(plan)):
+        raise PlanMismatchError(
+            "this folder was begun with another configuration",
+            where=paths.plan,
+            got="; ".join(found),
+            run="the command of the first run, or this one with another --out",
+        )
 
 
 def _refuse_foreign(paths: DatasetPaths) -> None:
-    if paths.plan.exists() or not paths.root.exists():
+    root = paths.root
+    if exists(root):
+        raise InputError("the output is not a folder", where=root)
+    if exists(paths.plan) or not at(root).is_folder():
         return
-    if not paths.root.is_dir():
-        raise InputError("the output is not a folder", where=paths.root)
-    foreign = [
-        entry.name
-        for entry in paths.root.iterdir()
-        if not (entry.name == paths.rows("").parent.name or is_temporary(entry) or is_staging(entry))
-    ]
-    if foreign:
+    names = [*at(root).folders(), *at(root).names()]
+    ours = paths.rows("").parent.name
+    if foreign := [name for name in names if not (name == ours or is_temporary(name) or is_staging(name))]:
         raise InputError(
             "the output folder holds something else",
-            where=paths.root,
+            where=root,
             expected="an empty folder or an unfinished conversion",
             got=", ".join(sorted(foreign)[:5]),
             run="the same command with another --out",

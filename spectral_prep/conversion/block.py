@@ -10,7 +10,6 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,8 @@ from spectral_prep.choices import Device, OnError
 from spectral_prep.conversion.totals import totals
 from spectral_prep.errors import CorruptFileError, CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device, split_stream
+from spectral_prep.places import at
+from spectral_prep.places.url import Place, below
 from spectral_prep.sources.interface import Source
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
@@ -30,7 +31,6 @@ from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.planned import part_paths, read_block
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
-from spectral_prep.system.files import has_size
 from spectral_prep.system.threads import torch_threads
 
 GPU_BATCHES = 4
@@ -41,7 +41,7 @@ GPU_BATCHES = 4
 class BlockTask:
     """All that a worker needs to convert one block; small, and picklable."""
 
-    root: Path
+    root: Place
     plan: Plan
     source: Source
     block: Block
@@ -111,12 +111,15 @@ def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip")
 
     Under `on_error="fail"` a block that an earlier run finished with bad rows is done again: they may be mended.
     """
+    sizes = {entry.path: entry.size for entry in at(paths.root).files()}
     for block in plan.blocks:
+        if below(paths.root, paths.block(block.number)) not in sizes:
+            continue
         try:
             record = read_block(paths, plan, block)
         except (InputError, CorruptFileError):
             continue
-        if all(has_size(paths.root / entry.path, entry.size) for entry in record.files) and (
+        if all(sizes.get(entry.path) == entry.size for entry in record.files) and (
             on_error == "skip" or not record.bad
         ):
             yield record

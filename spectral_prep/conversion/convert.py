@@ -11,23 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from spectral_prep.conversion.agree import agreed, fix
 from spectral_prep.conversion.block import finished_blocks, run_block
 from spectral_prep.conversion.estimate import Estimate, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
-from spectral_prep.conversion.finalize import finalize, is_complete, remove_leftovers
+from spectral_prep.conversion.finalize import finalize, is_complete
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.tasks import block_tasks
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.kernel.stream import chosen_device
+from spectral_prep.places import at
+from spectral_prep.places.url import Place
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
-from spectral_prep.system.files import explained, remove, remove_empty, sync_folder, sync_name
-from spectral_prep.system.locks import if_unused, shared_use
 from spectral_prep.system.staging import staging_folder
 from spectral_prep.system.workers import run_all
 
@@ -56,8 +55,8 @@ class Progress:
 
 def convert(
     request: Request,
-    source: Path,
-    out: Path,
+    source: Place,
+    out: Place,
     execution: Execution = BY_DEFAULT,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> DatasetPaths:
@@ -122,10 +121,8 @@ def convert(
     paths, on_error = DatasetPaths(out), execution.on_error
     complete = is_complete(paths)  # then nothing is written there: it may be read-only
     if complete:  # by a process that may have been killed before the last names were on the disk
-        with explained(out, WRITING):
-            sync_folder(out)
-            sync_name(out)
-    with shared_use(out, WRITING), staging_folder(None if complete else out) as staging:
+        at(out).sync(WRITING)
+    with at(out).shared_use(WRITING), staging_folder(None if complete else out) as staging:
         opened = open_source(request.dataset, source, staging)
         conversion = agreed(paths, opened, opened.index(), request)
         plan = conversion.plan
@@ -141,17 +138,17 @@ def convert(
         if pending or not complete:
             fix(conversion)
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
-            remove(paths.manifest)
+            at(paths.manifest).remove()
         bad: list[tuple[str, BadRow]] = []
         for record in run_all(run_block, block_tasks(conversion, own, execution), found.workers if found else 1):
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
     if bad and on_error == "fail":
-        if_unused(out, remove_empty)  # the folders of parts that were begun
+        at(out).prune()  # the folders of parts that were begun
         raise _bad_images(bad, paths)
     if complete and not pending:
-        if_unused(out, remove_leftovers)
+        at(out).tidy(WRITING)
     elif execution.task == ALONE:
         finalize(out)
     return paths

@@ -30,6 +30,7 @@ from spectral_prep.conversion.row_index import index_pieces
 from spectral_prep.conversion.sample import sample_ids
 from spectral_prep.conversion.tasks import block_task
 from spectral_prep.errors import InputError, StorageError
+from spectral_prep.places.url import Place
 from spectral_prep.sources import open_source
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store import STORES
@@ -65,7 +66,8 @@ class Estimate:
     """What a conversion takes in all and from here on.
 
     `bytes` are of the whole data set and `remaining_bytes` of what is not written yet, as is `seconds`, on this machine
-    with `workers` processes; `free_bytes` are at the output. `scratch_bytes` are what the source will put there.
+    with `workers` processes; `free_bytes` are at the output, None for a bucket. `scratch_bytes` are what the source
+    will put there.
     """
 
     plan: Plan
@@ -77,7 +79,7 @@ class Estimate:
     remaining_rows: int
     remaining_bytes: int
     scratch_bytes: int
-    free_bytes: int
+    free_bytes: int | None
     memory: Memory
     workers: int
     tasks: int
@@ -98,7 +100,7 @@ class Estimate:
     @property
     def enough_room(self) -> bool:
         """Whether what remains fits."""
-        return self.needed_bytes <= self.free_bytes
+        return self.free_bytes is None or self.needed_bytes <= self.free_bytes
 
     @property
     def seconds(self) -> float:
@@ -135,7 +137,7 @@ class Estimate:
         }
 
 
-def estimate(request: Request, source: Path, out: Path, execution: Execution = BY_DEFAULT) -> Estimate:
+def estimate(request: Request, source: Place, out: Place, execution: Execution = BY_DEFAULT) -> Estimate:
     """Say what `convert` with the same arguments would take; nothing is written but scratch files elsewhere.
 
     Of `execution.task` only the count matters, the number of machines.
@@ -221,7 +223,7 @@ def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, executi
     return max(1, min(workers, fitting))
 
 
-def refuse_without_room(found: Estimate, out: Path) -> None:
+def refuse_without_room(found: Estimate, out: Place) -> None:
     """Raise StorageError if what remains does not fit at `out`."""
     if not found.enough_room:
         raise StorageError(
@@ -293,7 +295,9 @@ def _index_bytes(rows: RowIndex) -> int:
     return sum(map(len, index_pieces(some))) * len(rows.names) // max(1, len(places))
 
 
-def _free(out: Path) -> int:
-    """Return the bytes that are free where a folder is or will be."""
+def _free(out: Place) -> int | None:
+    """Return the bytes that are free where a folder is or will be, None for a bucket, which has no end."""
+    if not isinstance(out, Path):
+        return None
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     return shutil.disk_usage(existing).free

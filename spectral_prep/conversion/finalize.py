@@ -6,13 +6,10 @@ Input: a folder whose blocks are all converted. Output: a data set that is compl
 
 from __future__ import annotations
 
-import contextlib
 import math
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,8 @@ from spectral_prep.conversion.block import finished_blocks
 from spectral_prep.conversion.card import card
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
+from spectral_prep.places import at, atomic_write, refuse_irregular, sha256_of
+from spectral_prep.places.url import Place
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
@@ -29,15 +28,11 @@ from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
-from spectral_prep.system.files import atomic_write, explained, has_size, is_temporary, sha256_of, sync_folder
-from spectral_prep.system.locks import if_unused, shared_use
-from spectral_prep.system.regular import refuse_irregular
-from spectral_prep.system.staging import is_staging
 
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
 
-def finalize(out: Path) -> DatasetPaths:
+def finalize(out: Place) -> DatasetPaths:
     """Complete a data set whose blocks are all done: labels, metadata, `spectral.json`, the card, the manifest last.
 
     Raises
@@ -53,8 +48,10 @@ def finalize(out: Path) -> DatasetPaths:
     missing = [block for block in plan.blocks if block.number not in finished]
     if missing:
         raise _incomplete(out, plan, missing)
-    if_unused(out, remove_leftovers)
-    with shared_use(out, WRITING):  # another that completes it must not take this one's temporary files for leftovers
+    at(out).tidy(WRITING)
+    with at(out).shared_use(
+        WRITING
+    ):  # another that completes it must not take this one's temporary files for leftovers
         _complete(_Finished.of(paths, plan, records))
     return paths
 
@@ -96,7 +93,7 @@ def _complete(finished: _Finished) -> None:
     write_record(paths.manifest, Manifest(finished.dataset_id, bad_rows, listed), WRITING)
 
 
-def _incomplete(out: Path, plan: Plan, missing: Sequence[Block]) -> InputError:
+def _incomplete(out: Place, plan: Plan, missing: Sequence[Block]) -> InputError:
     """Name the missing blocks; those of one task of an array stand at equal distances."""
     count = math.gcd(*(block.number - missing[0].number for block in missing[1:])) or len(plan.blocks)
     task = f", or with --task {missing[0].number % count}/{count}" if count > 1 else ""
@@ -116,9 +113,10 @@ def is_complete(paths: DatasetPaths) -> bool:
         plan = read_record(paths.plan, Plan)
     except (InputError, CorruptFileError):
         return False
-    parts = {path for block in plan.blocks for path in part_paths(paths, plan, block)}
+    parts = {str(path) for block in plan.blocks for path in part_paths(paths, plan, block)}
+    sizes = {entry.path: entry.size for entry in at(paths.root).files()}
     return all(
-        has_size(path, entry.size) and (path in parts or sha256_of(path) == entry.sha256)
+        sizes.get(entry.path) == entry.size and (str(path) in parts or sha256_of(path) == entry.sha256)
         for entry in listed
         for path in [paths.root / entry.path]
     )
@@ -128,20 +126,6 @@ def _dataset_id(plan: Plan, records: Sequence[BlockRecord]) -> str:
     """Return a name for exactly these rows: 16 hexadecimal digits of the sha256 of the plan, all parts and bad rows."""
     blocks = [[[entry.sha256 for entry in record.files], [row.id for row in record.bad]] for record in records]
     return digest("dataset", {"plan": plain(plan), "blocks": blocks})[:16]
-
-
-def remove_leftovers(out: Path) -> None:
-    """Remove what killed runs left, for good: temporary files and staging folders; where nothing may be, they stay."""
-    found = [path for path in out.rglob("*") if is_temporary(path) or is_staging(path)]
-    for path in found:
-        if is_staging(path):
-            shutil.rmtree(path, ignore_errors=True)
-            continue
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-    with explained(out, WRITING):
-        for folder in {path.parent for path in found if path.parent.is_dir()}:
-            sync_folder(folder)
 
 
 def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockRecord]) -> IntArray:

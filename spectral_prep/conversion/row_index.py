@@ -10,16 +10,16 @@ import hashlib
 import json
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.errors import CorruptFileError
+from spectral_prep.places import at
+from spectral_prep.places.url import Place
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
-from spectral_prep.system.regular import open_regular
 
 ROWS_A_PIECE = 1 << 14
 LONGEST_LINE = 1 << 16
@@ -93,11 +93,11 @@ def read_labels(paths: DatasetPaths, plan: Plan, split: str) -> npt.NDArray[np.i
     return np.concatenate(labels)
 
 
-def _lines(path: Path, plan: Plan, split: str) -> Iterator[bytes]:
+def _lines(path: Place, plan: Plan, split: str) -> Iterator[bytes]:
     """Yield the lines of an index, as many as the plan has images; no longer line is read."""
     count = 0
     try:
-        with open_regular(path) as file, open(file.descriptor, "rb", closefd=False) as lines:
+        with at(path).stream() as lines:
             while line := lines.readline(LONGEST_LINE):
                 if not line.endswith(b"]\n") or count == plan.splits[split].images:
                     raise _damaged(path, count, line[:50])
@@ -111,5 +111,5 @@ def _lines(path: Path, plan: Plan, split: str) -> Iterator[bytes]:
         )
 
 
-def _damaged(path: Path, row_id: object, got: object) -> CorruptFileError:
+def _damaged(path: Place, row_id: object, got: object) -> CorruptFileError:
     return CorruptFileError(f"row {row_id} of the row index is none", where=path, expected="[name, label]", got=got)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from spectral_prep.choices import Format
 from spectral_prep.conversion.block import finished_blocks
 from spectral_prep.errors import InputError
+from spectral_prep.places import exists
+from spectral_prep.places.url import Place
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
@@ -59,7 +60,7 @@ class Info:
         return {**asdict(self), "spectral_shape": self.spectral_shape}
 
 
-def info(root: Path) -> Info:
+def info(root: Place) -> Info:
     """Describe a data set, an unfinished conversion or a single spectral folder.
 
     Raises
@@ -68,12 +69,12 @@ def info(root: Path) -> Info:
         If the folder is none of these.
     """
     paths = DatasetPaths(root)
-    if SpectralPaths(root).record.exists():
+    if exists(SpectralPaths(root).record):
         return _complete([SpectralPaths(root)])
-    if paths.manifest.exists():
+    if exists(paths.manifest):
         plan = read_record(paths.plan, Plan)
         return _complete([paths.spectral(k) for k in range(plan.spec.q)])
-    if paths.plan.exists():
+    if exists(paths.plan):
         return _unfinished(paths)
     raise InputError(
         "no converted data set here",

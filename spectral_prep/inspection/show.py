@@ -11,7 +11,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.inspection.pixels import Pixels, difference, psnr, restored
 from spectral_prep.inspection.verify import require_source
 from spectral_prep.inspection.verify_values import folders
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.interface import BAD_LABEL
@@ -78,7 +78,7 @@ class Sheet:
         return f"{self.split} row {self.row} · id {self.row_id} · {shown(self.name)} · {label}"
 
 
-def sheet(root: Path, row: int, split: str = "train", source: Source | None = None) -> Sheet:
+def sheet(root: Place, row: int, split: str = "train", source: Source | None = None) -> Sheet:
     """Return what there is to see of one row.
 
     Parameters

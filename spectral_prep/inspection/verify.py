@@ -12,10 +12,11 @@ naming its file, and what was compared.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.inspection.pixels import PixelCheck, compare_pixels
 from spectral_prep.inspection.verify_values import dataset_faults, folder_faults
+from spectral_prep.places import at, exists, sha256_of
+from spectral_prep.places.url import Place
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.interface import BAD_LABEL, UNREADABLE
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
@@ -33,11 +36,10 @@ from spectral_prep.store.planned import read_block, read_spectral
 from spectral_prep.store.read_folder import stored_labels
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import FileEntry, Manifest, SpectralRecord
-from spectral_prep.system.files import is_temporary, sha256_of
-from spectral_prep.system.regular import irregular, regular_below
-from spectral_prep.system.resources import usable_cpus
+from spectral_prep.system.files import is_temporary
 
 SAMPLE_ROWS = 64
+READ_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Verification:
 
 
 def verify(
-    root: Path,
+    root: Place,
     open_source: Callable[[Plan], Source | None] = lambda _: None,
     sample_rows: int = SAMPLE_ROWS,
     deep: bool = False,
@@ -79,15 +81,15 @@ def verify(
     InputError
         If this is neither, the conversion is not complete, or the source is another one.
     """
-    if SpectralPaths(root).record.exists():
+    if exists(SpectralPaths(root).record):
         return _verify_spectral(root, deep)
     paths = DatasetPaths(root)
-    if not paths.manifest.exists():
+    if not exists(paths.manifest):
         raise InputError(
             "not a complete data set",
             where=root,
             expected="manifest.json, or spectral.json of a single spectral folder",
-            run="the spectral-prep convert command again: it goes on where it stopped" if paths.plan.exists() else None,
+            run="the spectral-prep convert command again: it goes on where it stopped" if exists(paths.plan) else None,
         )
     manifest = read_record(paths.manifest, Manifest)
     listed = manifest.files
@@ -112,7 +114,7 @@ def verify(
     return Verification(len(listed) + 1, size, spectrals, rows, tuple(faults), pixels, deep and not faults)
 
 
-def require_source(plan: Plan, source: Source, root: Path) -> None:
+def require_source(plan: Plan, source: Source, root: Place) -> None:
     """Raise `InputError` if a data set with this plan was not made from this source."""
     if source.fingerprint != plan.fingerprint:
         raise InputError(
@@ -124,7 +126,7 @@ def require_source(plan: Plan, source: Source, root: Path) -> None:
         )
 
 
-def _verify_spectral(root: Path, deep: bool) -> Verification:
+def _verify_spectral(root: Place, deep: bool) -> Verification:
     record = read_record(SpectralPaths(root).record, SpectralRecord)
     faults = tuple(_file_faults(root, record.files, {SpectralPaths(root).record.name}))
     if deep and not faults:
@@ -134,28 +136,26 @@ def _verify_spectral(root: Path, deep: bool) -> Verification:
     return Verification(len(record.files) + 1, size, 1, rows, faults, None, deep and not faults)
 
 
-def _file_faults(root: Path, listed: Sequence[FileEntry], unlisted: set[str]) -> Iterator[str]:
+def _file_faults(root: Place, listed: Sequence[FileEntry], unlisted: set[str]) -> Iterator[str]:
     """Yield a line for every listed file that is not as listed, and for every file that is there but not listed."""
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        yield from filter(None, pool.map(lambda entry: _file_fault(root, entry), listed))
+    sizes = {entry.path: entry.size for entry in at(root).files()}
+    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+        yield from filter(None, pool.map(lambda entry: _file_fault(root, entry, sizes.get(entry.path)), listed))
     known = {entry.path for entry in listed} | unlisted
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if path.is_file() and name not in known:
-            kind = "left by a killed run" if is_temporary(path) else "not part of the data set"
-            yield f"{path}: {kind}"
-    for path, kind in irregular(root):
+    for name in sorted(sizes.keys() - known):
+        kind = "left by a killed run" if is_temporary(name) else "not part of the data set"
+        yield f"{root / name}: {kind}"
+    for path, kind in at(root).oddities():
         yield f"{path}: {kind}, not part of the data set"
 
 
-def _file_fault(root: Path, entry: FileEntry) -> str | None:
+def _file_fault(root: Place, entry: FileEntry, size: int | None) -> str | None:
     path = root / entry.path
     try:
-        size = path.stat().st_size
+        if size is None:
+            return f"{path}: {'not a regular file in this folder' if exists(path) else os.strerror(errno.ENOENT)}"
         if size != entry.size:
             return f"{path}: {size} bytes, expected {entry.size}"
-        if not regular_below(root, entry.path):
-            return f"{path}: not a regular file in this folder"
         if sha256_of(path) != entry.sha256:
             return f"{path}: its content does not match its sha256"
     except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 
 from spectral_prep.conversion.finalize import spectral_statistics
 from spectral_prep.conversion.totals import totals
+from spectral_prep.places.url import Place
 from spectral_prep.store.interface import BAD_LABEL, UNREADABLE, Rows
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
@@ -77,7 +77,7 @@ def dataset_faults(paths: DatasetPaths, plan: Plan) -> Iterator[str]:
             yield from _split_faults(spectral, record, split, [block for block in blocks if block.split == split])
 
 
-def folder_faults(root: Path, record: SpectralRecord) -> Iterator[str]:
+def folder_faults(root: Place, record: SpectralRecord) -> Iterator[str]:
     """Yield a line for each split of a spectral folder that cannot be decoded, and for statistics not its own."""
     total = {split: _no_sums(record) for split in record.splits}
     for split, info in record.splits.items():
@@ -117,7 +117,7 @@ def _split_faults(
                 yield f"{path}: its values are not those that its block's record describes"
 
 
-def _opened(root: Path, record: SpectralRecord, split: str) -> tuple[Rows, npt.NDArray[Any]]:
+def _opened(root: Place, record: SpectralRecord, split: str) -> tuple[Rows, npt.NDArray[Any]]:
     return stored_rows(root, record, split), stored_labels(root, record, split)[0]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from spectral_prep.errors import InputError
+from spectral_prep.places.url import Place
 from spectral_prep.sources.cifar import open_cifar
 from spectral_prep.sources.digits import open_digits
 from spectral_prep.sources.folder import open_folder
@@ -16,7 +17,7 @@ from spectral_prep.sources.interface import Source
 from spectral_prep.sources.parquet import open_parquet
 from spectral_prep.sources.webdataset import open_webdataset
 
-SOURCES: Mapping[str, Callable[[str, Path, Path], Source]] = {
+SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
     "digits": open_digits,
     "mnist": open_idx,
     "fashion-mnist": open_idx,
@@ -33,7 +34,7 @@ SOURCES: Mapping[str, Callable[[str, Path, Path], Source]] = {
 """What opens each data set, called with (dataset, path, staging)."""
 
 
-def open_source(dataset: str, path: Path, staging: Path) -> Source:
+def open_source(dataset: str, path: Place, staging: Path) -> Source:
     """Open a data set before conversion.
 
     A data set that comes with scikit-learn, and what all its images share:

@@ -9,7 +9,6 @@ data_batch_1 … data_batch_5. At most one pickle, or a mebibyte of a binary fil
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError
+from spectral_prep.places import at, exists
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources import safe_pickle
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
@@ -60,7 +61,7 @@ class Release:
     forms: tuple[Form, ...]
 
 
-def open_cifar(dataset: str, path: Path, staging: Path) -> ArraySource:
+def open_cifar(dataset: str, path: Place, staging: Path) -> ArraySource:
     """Open cifar10 or cifar100 (fine labels); rows are called "data_batch_1#17" or "train#17".
 
     Raises
@@ -77,20 +78,20 @@ def open_cifar(dataset: str, path: Path, staging: Path) -> ArraySource:
     return stage(release.splits, release.class_count, content, staging)
 
 
-def _find(dataset: str, release: Release, path: Path) -> tuple[Path, Form | None]:
+def _find(dataset: str, release: Release, path: Place) -> tuple[Place, Form | None]:
     """Return an extracted folder and its form, or an archive and None: its members tell the form."""
-    if path.is_file():
+    if exists(path):
         return path, None
     extracted = [(folder, form) for form in release.forms for folder in (path, path / form.folder)]
     for folder, form in extracted:
-        present = [part for part in release.splits if (folder / form.file(part)).is_file()]
+        present = [part for part in release.splits if exists(folder / form.file(part))]
         if present:
-            lacking = [name for name in _file_names(release, form) if not (folder / name).is_file()]
+            lacking = [name for name in _file_names(release, form) if not exists(folder / name)]
             if lacking:
                 raise missing(dataset, folder, "all files of the release", got=f"no {', '.join(lacking)}")
             return folder, form
     for form in release.forms:
-        if (path / form.archive).is_file():
+        if exists(path / form.archive):
             return path / form.archive, None
     layouts = [name for form in release.forms for name in (form.folder, form.archive)]
     raise missing(dataset, path, f"one of {', '.join(layouts)}, or a folder that holds one")
@@ -100,16 +101,16 @@ def _file_names(release: Release, form: Form) -> list[str]:
     return [form.meta, *map(form.file, release.splits)]
 
 
-def _folder_content(release: Release, form: Form, folder: Path) -> Iterator[Batch | ClassNames]:
+def _folder_content(release: Release, form: Form, folder: Place) -> Iterator[Batch | ClassNames]:
     for name in _file_names(release, form):
         path = folder / name
+        size = at(path).size() or 0
         with explained(path), opened(path) as file:
-            size = os.fstat(file.fileno()).st_size
             _check_size(name, size, path)
             yield from _parse(release, form, name, file, size, str(path))
 
 
-def _archive_content(release: Release, archive: Path) -> Iterator[Batch | ClassNames]:
+def _archive_content(release: Release, archive: Place) -> Iterator[Batch | ClassNames]:
     wanted = {name: form for form in release.forms for name in _file_names(release, form)}
     form: Form | None = None
     seen: set[str] = set()
@@ -133,7 +134,7 @@ def _archive_content(release: Release, archive: Path) -> Iterator[Batch | ClassN
         )
 
 
-def _members(archive: Path) -> Iterator[tuple[str, BinaryIO, int]]:
+def _members(archive: Place) -> Iterator[tuple[str, BinaryIO, int]]:
     with open_plain(archive) as plain:
         with explained(archive), tarfile.open(fileobj=plain, mode="r|", tarinfo=BoundedHeader) as tar:
             for member in tar:
@@ -146,7 +147,7 @@ def _members(archive: Path) -> Iterator[tuple[str, BinaryIO, int]]:
             pass
 
 
-def _check_size(name: str, size: int, where: Path) -> None:
+def _check_size(name: str, size: int, where: Place) -> None:
     if size > LARGEST_MEMBER:
         raise CorruptSourceError(
             f"{shown(name)} is too large for this release",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spectral_prep.places.url import Place
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, stage
 from spectral_prep.sources.interface import SPLITS
 
@@ -15,7 +16,7 @@ TEST_EVERY = 5
 LARGEST_GREY = 16
 
 
-def open_digits(dataset: str, path: Path, staging: Path) -> ArraySource:
+def open_digits(dataset: str, path: Place, staging: Path) -> ArraySource:
     """Open the digits; `path` is not used.
 
     The grey levels 0..16 become round(v·255/16). scikit-learn has no split: every fifth row, counted from the fifth, is

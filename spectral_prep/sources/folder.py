@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
+from spectral_prep.places import at, exists
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.name_list import bytes_of, text_of
@@ -30,7 +32,6 @@ from spectral_prep.sources.opening import (
     small_file,
 )
 from spectral_prep.sources.row_table import ClassNumbers, RowTable
-from spectral_prep.system.regular import read_regular
 
 TEST_FOLDERS = ("test", "val", "validation", "valid")
 # Tiny-ImageNet's official val/ and test/ hold one folder of this name and no classes.
@@ -43,7 +44,7 @@ EXPECTED = "a folder with train/<class>/ and val/<class>/, or with <class>/ fold
 class FolderReader:
     """Reads the rows of one split below a folder; `flat` where all files lie in it, whatever their class."""
 
-    root: Path
+    root: Place
     flat: bool = False
 
     @property
@@ -64,7 +65,7 @@ class FolderReader:
         file = os.fsdecode(bytes_of(name))
         path = self.root / (os.path.basename(file) if self.flat else file)
         try:
-            return read_regular(path, LARGEST_IMAGE)
+            return at(path).read(LARGEST_IMAGE)
         except (FileNotFoundError, PermissionError, ValueError) as error:
             got = error.strerror if isinstance(error, OSError) else error
             raise CorruptSourceError("cannot read an image", where=path, got=got) from error
@@ -72,7 +73,7 @@ class FolderReader:
             raise StorageError("reading failed", where=path, got=error) from error
 
 
-def open_folder(dataset: str, path: Path, staging: Path) -> EncodedSource:
+def open_folder(dataset: str, path: Place, staging: Path) -> EncodedSource:
     """Open class folders; only names go into the scratch folder.
 
     Raises
@@ -97,7 +98,7 @@ def open_folder(dataset: str, path: Path, staging: Path) -> EncodedSource:
     return assemble(staging, numbers, found)
 
 
-def class_folders(root: Path, numbers: ClassNumbers, *, empty: bool = False) -> Found:
+def class_folders(root: Place, numbers: ClassNumbers, *, empty: bool = False) -> Found:
     """Return the images below the class folders of `root`; unless `empty`, each class must have some.
 
     Raises
@@ -117,11 +118,11 @@ def class_folders(root: Path, numbers: ClassNumbers, *, empty: bool = False) -> 
     return Found(rows, lambda _: FolderReader(root))
 
 
-def flat_folder(root: Path, class_of: Callable[[str], str], numbers: ClassNumbers) -> Found:
+def flat_folder(root: Place, class_of: Callable[[str], str], numbers: ClassNumbers) -> Found:
     """Return the images that lie directly in `root`, each called "class/file" after what `class_of(file)` says."""
     rows = RowTable()
-    with explained(root), os.scandir(root) as entries:
-        names = [entry.name for entry in entries if is_image(entry.name)]
+    with explained(root):
+        names = list(filter(is_image, at(root).names()))
     if not names:
         raise no_images(root)
     for name in names:
@@ -130,13 +131,13 @@ def flat_folder(root: Path, class_of: Callable[[str], str], numbers: ClassNumber
     return Found(rows, lambda _: FolderReader(root, flat=True))
 
 
-def subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Place) -> list[str]:
     """Return the names of the folders in a folder, in order, without hidden ones."""
-    with explained(folder), os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    with explained(folder):
+        return [name for name in at(folder).folders() if not name.startswith(".")]
 
 
-def classes_without_images(where: Path, names: list[str]) -> InputError:
+def classes_without_images(where: Place, names: list[str]) -> InputError:
     """Return the error for classes that hold nothing to convert."""
     return InputError(
         "class folders without an image",
@@ -147,10 +148,10 @@ def classes_without_images(where: Path, names: list[str]) -> InputError:
     )
 
 
-def _splits(dataset: str, root: Path) -> tuple[str, str | None]:
+def _splits(dataset: str, root: Place) -> tuple[str, str | None]:
     """Return the folders of training and test images, below root."""
-    if not root.is_dir():
-        raise missing(dataset, root, EXPECTED, got="a file" if root.exists() else "nothing there")
+    if not at(root).is_folder():
+        raise missing(dataset, root, EXPECTED, got="a file" if exists(root) else "nothing there")
     folders = subfolders(root)
     if "train" not in folders:
         if not folders or set(folders) <= set(TEST_FOLDERS):
@@ -164,24 +165,24 @@ def _splits(dataset: str, root: Path) -> tuple[str, str | None]:
     if not classes:
         raise missing(dataset, root / "train", "one folder a class", got="no folders")
     for folder in TEST_FOLDERS:
-        if folder in folders and (has_classes(root / folder, classes) or (root / folder / ANNOTATIONS).is_file()):
+        if folder in folders and (has_classes(root / folder, classes) or exists(root / folder / ANNOTATIONS)):
             return "train", folder
     return "train", None
 
 
-def has_classes(folder: Path, trained: Iterable[str] = ()) -> bool:
+def has_classes(folder: Place, trained: Iterable[str] = ()) -> bool:
     """Whether a test set comes in class folders; one called "images" is none, unless it is a class in training."""
     return bool(set(subfolders(folder)) - ({NOT_A_CLASS} - set(trained)))
 
 
-def _test_images(root: Path, numbers: ClassNumbers) -> Found:
-    if has_classes(root) or not (root / ANNOTATIONS).is_file():
+def _test_images(root: Place, numbers: ClassNumbers) -> Found:
+    if has_classes(root) or not exists(root / ANNOTATIONS):
         return class_folders(root, numbers)
     classes = _annotations(root / ANNOTATIONS)
     return flat_folder(root / NOT_A_CLASS, lambda name: _annotated(classes, name, root), numbers)
 
 
-def _annotations(path: Path) -> Mapping[str, str]:
+def _annotations(path: Place) -> Mapping[str, str]:
     """Return the class of each file: the first two of the columns, which tabs separate."""
     lines = small_file(path, LARGEST_LIST).splitlines()
     rows = [os.fsdecode(line).split("\t") for line in lines if line.strip()]
@@ -190,7 +191,7 @@ def _annotations(path: Path) -> Mapping[str, str]:
     return {row[0]: row[1] for row in rows}
 
 
-def _annotated(classes: Mapping[str, str], name: str, root: Path) -> str:
+def _annotated(classes: Mapping[str, str], name: str, root: Place) -> str:
     if name not in classes:
         raise CorruptSourceError(
             f"no class for {shown(name)}", where=root / ANNOTATIONS, expected="a line for each image"
@@ -198,16 +199,11 @@ def _annotated(classes: Mapping[str, str], name: str, root: Path) -> str:
     return classes[name]
 
 
-def _images(root: Path, label: str) -> Iterator[tuple[str, str]]:
+def _images(root: Place, label: str) -> Iterator[tuple[str, str]]:
     """Yield (folder below root, file name) of every image of a class, in no order."""
-    waiting = [label]
-    while waiting:
-        folder = waiting.pop()
-        with explained(root / folder), os.scandir(root / folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):  # a link to a folder may lead back up
-                    waiting.append(f"{folder}/{entry.name}")
-                elif is_image(entry.name):
-                    yield folder, entry.name
+    folder = root / label
+    with explained(folder):
+        for path in at(folder).paths():
+            above, _, file = path.rpartition("/")
+            if is_image(file) and not any(part.startswith(".") for part in above.split("/")):
+                yield f"{label}/{above}" if above else label, file

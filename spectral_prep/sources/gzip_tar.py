@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import BinaryIO, cast
 
 from spectral_prep.errors import CorruptSourceError, StorageError
+from spectral_prep.places.url import Place
 from spectral_prep.sources.opening import GZIP_MAGIC, explained, opened, optional
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tars import Archive, Member, walk
@@ -38,13 +39,13 @@ READ_BYTES = 1 << 20
 KEPT_BYTES = 4096
 
 
-def is_gzip(path: Path) -> bool:
+def is_gzip(path: Place) -> bool:
     """Whether the content of a file, not its name, is gzip's."""
     with explained(path), opened(path) as file:
         return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
 
 
-def zipped_members(path: Path, tar: str = "") -> Iterator[Member]:
+def zipped_members(path: Place, tar: str = "") -> Iterator[Member]:
     """Yield what `members` does, offsets counted in the decompressed stream.
 
     Raises
@@ -59,7 +60,7 @@ def zipped_members(path: Path, tar: str = "") -> Iterator[Member]:
             pass
 
 
-def kept_members(path: Path, tar: str, kept: Path) -> Iterator[Member]:
+def kept_members(path: Place, tar: str, kept: Path) -> Iterator[Member]:
     """Yield what `zipped_members` does, from a list in the folder `kept` where an earlier pass left one."""
     found = kept / f"{Archive.of(path).key}{MEMBERS}"
     if found.exists():
@@ -163,7 +164,7 @@ class GzipReader:
 
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's member."""
-        offset, size, _ = self.rows.place(row_id)
+        offset, size, _ = self.rows.span(row_id)
         try:
             content = self._window.read(offset, size)
         except OSError as error:
@@ -185,13 +186,13 @@ class _Window:
 
     def __init__(self, archive: Archive, seek_points: Path, length: int) -> None:
         self._archive, self._length = archive, length
-        archive.check(os.stat(archive.path))
+        archive.check()
         self._file = _indexed_gzip().IndexedGzipFile(archive.path, index_file=str(seek_points))
         self._start, self._content = 0, b""
 
     def read(self, offset: int, size: int) -> bytes:
         if not (self._start <= offset and offset + size <= self._start + len(self._content)):
-            self._archive.check(os.stat(self._archive.path))
+            self._archive.check()
             self._file.seek(offset)
             self._start, self._content = offset, b""  # two windows at a time would double the memory
             self._content = self._file.read(max(size, self._length))

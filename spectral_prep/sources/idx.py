@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.places import at, exists
+from spectral_prep.places.url import Place
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
 from spectral_prep.sources.interface import SPLITS
 from spectral_prep.sources.opening import explained, missing, open_plain
@@ -66,10 +68,10 @@ class IdxFiles:
     """The four files of one set; `prefix` is "" where the release has none."""
 
     prefix: str
-    paths: Mapping[tuple[str, str], Path]
+    paths: Mapping[tuple[str, str], Place]
 
 
-def open_idx(dataset: str, path: Path, staging: Path) -> ArraySource:
+def open_idx(dataset: str, path: Place, staging: Path) -> ArraySource:
     """Open mnist, fashion-mnist, kmnist or emnist; rows are called "train#17" and "test#17".
 
     Raises
@@ -95,7 +97,7 @@ def open_idx(dataset: str, path: Path, staging: Path) -> ArraySource:
     )
 
 
-def find(dataset: str, path: Path) -> IdxFiles:
+def find(dataset: str, path: Place) -> IdxFiles:
     """Return the four files that a path means: those in it, or those in its parent with its last part as prefix.
 
     Raises
@@ -104,8 +106,8 @@ def find(dataset: str, path: Path) -> IdxFiles:
         As in `open_idx`.
     """
     expected = "a folder with the IDX files train-images, train-labels, t10k-images and t10k-labels"
-    folder, prefix = (path, None) if path.is_dir() else (path.parent, path.name)
-    if not folder.is_dir():
+    folder, prefix = (path, None) if at(path).is_folder() else (path.parent, path.name)
+    if not at(folder).is_folder():
         raise missing(dataset, path, expected)
     sets = {
         found.prefix: found
@@ -129,7 +131,7 @@ def find(dataset: str, path: Path) -> IdxFiles:
     return found
 
 
-def read_pairs(images: Path, labels: Path) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+def read_pairs(images: Place, labels: Place) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
     """Yield batches of (n, H, W) images and their (n,) labels from two IDX files, about a mebibyte at a time.
 
     Raises
@@ -171,7 +173,7 @@ def read_pairs(images: Path, labels: Path) -> Iterator[tuple[npt.NDArray[np.uint
 class _Stream:
     """An IDX file read forwards, counting, so that an error can say how much was expected and how much came."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: BinaryIO, path: Place) -> None:
         self.file = file
         self.path = path
         self.read = 0
@@ -225,13 +227,13 @@ def _content(files: IdxFiles, classes: tuple[str, ...], transposed: bool) -> Ite
             yield Batch(split, upright[..., None], labels, str(labels_path))
 
 
-def _sets(folder: Path) -> list[IdxFiles]:
-    found: dict[str, dict[tuple[str, str], Path]] = {}
+def _sets(folder: Place) -> list[IdxFiles]:
+    found: dict[str, dict[tuple[str, str], Place]] = {}
     with explained(folder):
-        paths = sorted(folder.iterdir())
-    for path in paths:  # an unpacked file sorts before, and is preferred to, its .gz
-        match = _FILE_NAME.fullmatch(path.name)
-        if match and path.is_file():
+        names = at(folder).names()
+    for name in names:  # an unpacked file sorts before, and is preferred to, its .gz
+        match = _FILE_NAME.fullmatch(name)
+        if match and exists(folder / name):
             split = "train" if match[2] == "train" else "test"
-            found.setdefault(match[1] or "", {}).setdefault((split, match[3]), path)
+            found.setdefault(match[1] or "", {}).setdefault((split, match[3]), folder / name)
     return [IdxFiles(prefix, paths) for prefix, paths in found.items()]

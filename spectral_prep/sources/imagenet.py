@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import struct
 import tarfile
@@ -19,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.places import at, exists
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.folder import (
     TEST_FOLDERS,
@@ -32,14 +33,14 @@ from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.name_list import text_of
 from spectral_prep.sources.opening import (
     LARGEST_LIST,
+    contents,
     is_image,
-    listed,
     missing,
     no_images,
     open_plain,
     small_file,
 )
-from spectral_prep.sources.row_table import ClassNumbers, Place, RowTable
+from spectral_prep.sources.row_table import ClassNumbers, RowTable, Span
 from spectral_prep.sources.tar_header import BoundedHeader
 from spectral_prep.sources.tars import TAR, WHOLE_SUFFIXES, Archive, Member, TarReader, class_and_folder, members
 
@@ -58,7 +59,7 @@ EXPECTED = f"{TRAIN_TAR}, or train/<wnid>/ of image files"
 ClassOf = Callable[[str], str]
 
 
-def open_imagenet(dataset: str, path: Path, staging: Path) -> EncodedSource:
+def open_imagenet(dataset: str, path: Place, staging: Path) -> EncodedSource:
     """Open ImageNet-1K in any of its forms; only names and places go into the scratch folder.
 
     A part of ImageNet may have validation classes without training images; they are classes all the same. Without
@@ -71,7 +72,7 @@ def open_imagenet(dataset: str, path: Path, staging: Path) -> EncodedSource:
     CorruptSourceError
         If an archive or the development kit is truncated or damaged.
     """
-    root = path.parent if path.is_file() else path
+    root = path.parent if exists(path) else path
     numbers = ClassNumbers()
     found = {"train": _train(dataset, root, numbers)}
     if (validation := _validation(root, numbers)) is not None:
@@ -80,7 +81,7 @@ def open_imagenet(dataset: str, path: Path, staging: Path) -> EncodedSource:
 
 
 def class_tars(
-    archives: Iterable[Path],
+    archives: Iterable[Place],
     numbers: ClassNumbers,
     *,
     empty: bool = False,
@@ -107,38 +108,40 @@ def class_tars(
                 continue
             label = numbers.number(name)
             if is_image(member.path):
-                rows.add(folder, member.path.rpartition("/")[2], label, Place(member.offset, member.size, number))
+                rows.add(folder, member.path.rpartition("/")[2], label, Span(member.offset, member.size, number))
                 filled.add(text_of(name))
     if (without := sorted(set(numbers.sorted()[0]) - filled)) and not empty:
         raise classes_without_images(Path(looked_at[0].path), without)
     return Found(rows, lambda staged: TarReader.over(staged, looked_at))
 
 
-def tars_in(folder: Path) -> list[Path]:
+def tars_in(folder: Place) -> list[Place]:
     """Return the class tars that lie in a folder, in order."""
-    return sorted(path for path in folder.glob(f"*{TAR}") if WNID.fullmatch(path.stem))
+    if not at(folder).is_folder():
+        return []
+    return [folder / name for name in at(folder).names() if name.endswith(TAR) and WNID.fullmatch(name[: -len(TAR)])]
 
 
-def _train(dataset: str, root: Path, numbers: ClassNumbers) -> Found:
+def _train(dataset: str, root: Place, numbers: ClassNumbers) -> Found:
     for folder in (root / tree / "train" for tree in TREES):
-        if folder.is_dir() and subfolders(folder):
+        if at(folder).is_folder() and subfolders(folder):
             return class_folders(folder, numbers)
         if tars := tars_in(folder):
             return class_tars(tars, numbers)
     if (archive := _near(root, TRAIN_TAR)) is not None:
         return class_tars([archive], numbers)
-    if root.is_dir() and any(map(WNID.fullmatch, subfolders(root))):
+    if at(root).is_folder() and any(map(WNID.fullmatch, subfolders(root))):
         return class_folders(root, numbers)
-    raise missing(dataset, root, EXPECTED, got=_seen(root))
+    raise missing(dataset, root, EXPECTED, got=contents(root))
 
 
-def _validation(root: Path, numbers: ClassNumbers) -> Found | None:
+def _validation(root: Place, numbers: ClassNumbers) -> Found | None:
     for folder in (root / tree / name for tree in TREES for name in TEST_FOLDERS):
-        if not folder.is_dir():
+        if not at(folder).is_folder():
             continue
         if has_classes(folder):
             return class_folders(folder, numbers)
-        if any(VAL_NAME.match(name) for name in os.listdir(folder)):
+        if any(VAL_NAME.match(name) for name in at(folder).names()):
             return flat_folder(folder, _class_of(root, folder), numbers)
     if (archive := _near(root, VAL_TAR)) is None:
         return None
@@ -147,22 +150,20 @@ def _validation(root: Path, numbers: ClassNumbers) -> Found | None:
         if is_image(member.path):
             name = member.path.rpartition("/")[2]
             label = class_of(name)
-            rows.add(label, name, numbers.number(label), Place(member.offset, member.size, 0))
+            rows.add(label, name, numbers.number(label), Span(member.offset, member.size, 0))
     if not len(rows):
         raise no_images(archive)
     return Found(rows, lambda staged: TarReader.over(staged, [looked_at]))
 
 
-def _near(root: Path, name: str) -> Path | None:
+def _near(root: Place, name: str) -> Place | None:
     """Return the file or folder of this name in a folder or one level below it."""
-    return next((path for path in [root / name, *sorted(root.glob(f"*/{name}"))] if path.exists()), None)
+    folders = at(root).folders() if at(root).is_folder() else []
+    found = (folder / name for folder in (root, *(root / each for each in folders)))
+    return next((place for place in found if exists(place) or at(place).is_folder()), None)
 
 
-def _seen(root: Path) -> str:
-    return listed(sorted(entry.name for entry in root.iterdir())) or "an empty folder" if root.is_dir() else "no folder"
-
-
-def _class_of(root: Path, images: Path) -> ClassOf:
+def _class_of(root: Place, images: Place) -> ClassOf:
     """Return what gives the class of a validation image's file name.
 
     Raises
@@ -181,13 +182,13 @@ def _class_of(root: Path, images: Path) -> ClassOf:
         "the validation images have no labels",
         where=images,
         expected=f"{DEVKIT}.tar.gz (or its folder, or Kaggle's {SOLUTION}) in {root}",
-        got=_seen(root),
+        got=contents(root),
         run=f"the same command with {DEVKIT}.tar.gz from the same download page beside the images; "
         "or without the validation images, for training rows alone",
     )
 
 
-def _devkit_classes(devkit: Path) -> ClassOf:
+def _devkit_classes(devkit: Place) -> ClassOf:
     meta, truth = _devkit_files(devkit)
     wnids, where = _leaf_classes(meta, devkit), f"{devkit}!{TRUTH}"
     try:
@@ -205,9 +206,9 @@ def _devkit_classes(devkit: Path) -> ClassOf:
     return class_of
 
 
-def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
+def _devkit_files(devkit: Place) -> tuple[bytes, bytes]:
     """Return meta.mat and the ground truth of an extracted or packed development kit."""
-    if devkit.is_dir():
+    if at(devkit).is_folder():
         return small_file(devkit / META, LARGEST_DEVKIT_FILE), small_file(devkit / TRUTH, LARGEST_DEVKIT_FILE)
     found: dict[str, bytes] = {}
     with open_plain(devkit) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=BoundedHeader) as tar:
@@ -221,7 +222,7 @@ def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
     return found[META], found[TRUTH]
 
 
-def _leaf_classes(meta: bytes, devkit: Path) -> dict[int, str]:
+def _leaf_classes(meta: bytes, devkit: Place) -> dict[int, str]:
     """Return the WNID of each id of a class: the synsets that have no children, 1 to 1000."""
     from scipy.io import loadmat  # slow to import, and needed here only
 
@@ -252,7 +253,7 @@ def _inflated(meta: bytes) -> bytes:
     return bytes(found)
 
 
-def _kaggle_classes(solution: Path) -> ClassOf:
+def _kaggle_classes(solution: Place) -> ClassOf:
     """Return the classes of lines such as "ILSVRC2012_val_00048981,n03995372 85 1 499 272"."""
     text = small_file(solution, LARGEST_LIST).decode("utf-8", "surrogateescape")
     try:

@@ -10,24 +10,30 @@ Classes without an image stay classes, so that labels are those of the whole rel
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from spectral_prep.places import STREAMED_BYTES, at, atomic_write, exists
+from spectral_prep.places.url import Place
 from spectral_prep.sources.folder import class_folders, subfolders
 from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, kept_members
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.imagenet import WNID, class_tars, tars_in
-from spectral_prep.sources.opening import listed, missing
+from spectral_prep.sources.opening import contents, missing
 from spectral_prep.sources.row_table import ClassNumbers
 from spectral_prep.sources.tars import WHOLE_SUFFIXES, Archive
-from spectral_prep.system.staging import kept_beside
+from spectral_prep.system.staging import SCRATCH, kept_beside
 
 CLASSES: Mapping[str, int] = {"winter21": 19167, "fall11": 21841}
 ARCHIVES = tuple(f"{release}_whole{suffix}" for release in CLASSES for suffix in WHOLE_SUFFIXES)
 EXPECTED = f"one of {', '.join(ARCHIVES)}, or class tars or folders, such as n02352591.tar"
 
 
-def open_imagenet21k(dataset: str, path: Path, staging: Path) -> EncodedSource:
+LOG = logging.getLogger(__name__)
+
+
+def open_imagenet21k(dataset: str, path: Place, staging: Path) -> EncodedSource:
     """Open ImageNet-21K; a gzip-compressed archive is read through twice, and its rows keep their stored order.
 
     Raises
@@ -45,34 +51,46 @@ def open_imagenet21k(dataset: str, path: Path, staging: Path) -> EncodedSource:
     return assemble(staging, numbers, found, release=next(iter(counted + named), None))
 
 
-def _find(dataset: str, path: Path, numbers: ClassNumbers, kept: Path) -> tuple[Path, dict[str, Found]]:
-    if path.is_file():
+def _find(dataset: str, path: Place, numbers: ClassNumbers, kept: Path) -> tuple[Place, dict[str, Found]]:
+    if exists(path):
         return path, {"train": _archive(path, numbers, kept)}
     for folder in (path, *(path / f"{release}_whole" for release in CLASSES)):
-        if not folder.is_dir():
+        if not at(folder).is_folder():
             continue
-        if (folder / "train").is_dir():
+        if at(folder / "train").is_folder():
             found = {"train": _classes(folder / "train", numbers)}
-            if (folder / "val").is_dir():
+            if at(folder / "val").is_folder():
                 found["test"] = _classes(folder / "val", numbers)
             return folder, found
         if tars_in(folder) or any(map(WNID.fullmatch, subfolders(folder))):
             return folder, {"train": _classes(folder, numbers)}
     for name in ARCHIVES:
-        if (path / name).is_file():
+        if exists(path / name):
             return path / name, {"train": _archive(path / name, numbers, kept)}
-    got = listed(sorted(entry.name for entry in path.iterdir())) if path.is_dir() else "no folder"
-    raise missing(dataset, path, EXPECTED, got=got or "an empty folder")
+    raise missing(dataset, path, EXPECTED, got=contents(path))
 
 
-def _classes(folder: Path, numbers: ClassNumbers) -> Found:
+def _classes(folder: Place, numbers: ClassNumbers) -> Found:
     tars = tars_in(folder)
     return class_tars(tars, numbers, empty=True) if tars else class_folders(folder, numbers, empty=True)
 
 
-def _archive(path: Path, numbers: ClassNumbers, kept: Path) -> Found:
+def _archive(path: Place, numbers: ClassNumbers, kept: Path) -> Found:
     if not is_gzip(path):
         return class_tars([path], numbers, empty=True)
+    path = _copied(path, kept)
     archive = Archive.of(path)
     found = class_tars([path], numbers, empty=True, members_of=functools.partial(kept_members, kept=kept))
     return Found(found.rows, lambda staged: GzipReader.over(staged, archive, kept), sort=False)
+
+
+def _copied(path: Place, kept: Path) -> Path:
+    """Return a path of a gzip-compressed archive: of one in a bucket a copy, since its seek points need all of it."""
+    if isinstance(path, Path):
+        return path
+    copy = kept / Archive.of(path).key / path.name
+    if not copy.exists():
+        LOG.warning("Copying %s to %s: a compressed archive cannot be read in place", path, copy)
+        with at(path).stream() as file:
+            atomic_write(copy, iter(lambda: file.read(STREAMED_BYTES), b""), SCRATCH)
+    return copy

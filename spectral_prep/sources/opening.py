@@ -10,19 +10,18 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
-import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, cast
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.places import at
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.download import suggestion
-from spectral_prep.system.regular import stream_regular
 
 GZIP_MAGIC = b"\x1f\x8b"
 LARGEST_IMAGE = 1 << 30
@@ -85,7 +84,7 @@ def optional(module: str, extra: str) -> ModuleType:
         ) from error
 
 
-def opened(path: Path, buffering: int = -1) -> BinaryIO:
+def opened(path: Place, buffering: int = -1) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises
@@ -96,19 +95,19 @@ def opened(path: Path, buffering: int = -1) -> BinaryIO:
         If it is not there or may not be read; see `explained`.
     """
     try:
-        return stream_regular(path, buffering)
+        return at(path).stream(buffering)
     except ValueError as error:
         raise not_regular(path) from error
 
 
-def not_regular(path: Path) -> InputError:
+def not_regular(path: Place) -> InputError:
     """Return the error for what is no file that can be read to its end."""
     return InputError(
         "cannot read a source file", where=path, expected="a regular file", got="a pipe, device or folder"
     )
 
 
-def small_file(path: Path, at_most: int = LARGEST_TEXT) -> bytes:
+def small_file(path: Place, at_most: int = LARGEST_TEXT) -> bytes:
     """Return the content of a file that describes others, such as a list of classes.
 
     Raises
@@ -119,13 +118,20 @@ def small_file(path: Path, at_most: int = LARGEST_TEXT) -> bytes:
         If it is larger than such a file can be, or the disk fails.
     """
     with explained(path), opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        content = file.read(size) if size <= at_most else b""
-    if size > at_most:
+        content = file.read(at_most + 1)
+    if len(content) > at_most:
         raise CorruptSourceError(
             "the file is too large to be what its name says", where=path, expected=f"at most {at_most} bytes"
         )
     return content
+
+
+def contents(folder: Place) -> str:
+    """Return the names of what is in a folder, for a message."""
+    here = at(folder)
+    if not here.is_folder():
+        return "no folder"
+    return listed(sorted([*here.folders(), *here.names()])) or "an empty folder"
 
 
 def parsed_json(content: bytes, where: object) -> Any:
@@ -150,7 +156,7 @@ def parsed_json(content: bytes, where: object) -> Any:
 
 
 @contextmanager
-def open_plain(path: Path) -> Iterator[BinaryIO]:
+def open_plain(path: Place) -> Iterator[BinaryIO]:
     """Open a file for reading forwards, decompressing it if its first bytes are gzip's; see `explained` for errors."""
     with explained(path), opened(path) as raw:
         zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
@@ -163,7 +169,7 @@ def open_plain(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def explained(path: Path | str) -> Iterator[None]:
+def explained(path: Place | str) -> Iterator[None]:
     """Turn what reading raises into an error that names the file.
 
     Raises

@@ -11,20 +11,21 @@ images in Hugging Face's files, 1024 at most where pyarrow wrote larger groups.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.places import at
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.opening import explained, listed, optional, parsed_json
 from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, listed_names, split_files
-from spectral_prep.sources.row_table import Place, RowTable, StagedRows
+from spectral_prep.sources.row_table import RowTable, Span, StagedRows
 from spectral_prep.sources.tars import Archive, load_archives, save_archives
 
 SUFFIX = ".parquet"
@@ -42,7 +43,7 @@ class Columns:
     names: tuple[str, ...] | None
 
 
-def open_parquet(dataset: str, path: Path, staging: Path) -> EncodedSource:
+def open_parquet(dataset: str, path: Place, staging: Path) -> EncodedSource:
     """Open Parquet files; only labels and row numbers go into the scratch folder.
 
     Raises
@@ -79,7 +80,7 @@ class ParquetReader:
 
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's image."""
-        row, _, number = self.rows.place(row_id)
+        row, _, number = self.rows.span(row_id)
         content = self._cursor.read(number, row)
         if content is None:
             raise CorruptSourceError("a row holds no image bytes", where=name)
@@ -117,8 +118,9 @@ class _Cursor:
 
     def _open(self, number: int, row: int) -> None:
         archive = self._archives[number]
-        archive.check(os.stat(archive.path))
-        file = _parquet().ParquetFile(archive.path, buffer_size=BUFFER_BYTES, pre_buffer=False)  # not the whole group
+        archive.check()
+        opened = _file(archive.place)
+        file = _parquet().ParquetFile(opened, buffer_size=BUFFER_BYTES, pre_buffer=False)  # not the whole group
         group, start = 0, 0
         while row >= (end := start + file.metadata.row_group(group).num_rows):
             group, start = group + 1, end
@@ -132,7 +134,7 @@ def _images(batch: Any, column: str) -> list[bytes | None]:
     return images
 
 
-def _rows(files: Sequence[Path], columns: Columns) -> tuple[Found, LargestLabel]:
+def _rows(files: Sequence[Place], columns: Columns) -> tuple[Found, LargestLabel]:
     """Return the rows of a split and the largest label."""
     rows, largest = RowTable(), LargestLabel(0, "")
     archives = [Archive.of(path) for path in files]
@@ -146,7 +148,7 @@ def _rows(files: Sequence[Path], columns: Columns) -> tuple[Found, LargestLabel]
                     got=shown(label),
                     run="the same command with only files of labelled images in --source",
                 )
-            rows.add(path.stem, str(row), label, Place(row, 0, number))
+            rows.add(path.stem, str(row), label, Span(row, 0, number))
             if label > largest.label:
                 largest = LargestLabel(label, f"{path}, row {row}")
     if not len(rows):
@@ -154,20 +156,20 @@ def _rows(files: Sequence[Path], columns: Columns) -> tuple[Found, LargestLabel]
     return Found(rows, lambda staged: ParquetReader.over(staged, archives, columns.image), sort=False), largest
 
 
-def _labels(path: Path, column: str) -> Iterator[object]:
+def _labels(path: Place, column: str) -> Iterator[object]:
     with _understood(path):
-        file = _parquet().ParquetFile(path)
+        file = _parquet().ParquetFile(_file(path))
         if column not in file.schema_arrow.names:
             raise InputError(f"no column {column!r}", where=path, got=listed(file.schema_arrow.names))
         for batch in file.iter_batches(columns=[column]):
             yield from batch.column(0).to_pylist()
 
 
-def _columns(path: Path) -> Columns:
+def _columns(path: Place) -> Columns:
     arrow = optional("pyarrow", "parquet")
     Archive.of(path)
     with _understood(path):
-        schema = _parquet().ParquetFile(path).schema_arrow
+        schema = _parquet().ParquetFile(_file(path)).schema_arrow
     types = arrow.types
     images = [f"{f.name}.bytes" for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
     images += [f.name for f in schema if types.is_binary(f.type) or types.is_large_binary(f.type)]
@@ -186,7 +188,7 @@ def _columns(path: Path) -> Columns:
     return Columns(images[0], labels[0], listed_names(names, path) if names else None)
 
 
-def _features(metadata: dict[bytes, bytes], path: Path) -> dict[str, dict[str, Any]]:
+def _features(metadata: dict[bytes, bytes], path: Place) -> dict[str, dict[str, Any]]:
     try:
         features = parsed_json(metadata.get(b"huggingface", b"{}"), path).get("info", {}).get("features", {})
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -194,12 +196,17 @@ def _features(metadata: dict[bytes, bytes], path: Path) -> dict[str, dict[str, A
         raise CorruptSourceError("damaged Hugging Face metadata", where=path, got=error) from error
 
 
+def _file(path: Place) -> str | BinaryIO:
+    """Return what pyarrow opens: a path, or an object that is read by ranges."""
+    return str(path) if isinstance(path, Path) else at(path).stream()
+
+
 def _parquet() -> Any:
     return optional("pyarrow.parquet", "parquet")
 
 
 @contextmanager
-def _understood(path: Path | str) -> Iterator[None]:
+def _understood(path: Place | str) -> Iterator[None]:
     """Turn what pyarrow raises into an error that names the file."""
     try:
         with explained(path):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.places import at, exists
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.name_list import decode, text_of
 from spectral_prep.sources.opening import listed, missing, parsed_json, small_file
@@ -28,7 +29,7 @@ class LargestLabel(NamedTuple):
     where: str
 
 
-def split_files(dataset: str, root: Path, suffix: str) -> dict[str, list[Path]]:
+def split_files(dataset: str, root: Place, suffix: str) -> dict[str, list[Place]]:
     """Return the files of "train" and, where there are some, of "test", each in order of their names.
 
     A file belongs to the split that its name or its folder (below root) says: train, validation, val, valid or test.
@@ -39,14 +40,13 @@ def split_files(dataset: str, root: Path, suffix: str) -> dict[str, list[Path]]:
     InputError
         If there are none, some do not say their split, or one of a numbered series ("-00003-of-00294") is missing.
     """
-    files = [root] if root.is_file() else sorted(root.rglob(f"*{suffix}"))
-    files = [path for path in files if not path.name.startswith(".")]
-    if not files:
-        raise missing(dataset, root, f"files called *{suffix}", got="none" if root.is_dir() else "no folder")
-    words = {
-        path: set(re.split(r"[^a-z]+", str(path.relative_to(root.parent if root.is_file() else root)).lower()))
-        for path in files
-    }
+    alone, folder = exists(root), at(root).is_folder()
+    found = [root.name] if alone else at(root).paths() if folder else []
+    paths = sorted(path for path in found if path.endswith(suffix) and not path.rpartition("/")[2].startswith("."))
+    if not paths:
+        raise missing(dataset, root, f"files called *{suffix}", got="none" if folder else "no folder")
+    files: list[Place] = [root.parent / path if alone else root / path for path in paths]
+    words = {file: set(re.split(r"[^a-z]+", path.lower())) for file, path in zip(files, paths, strict=True)}
     named = {word: [path for path in files if word in words[path]] for word in ("train", *TEST_WORDS)}
     if not any(named.values()):
         return {"train": _complete(files)}
@@ -63,7 +63,7 @@ def split_files(dataset: str, root: Path, suffix: str) -> dict[str, list[Path]]:
     return {"train": _complete(named["train"]), **({"test": _complete(test)} if test else {})}
 
 
-def class_names(root: Path) -> tuple[str, ...] | None:
+def class_names(root: Place) -> tuple[str, ...] | None:
     """Return the names in classes.txt (one a line) or Hugging Face's dataset_info.json, None if neither is there.
 
     Raises
@@ -71,10 +71,10 @@ def class_names(root: Path) -> tuple[str, ...] | None:
     CorruptSourceError
         If the file cannot be understood.
     """
-    folder = root.parent if root.is_file() else root
-    if (path := folder / "classes.txt").is_file():
+    folder = root.parent if exists(root) else root
+    if exists(path := folder / "classes.txt"):
         return bounded_names([decode(line) for line in map(bytes.strip, small_file(path).splitlines()) if line], path)
-    if (path := folder / "dataset_info.json").is_file():
+    if exists(path := folder / "dataset_info.json"):
         described = parsed_json(small_file(path), path)
         try:
             return listed_names(described["features"]["label"]["names"], path)
@@ -127,7 +127,7 @@ def checked_names(names: tuple[str, ...] | None, found: Iterable[LargestLabel]) 
     return tuple(map(str, range(largest.label + 1))) if names is None else names
 
 
-def _complete(files: list[Path]) -> list[Path]:
+def _complete(files: list[Place]) -> list[Place]:
     for path in files:
         if (found := NUMBERED.match(path.name)) is not None:
             numbers = {int(m[2]) for other in files if (m := NUMBERED.match(other.name)) and m[1] == found[1]}

@@ -30,13 +30,13 @@ LONGEST_NAME = 4096
 """Bytes, as Linux's PATH_MAX; sorting takes a pass over all rows for every eight."""
 
 CHUNK_ROWS = 1 << 18
-PLACE = np.dtype([("offset", "<i8"), ("size", "<u4"), ("archive", "<u4")])
-NAMES, ENDS, LABELS, PLACES = ".names", ".ends", ".labels", ".places"
+SPAN = np.dtype([("offset", "<i8"), ("size", "<u4"), ("archive", "<u4")])
+NAMES, ENDS, LABELS, SPANS = ".names", ".ends", ".labels", ".spans"
 
 Order = npt.NDArray[np.int32]
 
 
-class Place(NamedTuple):
+class Span(NamedTuple):
     """Where the bytes of a row are: from which byte on, how many, in which archive."""
 
     offset: int
@@ -44,7 +44,7 @@ class Place(NamedTuple):
     archive: int
 
 
-NOWHERE = Place(0, 0, 0)
+NOWHERE = Span(0, 0, 0)
 
 
 class ClassNumbers:
@@ -78,10 +78,10 @@ class StagedRows:
             Names(self._column(NAMES, np.uint8), self._column(ENDS, np.int64)), self._column(LABELS, np.int32)
         )
 
-    def place(self, row: int) -> Place:
+    def span(self, row: int) -> Span:
         """Return where one row is; nothing else is read."""
-        (found,) = self._column(PLACES, PLACE, count=1, offset=row * PLACE.itemsize)
-        return Place(*found.item())
+        (found,) = self._column(SPANS, SPAN, count=1, offset=row * SPAN.itemsize)
+        return Span(*found.item())
 
     def path(self, suffix: str) -> Path:
         """Return the scratch file that ends so."""
@@ -108,7 +108,7 @@ class RowTable:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def add(self, folder: str, file: str, label: int, place: Place = NOWHERE) -> None:
+    def add(self, folder: str, file: str, label: int, span: Span = NOWHERE) -> None:
         """Append the row called "folder/file"; `label` may be a provisional number.
 
         Raises
@@ -129,9 +129,9 @@ class RowTable:
         self._bounds.append(len(self._text))
         self._folder_lengths.append(len(packed_folder))
         self._labels.append(label)
-        self._offsets.append(place.offset)
-        self._sizes.append(place.size)
-        self._archives.append(place.archive)
+        self._offsets.append(span.offset)
+        self._sizes.append(span.size)
+        self._archives.append(span.archive)
 
     def stage(self, stem: Path, labels: npt.NDArray[np.int32] | None = None, *, sort: bool = True) -> StagedRows:
         """Write the rows to scratch files; nothing may be added afterwards.
@@ -159,7 +159,7 @@ class RowTable:
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
             final[order].tofile(staged.path(LABELS))
-            self._write_places(staged.path(PLACES), order)
+            self._write_spans(staged.path(SPANS), order)
             _write_names(staged, text, bounds, order)
         except OSError as error:
             raise explain(error, stem.parent, SCRATCH) from error
@@ -172,11 +172,11 @@ class RowTable:
         order = order[np.argsort(labels[order], kind="stable")]
         return _sorted_by_text(text, files, ends, order)
 
-    def _write_places(self, path: Path, order: Order) -> None:
+    def _write_spans(self, path: Path, order: Order) -> None:
         columns = {"offset": self._offsets, "size": self._sizes, "archive": self._archives}
         with open(path, "wb") as file:
             for rows in _chunks(order):
-                places = np.empty(len(rows), PLACE)
+                places = np.empty(len(rows), SPAN)
                 for name, values in columns.items():
                     places[name] = np.frombuffer(values, values.typecode)[rows]
                 file.write(places.data)

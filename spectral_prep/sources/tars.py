@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
+from spectral_prep.places import at
+from spectral_prep.places.interface import State
+from spectral_prep.places.url import Place, place_of
 from spectral_prep.printable import shown
 from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, not_regular, opened
 from spectral_prep.sources.row_table import StagedRows
@@ -53,22 +54,28 @@ class Archive:
 
     path: str
     size: int
-    mtime_ns: int
+    changed_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> Archive:
+    def of(cls, path: Place) -> Archive:
         """Look at an archive."""
         with explained(path):
-            found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise not_regular(path)
-        return cls(str(path), found.st_size, found.st_mtime_ns)
+            try:
+                found = at(path).state()
+            except ValueError as error:
+                raise not_regular(path) from error
+        return cls(str(path), *found)
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return place_of(self.path)
 
     @property
     def key(self) -> str:
         """A name for this archive in this state: 16 hexadecimal digits."""
-        name = os.path.basename(self.path)
-        return hashlib.sha256(json.dumps([name, self.size, self.mtime_ns]).encode()).hexdigest()[:16]
+        content = [self.place.name, self.size, self.changed_ns]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def read(self, offset: int, size: int) -> bytes:
         """Return some bytes of it.
@@ -81,27 +88,30 @@ class Archive:
             If the disk fails.
         """
         try:
-            with opened(Path(self.path), 0) as file:
-                self.check(os.fstat(file.fileno()))
-                content = os.pread(file.fileno(), size, offset)
+            self.check()
+            with at(self.place).open() as file:
+                return file.read(offset, size)
         except (FileNotFoundError, PermissionError) as error:
             raise InputError("cannot read a source file", where=self.path, got=error.strerror) from error
-        except OSError as error:
+        except (ValueError, OSError) as error:
             raise StorageError("reading failed", where=self.path, got=error) from error
-        if len(content) != size:
-            raise StorageError("reading failed", where=self.path, expected=f"{size} bytes", got=len(content))
-        return content
 
-    def check(self, found: os.stat_result) -> None:
-        """Raise `InputError` unless the archive still has its size and time."""
-        if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
+    def check(self) -> None:
+        """Raise `InputError` unless the archive still has its size and time; one in a bucket is looked at once."""
+        found = at(self.place).state() if isinstance(self.place, Path) else _state(self.path)
+        if found != (self.size, self.changed_ns):
             raise InputError(
                 "an archive has changed since it was indexed",
                 where=self.path,
                 expected=f"{self.size} bytes, the same time of change",
-                got=f"{found.st_size} bytes",
+                got=f"{found.size} bytes",
                 run="the same command, once the archive is whole and left alone",
             )
+
+
+@cache
+def _state(path: str) -> State:
+    return at(place_of(path)).state()
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ class TarReader:
 
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's member."""
-        offset, size, number = self.rows.place(row_id)
+        offset, size, number = self.rows.span(row_id)
         return self._archives[number].read(offset, size)
 
     @cached_property
@@ -137,7 +147,7 @@ class TarReader:
 def save_archives(rows: StagedRows, archives: Sequence[Archive]) -> None:
     """Put the list of archives, which may be long, beside the rows whose places count through it."""
     try:
-        rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.mtime_ns] for a in archives]))
+        rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.changed_ns] for a in archives]))
     except OSError as error:
         raise explain(error, rows.path(ARCHIVES), SCRATCH) from error
 
@@ -151,7 +161,7 @@ def load_archives(rows: StagedRows) -> list[Archive]:
         raise StorageError("cannot read the index back", where=path, got=error) from error
 
 
-def members(path: Path, tar: str = "") -> Iterator[Member]:
+def members(path: Place, tar: str = "") -> Iterator[Member]:
     """Yield the regular files of a tar archive, and of the tars in it, in the order in which they are stored.
 
     With `tar` the archive is itself a class tar of this name.
@@ -163,8 +173,9 @@ def members(path: Path, tar: str = "") -> Iterator[Member]:
     CorruptSourceError
         If it is truncated or damaged, or holds links or sparse files in place of images.
     """
+    end = Archive.of(path).size
     with explained(path), opened(path, 0) as file:  # a buffer would read 8 KiB for each header
-        yield from walk(file, str(path), os.fstat(file.fileno()).st_size, tar)
+        yield from walk(file, str(path), end, tar)
 
 
 def walk(file: BinaryIO, where: str, end: int, tar: str = "", *, nested: bool = False) -> Iterator[Member]:

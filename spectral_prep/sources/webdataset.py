@@ -11,18 +11,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.opening import EXTENSIONS, LARGEST_TEXT, listed
 from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, split_files
-from spectral_prep.sources.row_table import Place, RowTable
+from spectral_prep.sources.row_table import RowTable, Span
 from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, members
 
 Sample = tuple[str, dict[str, Member]]
 MOST_FAULTS = 1000
 
 
-def open_webdataset(dataset: str, path: Path, staging: Path) -> EncodedSource:
+def open_webdataset(dataset: str, path: Place, staging: Path) -> EncodedSource:
     """Open WebDataset tars; only names and places go into the scratch folder.
 
     Class names come from classes.txt or dataset_info.json beside the tars; otherwise classes are called "0", "1", ….
@@ -40,7 +41,7 @@ def open_webdataset(dataset: str, path: Path, staging: Path) -> EncodedSource:
     return assemble(staging, classes, {name: found for name, (found, _) in gathered.items()})
 
 
-def _rows(files: Sequence[Path]) -> tuple[Found, LargestLabel]:
+def _rows(files: Sequence[Place]) -> tuple[Found, LargestLabel]:
     """Return the samples of a split and the largest label."""
     rows, archives, faults = RowTable(), [Archive.of(path) for path in files], list[str]()
     largest = LargestLabel(0, "")
@@ -55,7 +56,7 @@ def _rows(files: Sequence[Path]) -> tuple[Found, LargestLabel]:
                 continue
             folder, _, base = f"{path.stem}/{key}".rpartition("/")
             image = parts[images[0]]
-            rows.add(folder, f"{base}.{images[0]}", label, Place(image.offset, image.size, number))
+            rows.add(folder, f"{base}.{images[0]}", label, Span(image.offset, image.size, number))
             if label > largest.label:
                 largest = LargestLabel(label, f"{path}!{shown(key)}")
         if len(rows) + len(faults) == before:
@@ -72,7 +73,7 @@ def _rows(files: Sequence[Path]) -> tuple[Found, LargestLabel]:
     return Found(rows, lambda staged: TarReader.over(staged, archives)), largest
 
 
-def _samples(path: Path) -> Iterator[Sample]:
+def _samples(path: Place) -> Iterator[Sample]:
     """Yield each key with its members by extension; the members of one sample follow one another."""
     key, parts = "", dict[str, Member]()
     for member in members(path):

@@ -1,23 +1,24 @@
 """The Q part files of one block, written chunk by chunk: memory holds one chunk of rows, never the block.
 
 Input: rows of all Q spectrals, in stored order, as many at a time as the caller likes. Output: Q files that appear
-together at the end, or none. What the bytes are is the `PartEncoder`'s affair; that they are atomic is `AtomicFile`'s.
+together at the end, or none. What the bytes are is the `PartEncoder`'s affair; that they are atomic is the place's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from spectral_prep.places import at
+from spectral_prep.places.interface import NewFile
+from spectral_prep.places.url import Place, below
 from spectral_prep.store.interface import PartEncoder, SpectralArray
 from spectral_prep.store.layout import WRITING
 from spectral_prep.store.records import FileEntry
-from spectral_prep.system.files import AtomicFile
 
 
 class BlockWriter:
@@ -35,16 +36,16 @@ class BlockWriter:
         What they hold.
     """
 
-    def __init__(self, root: Path, paths: Sequence[Path], encoder: PartEncoder, array: SpectralArray) -> None:
+    def __init__(self, root: Place, paths: Sequence[Place], encoder: PartEncoder, array: SpectralArray) -> None:
         self._root = root
         self._encoder = encoder
         self._chunk_QNChw = np.empty((len(paths), array.chunk_rows, *array.image_shape), array.dtype)
         self._labels_N = np.empty(array.chunk_rows, np.int32)
         self._rows = 0
-        self._files: list[AtomicFile] = []
+        self._files: list[NewFile] = []
         try:
             for path in paths:
-                self._files.append(AtomicFile(path, WRITING))
+                self._files.append(at(path).new(WRITING))
         except BaseException:
             self.abandon()
             raise
@@ -75,11 +76,8 @@ class BlockWriter:
         if self._rows:
             self._write_chunk()
         self._write(self._encoder.end())
-        for file in self._files:
-            file.finish()
-        return tuple(
-            FileEntry(file.path.relative_to(self._root).as_posix(), file.size, file.sha256) for file in self._files
-        )
+        at(self._root).finish(self._files)
+        return tuple(FileEntry(below(self._root, file.place), file.size, file.sha256) for file in self._files)
 
     def abandon(self) -> None:
         """Remove what is not finished."""

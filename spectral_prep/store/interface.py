@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
 from spectral_prep.choices import Compression
+from spectral_prep.places.url import Place
 
 BAD_LABEL = -1
 """Of a row whose image cannot be converted: it keeps its place, with zeros in every spectral."""
@@ -104,10 +104,10 @@ class Store(Protocol):
         """
         ...
 
-    def labels(self, root: Path, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def labels(self, root: Place, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return the labels and row ids (N,) of a split of a spectral folder; raises one of `UNREADABLE`."""
         ...
 
-    def rows(self, root: Path, split: str, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int) -> Rows:
+    def rows(self, root: Place, split: str, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int) -> Rows:
         """Return the rows of a split of a spectral folder; raises one of `UNREADABLE`."""
         ...

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from spectral_prep.errors import CorruptFileError
+from spectral_prep.places.url import Place, below
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.record_file import plain, read_record
@@ -23,7 +23,7 @@ MOST_TOLD = 5
 """Differences that a message lists."""
 
 
-def part_paths(paths: DatasetPaths, plan: Plan, block: Block) -> list[Path]:
+def part_paths(paths: DatasetPaths, plan: Plan, block: Block) -> list[Place]:
     """Return the Q part files of a block."""
     index = block.start // plan.splits[block.split].block_rows
     return [paths.spectral(k).part(block.split, index, plan.store) for k in range(plan.spec.q)]
@@ -45,7 +45,7 @@ def read_block(paths: DatasetPaths, plan: Plan, block: Block) -> BlockRecord:
     good = block.stop - block.start - len(record.bad)
     expected = {
         **vars(block),
-        "files": sorted(part.relative_to(paths.root).as_posix() for part in part_paths(paths, plan, block)),
+        "files": sorted(below(paths.root, part) for part in part_paths(paths, plan, block)),
         "count": good * math.prod(plan.spectral_shape[1:]),
         "sums": (q, channels),
         "ids of bad rows": True,
@@ -85,7 +85,7 @@ def _plain(record: Plan | SpectralRecord, field: str) -> Any:
     return plain(record)[field] if field in ("spec", "encoding") else getattr(record, field)
 
 
-def _require_equal(found: Mapping[str, Any], expected: Mapping[str, Any], what: str, where: Path) -> None:
+def _require_equal(found: Mapping[str, Any], expected: Mapping[str, Any], what: str, where: Place) -> None:
     if unlike := differences(expected, found, names=("in the plan", "in the record")):
         got = "; ".join(line if len(line) <= 200 else f"{line[:200]}…" for line in unlike[:MOST_TOLD])
         raise CorruptFileError(what, where=where, got=got)

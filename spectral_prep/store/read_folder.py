@@ -14,6 +14,7 @@ from typing import Any
 import numpy.typing as npt
 
 from spectral_prep.errors import CorruptFileError
+from spectral_prep.places.url import Place
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import UNREADABLE, Rows
 from spectral_prep.store.layout import SpectralPaths
@@ -21,7 +22,7 @@ from spectral_prep.store.records import SpectralRecord
 
 
 @contextlib.contextmanager
-def readable(where: Path) -> Iterator[None]:
+def readable(where: Place) -> Iterator[None]:
     """Turn what readers of a damaged file raise into the paragraph that the user reads."""
     try:
         yield
@@ -34,7 +35,7 @@ def readable(where: Path) -> Iterator[None]:
 def part_names(record: SpectralRecord, split: str) -> Iterator[str]:
     """Yield the path of each part file of a split, relative to the spectral folder."""
     for index, _ in record.splits[split].parts():
-        yield SpectralPaths(Path()).part(split, index, record.store).as_posix()
+        yield str(SpectralPaths(Path()).part(split, index, record.store))
 
 
 def part_bytes(record: SpectralRecord) -> int:
@@ -43,7 +44,7 @@ def part_bytes(record: SpectralRecord) -> int:
     return sum(entry.size for entry in record.files if entry.path in parts)
 
 
-def stored_labels(root: Path, record: SpectralRecord, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def stored_labels(root: Place, record: SpectralRecord, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the labels (N,), −1 for a bad row, and row ids (N,) of a split."""
     labels, ids = STORES[record.store].labels(root, split, record.splits[split].rows)
     if not labels.shape == ids.shape == (record.splits[split].rows,):
@@ -53,7 +54,7 @@ def stored_labels(root: Path, record: SpectralRecord, split: str) -> tuple[npt.N
     return labels, ids
 
 
-def stored_rows(root: Path, record: SpectralRecord, split: str) -> Rows:
+def stored_rows(root: Place, record: SpectralRecord, split: str) -> Rows:
     """Return the rows of a split."""
     info = record.splits[split]
     shape = (info.rows, record.channels, *record.spec.spectral_size(record.height, record.width))

@@ -21,8 +21,9 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
-from spectral_prep.system.files import ANYWHERE, Advice, atomic_write
-from spectral_prep.system.regular import read_regular
+from spectral_prep.places import at, atomic_write
+from spectral_prep.places.url import Place
+from spectral_prep.system.files import ANYWHERE, Advice
 
 FORMAT = "spectral-shards"
 VERSION = 1
@@ -61,19 +62,19 @@ def digest(kind: str, content: Content) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def write_record(path: Path, record: Record, advice: Advice = ANYWHERE) -> bytes:
+def write_record(path: Place, record: Record, advice: Advice = ANYWHERE) -> bytes:
     """Write a record atomically and return the bytes written; `advice` is for the user where that fails."""
     return write_content(path, record.KIND, plain(record), advice)
 
 
-def write_content(path: Path, kind: str, content: Content, advice: Advice = ANYWHERE) -> bytes:
+def write_content(path: Place, kind: str, content: Content, advice: Advice = ANYWHERE) -> bytes:
     """Write the content of a record atomically and return the bytes written."""
-    written = _rendered({"format": FORMAT, "version": VERSION, "kind": kind, **content, DIGEST: digest(kind, content)})
+    written = _rendered(kind, content)
     atomic_write(path, written, advice)
     return written
 
 
-def read_record(path: Path, kind: type[Kind], upgrade: Callable[[Content], Content] = lambda content: content) -> Kind:
+def read_record(path: Place, kind: type[Kind], upgrade: Callable[[Content], Content] = lambda content: content) -> Kind:
     """Return a record; `upgrade` adds to the content what older records of this version do not have.
 
     Raises
@@ -86,12 +87,12 @@ def read_record(path: Path, kind: type[Kind], upgrade: Callable[[Content], Conte
     return decoded(kind, upgrade(read_content(path, kind.KIND)), path, f"the {kind.KIND} record")
 
 
-def read_content(path: Path, kind: str) -> dict[str, Any]:
+def read_content(path: Place, kind: str) -> dict[str, Any]:
     """Return the content of a record whose fields nobody has looked at; raises what `read_record` raises."""
-    if path.is_symlink():  # what lies in a folder stays in it
+    if isinstance(path, Path) and path.is_symlink():  # what lies in a folder stays in it
         raise CorruptFileError(f"the {kind} record is a symbolic link", where=path, expected="a file of the folder")
     try:
-        written = read_regular(path, LARGEST)
+        written = at(path).read(LARGEST)
         record = json.loads(written)
     except FileNotFoundError:
         raise InputError(f"no {kind} record", where=path, expected=f"a file {path.name}") from None
@@ -108,12 +109,12 @@ def read_content(path: Path, kind: str) -> dict[str, Any]:
             run="pip install --upgrade spectral-shards",
         )
     content = {key: value for key, value in record.items() if key not in ("format", "version", "kind", DIGEST)}
-    if record.get(DIGEST) != digest(kind, content) or written != _rendered(record):
+    if record.get(DIGEST) != digest(kind, content) or written != _text(record):
         raise CorruptFileError(f"the {kind} record does not match its own sha256", where=path)
     return content
 
 
-def decoded(kind: type[Value], content: object, where: Path, what: str, run: str | None = None) -> Value:
+def decoded(kind: type[Value], content: object, where: Place, what: str, run: str | None = None) -> Value:
     """Return the dataclass whose `plain` form this is; `what` it is and what to `run` go into the error.
 
     Raises
@@ -140,11 +141,20 @@ def decoded(kind: type[Value], content: object, where: Path, what: str, run: str
     return found
 
 
-def _rendered(record: Content) -> bytes:
+def rendered(record: Record) -> bytes:
+    """Return the bytes of a record's file."""
+    return _rendered(record.KIND, plain(record))
+
+
+def _rendered(kind: str, content: Content) -> bytes:
+    return _text({"format": FORMAT, "version": VERSION, "kind": kind, **content, DIGEST: digest(kind, content)})
+
+
+def _text(record: Content) -> bytes:
     return (json.dumps(record, indent=1) + "\n").encode()
 
 
-def _unusable(what: str, where: Path, field: str, expected: object, got: object, run: str | None) -> CorruptFileError:
+def _unusable(what: str, where: Place, field: str, expected: object, got: object, run: str | None) -> CorruptFileError:
     shown = repr(got)
     shown = shown if len(shown) <= LONGEST_TEXT else f"{shown[:LONGEST_TEXT]}…"
     return CorruptFileError(

@@ -10,11 +10,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from spectral_prep.choices import Format
 from spectral_prep.encoding import Encoding
+from spectral_prep.places import at, sha256_of
+from spectral_prep.places.url import Place, below
 from spectral_prep.printable import one_line, shown
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import (
@@ -29,7 +30,6 @@ from spectral_prep.store.fields import (
     Split,
     require,
 )
-from spectral_prep.system.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class FileEntry:
     sha256: Sha256
 
     @classmethod
-    def of(cls, root: Path, path: Path) -> FileEntry:
+    def of(cls, root: Place, path: Place) -> FileEntry:
         """Return the entry of a file that exists, by reading it."""
-        return cls(path.relative_to(root).as_posix(), path.stat().st_size, sha256_of(path))
+        return cls(below(root, path), at(path).size() or 0, sha256_of(path))
 
     @classmethod
-    def of_bytes(cls, root: Path, path: Path, content: bytes) -> FileEntry:
+    def of_bytes(cls, root: Place, path: Place, content: bytes) -> FileEntry:
         """Return the entry of a file that was just written with this content."""
-        return cls(path.relative_to(root).as_posix(), len(content), hashlib.sha256(content).hexdigest())
+        return cls(below(root, path), len(content), hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ import io
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.choices import Compression
+from spectral_prep.places import at
+from spectral_prep.places.url import Place
 from spectral_prep.store.interface import PIECE_BYTES, SpectralArray
 from spectral_prep.store.layout import SpectralPaths
-from spectral_prep.system.regular import open_regular
 
 HEADER = np.dtype([("name", "S100"), ("before", "V48"), ("checksum", "S8"), ("after", "V356")])
 OWNER, MODE = "bigdata", 0o444
@@ -69,7 +69,7 @@ class WebDatasetParts:
 class WebDatasetRows:
     """The tars of one split of one spectral folder; a `Rows`."""
 
-    root: Path
+    root: Place
     split: str
     image_shape: tuple[int, int, int]
     dtype: str
@@ -93,7 +93,7 @@ class WebDatasetRows:
         part = SpectralPaths(self.root).part(self.split, start // self.block_rows, "webdataset")
         frame = _frame(self.dtype, self.image_shape)
         first = start - start % self.block_rows
-        with open_regular(part) as file:
+        with at(part).open() as file:
             if (whole := first + file.size // frame.itemsize) < stop:
                 raise ValueError(f"ends at row {whole}, expected {stop}")
             content = file.read((start - first) * frame.itemsize, (stop - start) * frame.itemsize)
@@ -130,13 +130,13 @@ class WebDatasetStore:
             _side(split, name): _npy(values[split]) for split in arrays for name, values in (("y", labels), ("id", ids))
         }
 
-    def labels(self, root: Path, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def labels(self, root: Place, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return labels and row ids of a split; ValueError if a file is not the .npy of so many of them."""
         y, ids = (_read_side(root / _side(split, name), rows) for name in ("y", "id"))
         return y, ids
 
     def rows(
-        self, root: Path, split: str, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int
+        self, root: Place, split: str, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int
     ) -> WebDatasetRows:
         """Return the rows of a split."""
         return WebDatasetRows(root, split, shape_NChw[1:], dtype, block_rows)
@@ -146,9 +146,9 @@ def _side(split: str, name: str) -> str:
     return f"{split}-{name}.npy"
 
 
-def _read_side(path: Path, rows: int) -> npt.NDArray[Any]:
+def _read_side(path: Place, rows: int) -> npt.NDArray[Any]:
     """Read a .npy whose header is the one that this format writes: no other is looked into."""
-    with open_regular(path) as file:
+    with at(path).open() as file:
         for dtype in ("<i2", "<i4"):
             header = _npy_header(dtype, (rows,))
             size = len(header) + rows * np.dtype(dtype).itemsize

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from spectral_prep.choices import Compression
-from spectral_prep.system.regular import read_regular
+from spectral_prep.places import at
+from spectral_prep.places.url import Place
 
 LARGEST = 1 << 20
 """Bytes of a `zarr.json`: some thousand in fact."""
@@ -34,7 +34,7 @@ class Cut:
     compression: Compression
 
 
-def read_cut(path: Path, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int) -> Cut:
+def read_cut(path: Place, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int) -> Cut:
     """Return how the `x` with this shape and this metadata is cut.
 
     Raises
@@ -49,7 +49,7 @@ def read_cut(path: Path, shape_NChw: tuple[int, int, int, int], dtype: str, bloc
     raise ValueError(f"{path.name} is not what format version 1 writes for {shape_NChw} {dtype}")
 
 
-def read_label_type(path: Path, rows: int) -> LabelType:
+def read_label_type(path: Place, rows: int) -> LabelType:
     """Return the dtype of `y` or `id` with this metadata; ValueError if it is not what this format writes."""
     found = _read(path)
     known: tuple[LabelType, ...] = get_args(LabelType)
@@ -59,9 +59,9 @@ def read_label_type(path: Path, rows: int) -> LabelType:
     raise ValueError(f"{path.parent.name}/{path.name} is not what format version 1 writes for {rows} rows")
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Place) -> Mapping[str, Any]:
     try:
-        found = json.loads(read_regular(path, LARGEST))
+        found = json.loads(at(path).read(LARGEST))
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply") from error
     if not isinstance(found, dict):

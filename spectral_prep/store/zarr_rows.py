@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import google_crc32c
@@ -21,10 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs.zstd import Zstd
 
+from spectral_prep.places import at, exists
+from spectral_prep.places.interface import OpenFile
+from spectral_prep.places.url import Place
 from spectral_prep.store.interface import PIECE_BYTES, SpectralArray
 from spectral_prep.store.layout import SpectralPaths
 from spectral_prep.store.zarr_metadata import LABEL_CHUNK_ROWS, read_label_type
-from spectral_prep.system.regular import RegularFile, open_regular
 
 CHECKSUM_BYTES = 4
 SLACK_BYTES = 1 << 10
@@ -35,9 +36,10 @@ SLACK_BYTES = 1 << 10
 class ZarrRows:
     """The `x` of one split of one spectral folder; a `Rows`."""
 
-    root: Path
+    root: Place
     split: str
     array: SpectralArray
+    _indexes: dict[int, npt.NDArray[np.uint64]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def piece_rows(self) -> int:
@@ -51,15 +53,17 @@ class ZarrRows:
         chunk_NChw = np.empty((array.chunk_rows, *array.image_shape), np.dtype(array.dtype).newbyteorder("<"))
         number, first = divmod(start, array.block_rows)
         part = SpectralPaths(self.root).part(self.split, number, "zarr")
-        with open_regular(part) as file:
-            index_n2 = self._index(file)
-            for chunk in range(first // array.chunk_rows, math.ceil((first + stop - start) / array.chunk_rows)):
-                offset, size = index_n2[chunk].tolist()
-                content = _checked(self._some(file, offset, size), f"chunk {chunk}")
-                _decode(content, array.compression, chunk_NChw, f"chunk {chunk}")
-                begin = chunk * array.chunk_rows - first
-                wanted = slice(max(0, -begin), min(array.chunk_rows, len(values_NChw) - begin))
-                values_NChw[begin + wanted.start : begin + wanted.stop] = chunk_NChw[wanted]
+        chunks = range(first // array.chunk_rows, math.ceil((first + stop - start) / array.chunk_rows))
+        with at(part).open() as file:
+            if number not in self._indexes:
+                self._indexes[number] = self._index(file)
+            places = [self._place(*self._indexes[number][chunk].tolist()) for chunk in chunks]
+            contents = file.read_ranges(places)
+        for chunk, content in zip(chunks, contents, strict=True):
+            _decode(_checked(content, f"chunk {chunk}"), array.compression, chunk_NChw, f"chunk {chunk}")
+            begin = chunk * array.chunk_rows - first
+            wanted = slice(max(0, -begin), min(array.chunk_rows, len(values_NChw) - begin))
+            values_NChw[begin + wanted.start : begin + wanted.stop] = chunk_NChw[wanted]
         return values_NChw
 
     def part_labels(self, start: int, stop: int) -> None:
@@ -70,20 +74,21 @@ class ZarrRows:
     def _chunk_bytes(self) -> int:
         return self.array.chunk_rows * math.prod(self.array.image_shape) * np.dtype(self.array.dtype).itemsize
 
-    def _index(self, file: RegularFile) -> npt.NDArray[np.uint64]:
+    def _index(self, file: OpenFile) -> npt.NDArray[np.uint64]:
         """Return (offset, nbytes) of each chunk of a part."""
         chunks = self.array.block_rows // self.array.chunk_rows
         size = chunks * 16 + CHECKSUM_BYTES
         content = _checked(file.read(file.size - size, size), "the index")
         return np.frombuffer(content, "<u8").reshape(chunks, 2)
 
-    def _some(self, file: RegularFile, offset: int, size: int) -> bytes:
+    def _place(self, offset: int, size: int) -> tuple[int, int]:
+        """Return where a chunk is, unless it is too long to be one."""
         if size > self._chunk_bytes + SLACK_BYTES:
             raise ValueError(f"a chunk of {size} bytes at byte {offset}, expected at most {self._chunk_bytes}")
-        return file.read(offset, size)
+        return offset, size
 
 
-def read_labels(folder: Path, rows: int) -> npt.NDArray[Any]:
+def read_labels(folder: Place, rows: int) -> npt.NDArray[Any]:
     """Return the values (N,) of the array `y` or `id` in this folder.
 
     Raises
@@ -93,14 +98,12 @@ def read_labels(folder: Path, rows: int) -> npt.NDArray[Any]:
     """
     dtype = read_label_type(folder / "zarr.json", rows)
     chunk_rows = min(rows, LABEL_CHUNK_ROWS)
-    if rows:  # before there is memory for as many rows as are said to be there
-        open_regular(folder / "c" / f"{(rows - 1) // chunk_rows}").__exit__()
+    if rows and not exists(folder / "c" / f"{(rows - 1) // chunk_rows}"):  # before there is memory for so many
+        raise ValueError(f"{folder.name} has fewer than {rows} values")
     padded = np.empty(math.ceil(rows / chunk_rows) * chunk_rows if rows else 0, np.dtype(dtype).newbyteorder("<"))
     for number, start in enumerate(range(0, rows, chunk_rows or 1)):
-        with open_regular(folder / "c" / f"{number}") as file:
-            if file.size > chunk_rows * padded.itemsize + SLACK_BYTES:
-                raise ValueError(f"{folder.name}/c/{number} has {file.size} bytes")
-            content = _checked(file.read(0, file.size), f"{folder.name}/c/{number}")
+        content = at(folder / "c" / f"{number}").read(chunk_rows * padded.itemsize + SLACK_BYTES)
+        content = _checked(content, f"{folder.name}/c/{number}")
         _decode(content, "zstd", padded[start : start + chunk_rows], f"{folder.name}/c/{number}")
     return padded[:rows]
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -28,6 +27,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from spectral_prep.choices import Compression
+from spectral_prep.places.url import Place
 from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.zarr_metadata import LABEL_CHUNK_ROWS, ZSTD_LEVEL, read_cut
 from spectral_prep.store.zarr_rows import ZarrRows, read_labels
@@ -107,13 +107,13 @@ class ZarrStore:
             objects |= {f"{split}/{key}": content for key, content in split_objects.items()}
         return {key: content.to_bytes() for key, content in objects.items()}
 
-    def labels(self, root: Path, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def labels(self, root: Place, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return labels and row ids of a split."""
         y, ids = (read_labels(root / split / name, rows) for name in ("y", "id"))
         return y, ids
 
     def rows(
-        self, root: Path, split: str, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int
+        self, root: Place, split: str, shape_NChw: tuple[int, int, int, int], dtype: str, block_rows: int
     ) -> ZarrRows:
         """Return the rows of a split; ValueError if the array is not the one that belongs there."""
         cut = read_cut(root / split / "x" / "zarr.json", shape_NChw, dtype, block_rows)

@@ -28,6 +28,8 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 TEMPORARY_SUFFIX = ".partial"
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
 """What fsync of a folder answers where it means nothing: CIFS, some FUSE, read-only mounts."""
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What a file system without hard links answers."""
 WRITEBACK_BYTES = 1 << 19
 """How much is written before the system is asked to begin putting it on the disk."""
 
@@ -59,7 +61,7 @@ class AtomicFile:
     """
 
     def __init__(self, path: Path, advice: Advice = ANYWHERE) -> None:
-        self.path = path
+        self.place = path
         self._advice = advice
         self.size = 0
         self._sha256 = hashlib.sha256()
@@ -76,7 +78,7 @@ class AtomicFile:
 
     def append(self, content: bytes) -> None:
         """Write further bytes."""
-        with explained(self.path, self._advice):
+        with explained(self.place, self._advice):
             self._file.write(content)
         self._sha256.update(content)
         self.size += len(content)
@@ -88,7 +90,7 @@ class AtomicFile:
 
         On Linux to say that pages are no longer needed begins to write them and does not wait; they stay readable.
         """
-        with explained(self.path, self._advice):
+        with explained(self.place, self._advice):
             self._file.flush()
         if hasattr(os, "posix_fadvise"):  # not on macOS
             with contextlib.suppress(OSError):  # it is a hint
@@ -97,18 +99,38 @@ class AtomicFile:
 
     def finish(self) -> None:
         """Put the file under its name, on the disk for good."""
-        with explained(self.path, self._advice):
+        with explained(self.place, self._advice):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._temporary, self.path)
-            sync_folder(self.path.parent)
+            os.replace(self._temporary, self.place)
+            sync_folder(self.place.parent)
+
+    def finish_new(self) -> bool:
+        """Do as `finish` does unless there is a file of that name; return whether the name is this file's now."""
+        with explained(self.place, self._advice):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            try:
+                os.link(self._temporary, self.place)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                if self.place.exists():
+                    return False
+                os.replace(self._temporary, self.place)
+            self._temporary.unlink(missing_ok=True)
+            sync_folder(self.place.parent)
+        return True
 
     def abandon(self) -> None:
         """Remove what was written, unless it is finished."""
         with contextlib.suppress(OSError):  # a full disk refuses what is still buffered: it is not wanted
             self._file.close()
-        with explained(self.path, self._advice):
+        with explained(self.place, self._advice):
             self._temporary.unlink(missing_ok=True)
 
 
@@ -123,8 +145,18 @@ def atomic_write(path: Path, content: bytes | Iterable[bytes], advice: Advice = 
         file.abandon()
 
 
+def create(path: Path, content: bytes, advice: Advice = ANYWHERE) -> bool:
+    """Write a file unless there is one, and return whether it was written; raises what `AtomicFile` raises."""
+    file = AtomicFile(path, advice)
+    try:
+        file.append(content)
+        return file.finish_new()
+    finally:
+        file.abandon()
+
+
 @contextlib.contextmanager
-def explained(path: Path, advice: Advice = ANYWHERE) -> Iterator[None]:
+def explained(path: object, advice: Advice = ANYWHERE) -> Iterator[None]:
     """Turn what the system refuses while a file or folder is written into the paragraph that the user reads."""
     try:
         yield
@@ -186,9 +218,9 @@ def remove_empty(folder: Path) -> None:
                 path.rmdir()
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether this is what a killed `atomic_write` leaves behind."""
-    return path.name.endswith(TEMPORARY_SUFFIX)
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is what a killed `AtomicFile` leaves behind."""
+    return name.endswith(TEMPORARY_SUFFIX)
 
 
 def sha256_of(path: Path) -> str:
@@ -197,7 +229,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def explain(error: OSError, path: Path, advice: Advice = ANYWHERE) -> SpectralError:
+def explain(error: OSError, path: object, advice: Advice = ANYWHERE) -> SpectralError:
     """Return the paragraph that the user reads for an error of the system in writing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-
-from spectral_prep.errors import InputError
 
 EMPTY = "an empty folder"
 
@@ -46,6 +44,10 @@ class RegularFile:
         if len(content) != size:
             raise ValueError(f"ends at byte {offset + len(content)}, expected {offset + size}")
         return content
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several pieces, each (offset, size); raises what `read` raises."""
+        return [self.read(offset, size) for offset, size in ranges]
 
 
 def open_regular(path: Path) -> RegularFile:
@@ -109,19 +111,6 @@ def irregular(root: Path) -> Iterator[tuple[Path, str]]:
             yield from irregular(path)
         elif not entry.is_file(follow_symlinks=False):
             yield path, "a pipe, socket or device"
-
-
-def refuse_irregular(root: Path) -> None:
-    """Refuse to write into a folder that holds symbolic links, pipes or devices: what is written there goes elsewhere.
-
-    Raises
-    ------
-    InputError
-        Naming the first.
-    """
-    for path, kind in irregular(root) if root.is_dir() else ():
-        if kind != EMPTY:
-            raise InputError(f"the folder holds {kind}", where=path, expected="files and folders", run=f"rm {path}")
 
 
 def _is(path: Path, kind: Callable[[int], bool]) -> bool:

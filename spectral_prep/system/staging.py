@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from spectral_prep.system.files import Advice
+from spectral_prep.system.files import Advice, explained, is_temporary, sync_folder
 
 PREFIX = ".staging-"
 
@@ -25,9 +25,9 @@ SCRATCH = Advice(
 
 
 @contextlib.contextmanager
-def staging_folder(out: Path | None) -> Iterator[Path]:
-    """Yield a folder, perhaps not made yet, for scratch files: on the disk of the output, if it is given."""
-    if out is None:
+def staging_folder(out: object) -> Iterator[Path]:
+    """Yield a folder, perhaps not made yet, for scratch files: on the disk of the output, if that is a path."""
+    if not isinstance(out, Path):
         with tempfile.TemporaryDirectory() as elsewhere:
             yield Path(elsewhere)
         return
@@ -44,9 +44,23 @@ def kept_beside(staging: Path) -> Path:
     >>> kept_beside(Path("out/.staging-1b2c")).name, kept_beside(Path("elsewhere")).name
     ('.staging-kept', 'elsewhere')
     """
-    return staging.with_name(f"{PREFIX}kept") if is_staging(staging) else staging
+    return staging.with_name(f"{PREFIX}kept") if is_staging(staging.name) else staging
 
 
-def is_staging(folder: Path) -> bool:
-    """Whether this is a folder of scratch files in an unfinished data set."""
-    return folder.name.startswith(PREFIX)
+def is_staging(name: str) -> bool:
+    """Whether a folder of this name holds scratch files of an unfinished data set."""
+    return name.startswith(PREFIX)
+
+
+def remove_leftovers(folder: Path, advice: Advice) -> None:
+    """Remove what killed runs left, for good: temporary files and staging folders; where nothing may be, they stay."""
+    found = [path for path in folder.rglob("*") if is_temporary(path.name) or is_staging(path.name)]
+    for path in found:
+        if is_staging(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    with explained(folder, advice):
+        for parent in {path.parent for path in found if path.parent.is_dir()}:
+            sync_folder(parent)

@@ -6,13 +6,13 @@ opens its files on first use, so that it can be pickled and each process opens i
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError
+from spectral_prep.places.url import Place
 from spectral_prep.store.interface import UNREADABLE, Rows
 from spectral_prep.store.read_folder import stored_rows
 from spectral_train.data.shard import COPY_AGAIN, NO_ROWS, Shard
@@ -82,7 +82,7 @@ class PieceReader:
         return self._opened[g]
 
 
-def _unreadable(where: Path, error: Exception) -> CorruptFileError:
+def _unreadable(where: Place, error: Exception) -> CorruptFileError:
     return CorruptFileError("a part of the shard cannot be read", where=where, got=error, run=COPY_AGAIN)
 
 

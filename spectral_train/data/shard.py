@@ -23,6 +23,8 @@ from torch import Tensor
 
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
+from spectral_prep.places import at, exists, sha256_of
+from spectral_prep.places.url import Place
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import UNREADABLE
@@ -30,8 +32,6 @@ from spectral_prep.store.layout import DatasetPaths, SpectralPaths, spectral_nam
 from spectral_prep.store.read_folder import part_names, stored_labels
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import SpectralRecord, SplitInfo
-from spectral_prep.system.files import sha256_of
-from spectral_prep.system.regular import regular_below
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.standardise import Standardisation
 
@@ -51,7 +51,7 @@ class SpectralFolder:
     record: SpectralRecord
 
     @classmethod
-    def read(cls, root: Path) -> SpectralFolder:
+    def read(cls, root: Place) -> SpectralFolder:
         """Read `spectral.json`; raise what `read_record` raises."""
         paths = SpectralPaths(root)
         return cls(paths, read_record(paths.record, SpectralRecord))
@@ -140,7 +140,7 @@ class Labels:
     views: int = 1
 
 
-def find_data(data: Path | None = None) -> Path:
+def find_data(data: Place | None = None) -> Place:
     """Return the folder to read: the one that was given, or the only data set under ./spectral.
 
     Raises
@@ -149,7 +149,7 @@ def find_data(data: Path | None = None) -> Path:
         If it is not there, or there is no or more than one data set to choose from.
     """
     if data is not None:
-        if not data.is_dir():
+        if not at(data).is_folder():
             raise InputError("no such data folder", where=data, run=CONVERT)
         return data
     found = (
@@ -168,7 +168,7 @@ def find_data(data: Path | None = None) -> Path:
     return found[0]
 
 
-def open_shard(data: Path, shard: int, choice: ShardChoice = DEFAULT_CHOICE) -> Shard:
+def open_shard(data: Place, shard: int, choice: ShardChoice = DEFAULT_CHOICE) -> Shard:
     """Return a shard by reading only the records of its own folders (and one to begin with).
 
     >>> from tempfile import TemporaryDirectory
@@ -221,17 +221,19 @@ def open_shard(data: Path, shard: int, choice: ShardChoice = DEFAULT_CHOICE) -> 
     return Shard(shard, choice.resolved(record.spec.q), folders)
 
 
-def open_shards(data: Path, choice: ShardChoice = DEFAULT_CHOICE) -> tuple[Shard, ...]:
+def open_shards(data: Place, choice: ShardChoice = DEFAULT_CHOICE) -> tuple[Shard, ...]:
     """Return all S shards, whose folders have to be here; raises as `open_shard` does."""
     first = open_shard(data, 0, choice)
     return (first, *(open_shard(data, number, choice) for number in range(1, first.shards)))
 
 
-def open_folders(data: Path, members: Sequence[int], known: SpectralFolder | None = None) -> tuple[SpectralFolder, ...]:
+def open_folders(
+    data: Place, members: Sequence[int], known: SpectralFolder | None = None
+) -> tuple[SpectralFolder, ...]:
     """Return the folders of these spectrals, all of one conversion; raises as `open_shard` does."""
     known = known or _any_folder(data, members[0])
     roots = {k: known.paths.root if k == known.record.k else DatasetPaths(data).spectral(k).root for k in members}
-    if missing := [spectral_name(k) for k, root in roots.items() if not root.is_dir()]:
+    if missing := [spectral_name(k) for k, root in roots.items() if not at(root).is_folder()]:
         raise InputError(
             f"missing {len(missing)} of the {len(roots)} spectral folders that are needed",
             where=data,
@@ -278,11 +280,12 @@ def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
     root, record = folder.paths.root, folder.record
     by_size = not thorough and STORES[record.store].checks_parts
     left_to_crc = set(part_names(record, "train")) if by_size else set()
+    sizes = {entry.path: entry.size for entry in at(root).files()}
     for entry in record.files:
-        path = root / entry.path
-        if not regular_below(root, entry.path):
+        path, size = root / entry.path, sizes.get(entry.path)
+        if size is None:
             raise CorruptFileError("a file of the shard is missing", where=path, run=COPY_AGAIN)
-        if (size := path.stat().st_size) != entry.size:
+        if size != entry.size:
             raise CorruptFileError(
                 "a file of the shard has another size",
                 where=path,
@@ -330,8 +333,8 @@ def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
     return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
 
 
-def _any_folder(data: Path, preferred: int) -> SpectralFolder:
-    if SpectralPaths(data).record.is_file():
+def _any_folder(data: Place, preferred: int) -> SpectralFolder:
+    if exists(SpectralPaths(data).record):
         return SpectralFolder.read(data)
     found = [paths.root for paths in DatasetPaths(data).spectrals()]
     if not found:
@@ -339,7 +342,7 @@ def _any_folder(data: Path, preferred: int) -> SpectralFolder:
             "no spectral folder here",
             where=data,
             expected="spectral-00/ … with a spectral.json in each",
-            got=", ".join(sorted(path.name for path in data.iterdir())[:8]) or "an empty folder",
+            got=", ".join(sorted([*at(data).folders(), *at(data).names()])[:8]) or "an empty folder",
             run=CONVERT,
         )
     own = DatasetPaths(data).spectral(max(preferred, 0)).root

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spectral_prep.errors import InputError
+from spectral_prep.places.url import Place
 from spectral_train.ensemble.calibration import Quality, calibrated
 from spectral_train.ensemble.combination import (
     DEFAULT_COMBINATION,
@@ -118,7 +118,7 @@ class Evaluation:
 
 
 def evaluate(
-    run: Path,
+    run: Place,
     schemes: Sequence[SchemeName] = (),
     combination: Combination = DEFAULT_COMBINATION,
     *,

@@ -14,7 +14,6 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +22,11 @@ from torch.nn import functional
 
 from spectral_prep.encoding import LARGEST
 from spectral_prep.errors import InputError
+from spectral_prep.places import atomic_write
+from spectral_prep.places.url import Place
 from spectral_prep.spectrum import basis, regroup
 from spectral_prep.store.record_file import plain
-from spectral_prep.system.files import TO_OUT, atomic_write
+from spectral_prep.system.files import TO_OUT
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
 from spectral_train.ensemble.predict import branch_input
@@ -70,7 +71,7 @@ class ImagesToProbabilities(nn.Module):
         return spectrum.float().to(_stored_dtype(plan)).reshape(pixels_QNChw.shape)
 
 
-def export(run: Path, out: Path, combination: Combination = DEFAULT_COMBINATION) -> Mapping[str, Any]:
+def export(run: Place, out: Place, combination: Combination = DEFAULT_COMBINATION) -> Mapping[str, Any]:
     """Write the ensemble network of a run as one file and return the metadata that lies in it.
 
     The file takes any number of images, (N, H, W, C) uint8 of the size of the data set, and gives (N, classes) float64.

@@ -6,10 +6,10 @@ Input: the folder of a run. Output: what `predict` and `export` apply to images.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 
+from spectral_prep.places.url import Place
 from spectral_train.ensemble.calibration import calibrated
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.combiners import Combiner
@@ -30,7 +30,7 @@ class EnsembleNetwork:
     combiner: Combiner
 
 
-def open_network(run: Path, combination: Combination = DEFAULT_COMBINATION) -> EnsembleNetwork:
+def open_network(run: Place, combination: Combination = DEFAULT_COMBINATION) -> EnsembleNetwork:
     """Read the branches of a run, in the folders `branch-00/` …, and weigh them on their held-out rows.
 
     Raises

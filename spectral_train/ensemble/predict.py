@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,9 @@ from torch.nn import functional
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.images.load import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
+from spectral_prep.places import at
+from spectral_prep.places.url import Place
 from spectral_prep.sources.opening import LARGEST_IMAGE
-from spectral_prep.system.regular import read_regular
 from spectral_train.data.standardise import Standardisation
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
@@ -32,13 +32,13 @@ IMAGES_AT_ONCE = 64
 class Prediction:
     """The most likely classes of one image, best first, each with its probability; a bad image has a reason instead."""
 
-    path: Path
+    path: Place
     classes: tuple[tuple[str, float], ...]
     reason: str | None = None
 
 
 def predict(
-    run: Path, images: Sequence[Path], combination: Combination = DEFAULT_COMBINATION, top: int = 5
+    run: Place, images: Sequence[Place], combination: Combination = DEFAULT_COMBINATION, top: int = 5
 ) -> tuple[Prediction, ...]:
     """Return the prediction for each image file, in the order given; one bad image does not keep the others from it.
 
@@ -74,7 +74,7 @@ def predict(
     return tuple(found)
 
 
-def load_image(path: Path, plan: NetworkPlan) -> npt.NDArray[np.uint8] | str:
+def load_image(path: Place, plan: NetworkPlan) -> npt.NDArray[np.uint8] | str:
     """Return an image file as the conversion would have seen it, (H, W, C), or the reason why it is a bad image.
 
     Where the conversion took images of one size as they were, one of another size is resized to cover it.
@@ -85,7 +85,7 @@ def load_image(path: Path, plan: NetworkPlan) -> npt.NDArray[np.uint8] | str:
         If the file cannot be read, is none (a pipe, a device) or larger than any image.
     """
     try:
-        raw, resize = read_regular(path, LARGEST_IMAGE), plan.resize
+        raw, resize = at(path).read(LARGEST_IMAGE), plan.resize
         if resize is None and image_size(raw) != (plan.height, plan.width):
             resize = max(plan.height, plan.width)
         return load(raw, Geometry(plan.height, plan.width, plan.channels, resize))
@@ -110,7 +110,7 @@ def branch_input(stored_QNChw: Tensor, plan: NetworkPlan) -> Tensor:
     return Standardisation.of(plan.mean, plan.std, scalars)(own_NGChw.flatten(1, 2))
 
 
-def _prediction(path: Path, probabilities_K: Tensor, plan: NetworkPlan, top: int) -> Prediction:
+def _prediction(path: Place, probabilities_K: Tensor, plan: NetworkPlan, top: int) -> Prediction:
     best = probabilities_K.topk(min(top, len(plan.classes)))
     return Prediction(
         path,

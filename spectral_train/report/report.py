@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.errors import InputError
-from spectral_prep.system.files import TO_OUT, atomic_write
+from spectral_prep.places import atomic_write
+from spectral_prep.places.url import Place
+from spectral_prep.system.files import TO_OUT
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.report.figures import FIGURES
 from spectral_train.report.sections import over_runs, plain_text, section
@@ -38,11 +40,11 @@ code { background: #f3f3f3; padding: 0 .2rem }
 class Report:
     """What was written: the folder, and every file in it."""
 
-    folder: Path
-    files: tuple[Path, ...]
+    folder: Place
+    files: tuple[Place, ...]
 
 
-def report(runs: Sequence[Path], out: Path | None = None, combination: Combination = DEFAULT_COMBINATION) -> Report:
+def report(runs: Sequence[Place], out: Place | None = None, combination: Combination = DEFAULT_COMBINATION) -> Report:
     """Write the report of one or more runs.
 
     Parameters

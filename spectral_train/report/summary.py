@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spectral_prep.places.url import Place
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.evaluate import Evaluation, evaluate
 from spectral_train.ensemble.schemes import weigh
@@ -63,7 +64,7 @@ class Summary:
         return tuple(map(shard_of, self.records))
 
 
-def summarise(run: Path, combination: Combination = DEFAULT_COMBINATION) -> Summary:
+def summarise(run: Place, combination: Combination = DEFAULT_COMBINATION) -> Summary:
     """Measure a run by every scheme; raise what `evaluate` raises."""
     paths = RunPaths(run)
     evaluation = evaluate(run, combination=combination, ablate=True)
@@ -77,7 +78,7 @@ def summarise(run: Path, combination: Combination = DEFAULT_COMBINATION) -> Summ
     if baseline is not None:
         curves.append(Curve(None, read_history(baseline, paths.baseline)))
     return Summary(
-        name=run.resolve().name,
+        name=(run.resolve() if isinstance(run, Path) else run).name,
         records=records,
         baseline=baseline,
         evaluation=evaluation,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
+from spectral_prep.places import exists
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.recipe.options import command_options
@@ -65,7 +66,7 @@ def read_branches(
 
 def read_baseline(run: RunPaths, branch: NetworkRecord) -> NetworkRecord | None:
     """Return the record of the conventional network, None where there is none; refuse that of other rows."""
-    if not run.baseline.record.is_file():
+    if not exists(run.baseline.record):
         return None
     record = read_network(run.baseline)
     if found := differences(_rows_of(branch.plan), _rows_of(record.plan), names=("in the branches", "in the baseline")):

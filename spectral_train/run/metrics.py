@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from spectral_prep.errors import CorruptFileError
+from spectral_prep.places import at, atomic_write, exists
+from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import LARGEST, decoded
-from spectral_prep.system.files import atomic_write
-from spectral_prep.system.regular import read_regular
 from spectral_train.run.paths import WRITING
 
 Log = Callable[[str], None]
@@ -48,18 +47,18 @@ class EpochMetrics:
         )
 
 
-def write_lines(path: Path, history: Sequence[EpochMetrics]) -> None:
+def write_lines(path: Place, history: Sequence[EpochMetrics]) -> None:
     """Write the whole history, one JSON object a line."""
     atomic_write(path, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history).encode(), WRITING)
 
 
-def read_lines(path: Path) -> tuple[EpochMetrics, ...]:
+def read_lines(path: Place) -> tuple[EpochMetrics, ...]:
     """Return the history that `write_lines` wrote, empty where there is none; raise `CorruptFileError` for others."""
-    if not path.is_file():
+    if not exists(path):
         return ()
     what, run = "the metrics of a network", f"delete {path}: curves alone need it"
     try:
-        lines = [json.loads(line) for line in read_regular(path, LARGEST).decode().splitlines()]
+        lines = [json.loads(line) for line in at(path).read(LARGEST).decode().splitlines()]
     except (ValueError, OSError, RecursionError) as error:
         raise CorruptFileError(f"{what} are damaged", where=path, got=error, run=run) from error
     return tuple(decoded(EpochMetrics, line, path, what, run) for line in lines)

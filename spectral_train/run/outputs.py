@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,8 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError
+from spectral_prep.places import on_disk
+from spectral_prep.places.url import Place
 
 HELD_OUT = "held_out"
 TEST = "test"
@@ -91,13 +92,13 @@ def to_bytes(held_out: Outputs, test: Outputs) -> bytes:
     return safetensors.torch.save(tensors)
 
 
-def read_outputs(path: Path, rows: str) -> Outputs:
+def read_outputs(path: Place, rows: str) -> Outputs:
     """Return the outputs on `held_out` or `test` rows; raise `CorruptFileError` if it cannot be read.
 
     The tensors are maps of the file: what is read of them can leave memory again.
     """
     try:
-        with safetensors.safe_open(path, "pt") as file:
+        with safetensors.safe_open(on_disk(path), "pt") as file:
             values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
     except (safetensors.SafetensorError, OSError) as error:
         raise CorruptFileError(

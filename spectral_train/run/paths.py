@@ -19,6 +19,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from spectral_prep.places import at, exists
+from spectral_prep.places.url import Place
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.system.files import Advice
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
@@ -37,35 +39,35 @@ WRITING = Advice(
 class NetworkPaths:
     """Where things are inside the folder of one trained network."""
 
-    root: Path
+    root: Place
 
     @property
-    def record(self) -> Path:
+    def record(self) -> Place:
         """`branch.json`: written last; its presence means done."""
         return self.root / "branch.json"
 
     @property
-    def checkpoint(self) -> Path:
+    def checkpoint(self) -> Place:
         """The state after the last finished epoch; removed when done."""
         return self.root / "checkpoint.safetensors"
 
     @property
-    def model(self) -> Path:
+    def model(self) -> Place:
         """The final weights."""
         return self.root / "model.safetensors"
 
     @property
-    def outputs(self) -> Path:
+    def outputs(self) -> Place:
         """Log-probabilities on held-out and test rows."""
         return self.root / "outputs.safetensors"
 
     @property
-    def metrics(self) -> Path:
+    def metrics(self) -> Place:
         """One JSON line an epoch."""
         return self.root / "metrics.jsonl"
 
     @property
-    def tensorboard(self) -> Path:
+    def tensorboard(self) -> Place:
         """Event files."""
         return self.root / "tensorboard"
 
@@ -74,7 +76,7 @@ class NetworkPaths:
 class RunPaths:
     """Where the networks of one run are."""
 
-    root: Path
+    root: Place
 
     def branch(self, shard: int) -> NetworkPaths:
         """The folder of one branch.
@@ -91,8 +93,9 @@ class RunPaths:
 
     def finished(self) -> tuple[int, ...]:
         """Return the shards whose branches are done, ascending."""
-        found = (re.fullmatch(r"branch-(\d+)", path.parent.name) for path in self.root.glob("branch-*/branch.json"))
-        return tuple(sorted(int(match[1]) for match in found if match))
+        names = at(self.root).folders() if at(self.root).is_folder() else []
+        found = [match for name in names if (match := re.fullmatch(r"branch-(\d+)", name))]
+        return tuple(sorted(int(match[1]) for match in found if exists(NetworkPaths(self.root / match[0]).record)))
 
 
 def default_run(dataset: str, spec: SpectralSpec, model: str, choice: ShardChoice = DEFAULT_CHOICE) -> RunPaths:
@@ -115,7 +118,7 @@ def default_run(dataset: str, spec: SpectralSpec, model: str, choice: ShardChoic
     return RunPaths(DEFAULT_RUNS / "-".join([*parts, model.replace(":", "-")]))
 
 
-def run_of(shard: Shard, recipe: Recipe, run: Path | None) -> RunPaths:
+def run_of(shard: Shard, recipe: Recipe, run: Place | None) -> RunPaths:
     """Return the run that was given, or the default one for this shard and its recipe."""
     if run is not None:
         return RunPaths(run)

@@ -13,13 +13,12 @@ import safetensors
 
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptFileError, PlanMismatchError
+from spectral_prep.places import at, on_disk, sha256_of
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import Count, Id, Name, Positive, Sha256, Size, require
 from spectral_prep.store.record_file import Content, plain, read_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.differences import differences
-from spectral_prep.system.files import sha256_of
-from spectral_prep.system.regular import regular_below
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
@@ -157,8 +156,8 @@ def read_history(record: NetworkRecord, paths: NetworkPaths) -> tuple[EpochMetri
 
 def _require_file(record: NetworkRecord, entry: FileEntry, paths: NetworkPaths) -> None:
     path = paths.root / entry.path
-    same = regular_below(paths.root, entry.path) and path.stat().st_size == entry.size
-    if not same or sha256_of(path) != entry.sha256:
+    same = at(paths.root).holds(entry.path) and at(path).size() == entry.size
+    if not same or sha256_of(on_disk(path)) != entry.sha256:
         raise CorruptFileError(
             f"a file of {record.plan.name} is missing or damaged",
             where=path,
@@ -175,13 +174,13 @@ def train_again(paths: NetworkPaths) -> str:
 def _require_sizes(record: NetworkRecord, paths: NetworkPaths) -> None:
     """Hold the plan against the header of the weights: nothing is built that is larger than what the file holds."""
     try:
-        with safetensors.safe_open(paths.model, "pt") as file:
+        with safetensors.safe_open(on_disk(paths.model), "pt") as file:
             tensors = len(file.keys())
     except (safetensors.SafetensorError, OSError) as error:
         raise CorruptFileError(
             "the weights cannot be read", where=paths.model, got=error, run=train_again(paths)
         ) from error
-    size, depth = paths.model.stat().st_size, record.plan.recipe.model_options.get("depth", 0)
+    size, depth = at(paths.model).size() or 0, record.plan.recipe.model_options.get("depth", 0)
     if record.size_bytes > size or depth > tensors:
         raise CorruptFileError(
             f"the weights are not those of {record.plan.name}",

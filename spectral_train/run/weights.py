@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral_prep.errors import CorruptFileError, SpectralError
+from spectral_prep.places import on_disk
 from spectral_train.models import build
 from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkPlan, train_again
@@ -44,7 +45,7 @@ def read_weights(plan: NetworkPlan, paths: NetworkPaths) -> dict[str, Tensor]:
     CorruptFileError
         If they are not those of a network of this plan, or are not finite.
     """
-    weights = safetensors.torch.load_file(paths.model)
+    weights = safetensors.torch.load_file(on_disk(paths.model))
     try:
         difference = _difference(shape_network(plan).state_dict(), weights)
     except (SpectralError, TypeError, ValueError, RuntimeError, OverflowError) as error:  # sizes that no tensor has

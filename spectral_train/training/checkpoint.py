@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError
+from spectral_prep.places import atomic_write, exists, on_disk
 from spectral_prep.store.record_file import decoded, plain
-from spectral_prep.system.files import atomic_write
 from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.paths import WRITING, NetworkPaths
 
@@ -48,10 +48,10 @@ def save(paths: NetworkPaths, tensors: Mapping[str, Tensor], content: Content) -
 
 def read_content(paths: NetworkPaths) -> Content | None:
     """Return the JSON of the checkpoint, or None where there is none; raise `CorruptFileError` if it is damaged."""
-    if not paths.checkpoint.is_file():
+    if not exists(paths.checkpoint):
         return None
     try:
-        with safetensors.safe_open(paths.checkpoint, "pt") as file:
+        with safetensors.safe_open(on_disk(paths.checkpoint), "pt") as file:
             content = json.loads(file.metadata()[METADATA])
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise damaged(paths, error) from error
@@ -61,8 +61,8 @@ def read_content(paths: NetworkPaths) -> Content | None:
 def read_tensors(paths: NetworkPaths) -> dict[str, Tensor]:
     """Return the tensors of the checkpoint; raise `CorruptFileError` if it is damaged."""
     try:
-        tensors = safetensors.torch.load_file(paths.checkpoint)
-        with safetensors.safe_open(paths.checkpoint, "pt") as file:
+        tensors = safetensors.torch.load_file(on_disk(paths.checkpoint))
+        with safetensors.safe_open(on_disk(paths.checkpoint), "pt") as file:
             if file.metadata()[DIGEST] != _digest(tensors):
                 raise damaged(paths, "tensors that do not match their sha256")
     except (safetensors.SafetensorError, KeyError, TypeError, OSError) as error:

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from spectral_prep.errors import InputError
+from spectral_prep.places import at, atomic_write, exists, refuse_irregular
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
-from spectral_prep.system.files import atomic_write, explained, is_temporary, remove, sync_folder
-from spectral_prep.system.regular import refuse_irregular
+from spectral_prep.system.files import explained
 from spectral_prep.system.threads import torch_threads
 from spectral_train.data.holdout import held_out
 from spectral_train.data.loader import usable
@@ -47,12 +47,12 @@ from spectral_train.training.state import kept_epoch
 
 def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
     """Return the record if this network is done, None if not; raise `PlanMismatchError` if another one is done here."""
-    if not paths.record.is_file():
+    if not exists(paths.record):
         return None
     record = read_network(paths)
     same_plan(plain(record.plan), plan, paths)
     with explained(paths.root, WRITING):
-        remove(paths.checkpoint)  # a kill may have come between the record and this
+        at(paths.checkpoint).remove()  # a kill may have come between the record and this
     return record
 
 
@@ -149,7 +149,7 @@ def write_network(
     for path, content in contents.items():
         atomic_write(path, content, WRITING)
     files = [FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items()]
-    if paths.metrics.is_file():  # a soup has none
+    if exists(paths.metrics):  # a soup has none
         files.append(FileEntry.of(paths.root, paths.metrics))
     record = NetworkRecord(
         plan=training.plan,
@@ -165,7 +165,7 @@ def write_network(
     )
     write_record(paths.record, record, WRITING)
     with explained(paths.checkpoint, WRITING):
-        remove(paths.checkpoint)
+        at(paths.checkpoint).remove()
     return record
 
 
@@ -193,12 +193,7 @@ def tidy(paths: NetworkPaths) -> None:
         If it holds links, pipes or devices.
     """
     refuse_irregular(paths.root)
-    found = [path for path in paths.root.glob("*") if is_temporary(path)]
-    with explained(paths.root, WRITING):
-        for path in found:
-            path.unlink(missing_ok=True)
-        if found:
-            sync_folder(paths.root)
+    at(paths.root).tidy(WRITING)
 
 
 def _positions(mask: npt.NDArray[np.bool_]) -> Positions:

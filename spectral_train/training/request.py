@@ -7,9 +7,9 @@ and `baseline.train_baseline` carry out. This module does not import torch: `--h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from spectral_prep.places.url import Place
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.device import DEFAULT_RESOURCES, Resources
 from spectral_train.recipe.recipe import Recipe
@@ -40,8 +40,8 @@ class TrainingRequest:
         What the networks that train at the same time may take.
     """
 
-    data: Path | None
+    data: Place | None
     recipe: Recipe
-    run: Path | None = None
+    run: Place | None = None
     choice: ShardChoice = DEFAULT_CHOICE
     resources: Resources = DEFAULT_RESOURCES

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from spectral_prep.places.url import Place
 from spectral_prep.system.files import make_folder
 from spectral_train.run.metrics import EpochMetrics, Log
 
 
 @contextlib.contextmanager
-def scalars(folder: Path, history: Sequence[EpochMetrics], log: Log) -> Iterator[Callable[[EpochMetrics], None]]:
-    """Yield what writes an epoch's scalars; it does nothing where TensorBoard is not installed.
+def scalars(folder: Place, history: Sequence[EpochMetrics], log: Log) -> Iterator[Callable[[EpochMetrics], None]]:
+    """Yield what writes an epoch's scalars; it does nothing where TensorBoard is not installed, or into a bucket.
 
     Of a resumed run the whole history is written again and the former events are purged: a kill may have cost some.
     """
@@ -32,6 +33,10 @@ def scalars(folder: Path, history: Sequence[EpochMetrics], log: Log) -> Iterator
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError:
+        yield lambda epoch: None
+        return
+    if not isinstance(folder, Path):
+        log(f"TensorBoard's events are appended to, which a bucket cannot do: there will be none in {folder}")
         yield lambda epoch: None
         return
     path = folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +24,8 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.places import exists
+from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_prep.system.threads import torch_threads
@@ -66,9 +67,9 @@ class Ingredient:
 
 
 def soup(
-    runs: Sequence[Path],
-    out: Path,
-    data: Path | None = None,
+    runs: Sequence[Place],
+    out: Place,
+    data: Place | None = None,
     method: SoupMethod = "greedy",
     device: str = "auto",
     log: Log = silent,
@@ -124,7 +125,7 @@ def soup(
 def _finished(ingredients: Sequence[Ingredient], training: Training) -> NetworkRecord | None:
     """Return the mean that an earlier run of this command wrote; refuse to write over any other network."""
     paths = training.paths
-    if not paths.record.is_file():
+    if not exists(paths.record):
         return None
     record, given = read_network(paths), {each.sha256 for each in ingredients}
     if not set() < set(record.ingredients) <= given:
@@ -147,7 +148,7 @@ def mean_weights(weights: Sequence[Weights]) -> dict[str, Tensor]:
     }
 
 
-def _soup_of(ingredients: Sequence[Ingredient], root: Path, method: SoupMethod, training: Training) -> NetworkRecord:
+def _soup_of(ingredients: Sequence[Ingredient], root: Place, method: SoupMethod, training: Training) -> NetworkRecord:
     plan = training.plan
     shard = open_shard(root, plan.shard or 0, plan.choice)
     if shard.dataset_id != plan.dataset_id:
@@ -214,7 +215,7 @@ METHODS: Mapping[SoupMethod, Callable[[Sequence[Ingredient], MeanNetwork], Seque
 }
 
 
-def _require_same(first: NetworkPlan, other: NetworkPlan, first_run: Path, run: Path) -> None:
+def _require_same(first: NetworkPlan, other: NetworkPlan, first_run: Place, run: Place) -> None:
     if found := differences(_same_for_all(first), _same_for_all(other), names=(f"in {first_run}", f"in {run}")):
         raise PlanMismatchError(
             "these runs cannot be averaged",

@@ -61,6 +61,9 @@ class Disk:
             parent.entries[name] = Node(True)
         elif event.call in ("unlink", "rmdir"):
             parent.entries.pop(name, None)
+        elif event.call == "link":
+            target, new = self._place(event.other)
+            target.entries[new] = parent.entries[name]
         elif event.call == "rename":
             target, new = self._place(event.other)
             target.entries[new] = parent.entries.pop(name)

@@ -15,7 +15,19 @@ PACKAGES = ("spectral_prep", "spectral_train")
 MOST_LINES = 350
 MOST_PARAMETERS = 6
 
-PREP = ("printable", "errors", "choices", "spectrum", "encoding", "system", "kernel", "sources", "images", "store")
+PREP = (
+    "printable",
+    "errors",
+    "choices",
+    "spectrum",
+    "encoding",
+    "system",
+    "places",
+    "kernel",
+    "sources",
+    "images",
+    "store",
+)
 EDGES: Mapping[str, set[str]] = {
     "spectral_prep.printable": set(),
     "spectral_prep.errors": {"printable"},
@@ -23,8 +35,9 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_prep.spectrum": {"errors", "choices"},
     "spectral_prep.encoding": {"errors", "choices", "spectrum"},
     "spectral_prep.system": {"errors"},
+    "spectral_prep.places": {"errors", "system"},
     "spectral_prep.kernel": {"errors", "choices", "spectrum", "encoding", "system"},
-    "spectral_prep.sources": {"printable", "errors", "system"},
+    "spectral_prep.sources": {"printable", "errors", "system", "places"},
     "spectral_prep.images": {"errors", "sources"},
     "spectral_prep.store": {
         "printable",
@@ -33,6 +46,7 @@ EDGES: Mapping[str, set[str]] = {
         "spectrum",
         "encoding",
         "system",
+        "places",
         "sources",
         "images",
     },

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spectral_prep.sources.name_list import Names, bytes_of, text_of
-from spectral_prep.sources.row_table import ClassNumbers, Place, RowTable
+from spectral_prep.sources.row_table import ClassNumbers, RowTable, Span
 
 PART = st.binary(min_size=1, max_size=20).filter(lambda part: not {0, ord("/")} & set(part)).map(os.fsdecode)
 PART = st.one_of(st.sampled_from(["a", "a b", "a-b", "b" * 8, "b" * 9]), PART)  # often the same, or nearly
@@ -26,7 +26,7 @@ def test_rows_stand_by_file_name_then_class_then_folder(
 ) -> None:
     table, numbers = RowTable(), ClassNumbers()
     for row, (label, below, file) in enumerate(rows):
-        table.add(label + below, file, numbers.number(label), Place(row << 33, row, 7))
+        table.add(label + below, file, numbers.number(label), Span(row << 33, row, 7))
     classes, labels = numbers.sorted()
     staged = table.stage(tmp_path_factory.mktemp("rows") / "train", labels)
     key = lambda row: tuple(map(os.fsencode, (rows[row][2], rows[row][0], rows[row][1] + "/")))  # noqa: E731
@@ -36,7 +36,7 @@ def test_rows_stand_by_file_name_then_class_then_folder(
         text_of(f"{label}{below}/{file}") for label, below, file in map(rows.__getitem__, order)
     ]
     assert [classes[label] for label in index.labels] == [text_of(rows[row][0]) for row in order]
-    assert [staged.place(place) for place in range(len(rows))] == [Place(row << 33, row, 7) for row in order]
+    assert [staged.span(place) for place in range(len(rows))] == [Span(row << 33, row, 7) for row in order]
 
 
 def test_the_stored_order_may_be_kept(tmp_path: Path) -> None:

@@ -1,0 +1,117 @@
+"""Places: one way to read and write, on a file system (`disk`) and in a bucket (`objects`).
+
+Everything that the house reads and writes for a user goes through `at(place)` or one of the functions here. Scratch
+files of this process, which no one names, are `system`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from spectral_prep.errors import InputError
+from spectral_prep.places.disk import DiskPlace
+from spectral_prep.places.interface import Here
+from spectral_prep.places.url import Place
+from spectral_prep.system.files import ANYWHERE, Advice
+from spectral_prep.system.regular import EMPTY
+
+STREAMED_BYTES = 1 << 23
+
+
+def at(place: Place) -> Here:
+    """Return what can be done at a place.
+
+    Raises
+    ------
+    InputError
+        If it is a URL and the extra `cloud` is not installed.
+    """
+    if isinstance(place, Path):
+        return DiskPlace(place)
+    try:
+        from spectral_prep.places.objects import ObjectPlace
+    except ImportError as error:
+        raise InputError(
+            "buckets need a package that is not installed",
+            where=place,
+            got=error,
+            run="pip install 'spectral-shards[cloud]', then the same command",
+        ) from error
+    return ObjectPlace(place)
+
+
+def exists(place: Place) -> bool:
+    """Whether there is a file at a place."""
+    return at(place).size() is not None
+
+
+def atomic_write(place: Place, content: bytes | Iterable[bytes], advice: Advice = ANYWHERE) -> None:
+    """Write a file, given whole or in pieces, as a whole or not at all; raises what `Here.new` and `NewFile` raise."""
+    file = at(place).new(advice)
+    try:
+        for piece in (content,) if isinstance(content, bytes) else content:
+            file.append(piece)
+        file.finish()
+    finally:
+        file.abandon()
+
+
+def sha256_of(place: Place) -> str:
+    """Return the sha256 of a file, read once, in pieces; raises what `Here.stream` raises."""
+    digest = hashlib.sha256()
+    with at(place).stream(0) as file:
+        while piece := file.read(STREAMED_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def refuse_irregular(folder: Place) -> None:
+    """Refuse to write into a folder that holds symbolic links, pipes or devices: what is written there goes elsewhere.
+
+    Raises
+    ------
+    InputError
+        Naming the first.
+    """
+    here = at(folder)
+    for place, kind in here.oddities() if here.is_folder() else ():
+        if kind != EMPTY:
+            raise InputError(f"the folder holds {kind}", where=place, expected="files and folders", run=f"rm {place}")
+
+
+def on_disk(place: Place) -> Path:
+    """Return a path with the content of a file: itself, or a copy for as long as this process lives.
+
+    For libraries that read paths only (safetensors, which maps them), and for what is read several times.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    StorageError
+        If the scratch folder is full, or the object store fails.
+    """
+    if isinstance(place, Path):
+        return place
+    from spectral_prep.places.objects import version
+
+    copy = Path(_scratch().name, hashlib.sha256(f"{place} {version(place)}".encode()).hexdigest())
+    if not copy.exists():
+        with at(place).stream(0) as file:
+            atomic_write(copy, iter(lambda: file.read(STREAMED_BYTES), b""), SCRATCH)
+    return copy
+
+
+SCRATCH = Advice(
+    full="the same command with TMPDIR set to a folder on another disk",
+    refused="the same command with TMPDIR set to such a folder",
+)
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="spectral-")
