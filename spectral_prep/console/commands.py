@@ -205,11 +205,11 @@ def show_command(folder: Place, row: int, split: str, source: Place | None, out:
 
 def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:
     """Return the source that was named, or the one in its usual place if it is there and what was converted."""
-    from spectral_prep.places import at, exists
+    from spectral_prep.places import is_there
     from spectral_prep.sources import open_source
 
     where = given or default_source(plan.dataset)
-    if given is None and plan.dataset != "digits" and not (exists(where) or at(where).is_folder()):
+    if given is None and plan.dataset != "digits" and not is_there(where):
         return None
     found = open_source(plan.dataset, where, staging)
     return found if given is not None or found.fingerprint == plan.fingerprint else None

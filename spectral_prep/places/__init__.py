@@ -49,6 +49,11 @@ def exists(place: Place) -> bool:
     return at(place).size() is not None
 
 
+def is_there(place: Place) -> bool:
+    """Whether there is anything at a place: a file, a folder, or what is neither."""
+    return place.exists() if isinstance(place, Path) else exists(place) or at(place).is_folder()
+
+
 def atomic_write(place: Place, content: bytes | Iterable[bytes], advice: Advice = ANYWHERE) -> None:
     """Write a file, given whole or in pieces, as a whole or not at all; raises what `Here.new` and `NewFile` raise."""
     file = at(place).new(advice)

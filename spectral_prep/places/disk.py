@@ -112,9 +112,10 @@ class DiskPlace:
                         yield Entry(path.relative_to(self.path).as_posix(), found.st_size)
 
     def paths(self) -> Iterator[str]:
-        """Yield the path of all that is no folder; a link to a folder, which may lead back up, is none of it."""
-        for folder, _, names in os.walk(self.path, onerror=_raise):
-            for name in names:
+        """Yield the path of all that is no folder; a link to one, which may lead back up, is a link."""
+        for folder, folders, names in os.walk(self.path, onerror=_raise):
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            for name in names + links:
                 yield os.path.relpath(os.path.join(folder, name), self.path)
 
     def holds(self, path: str) -> bool:

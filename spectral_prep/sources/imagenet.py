@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.places import at, exists
+from spectral_prep.places import at, exists, is_there
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.folder import (
@@ -116,10 +116,10 @@ def class_tars(
 
 
 def tars_in(folder: Place) -> list[Place]:
-    """Return the class tars that lie in a folder, in order."""
-    if not at(folder).is_folder():
-        return []
-    return [folder / name for name in at(folder).names() if name.endswith(TAR) and WNID.fullmatch(name[: -len(TAR)])]
+    """Return what is called as class tars in a folder, in order: a folder of that name is refused when it is opened."""
+    here = at(folder)
+    names = sorted([*here.names(), *here.folders()]) if here.is_folder() else []
+    return [folder / name for name in names if name.endswith(TAR) and WNID.fullmatch(name[: -len(TAR)])]
 
 
 def _train(dataset: str, root: Place, numbers: ClassNumbers) -> Found:
@@ -160,7 +160,7 @@ def _near(root: Place, name: str) -> Place | None:
     """Return the file or folder of this name in a folder or one level below it."""
     folders = at(root).folders() if at(root).is_folder() else []
     found = (folder / name for folder in (root, *(root / each for each in folders)))
-    return next((place for place in found if exists(place) or at(place).is_folder()), None)
+    return next((place for place in found if is_there(place)), None)
 
 
 def _class_of(root: Place, images: Place) -> ClassOf:

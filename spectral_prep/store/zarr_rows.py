@@ -99,7 +99,7 @@ def read_labels(folder: Place, rows: int) -> npt.NDArray[Any]:
     dtype = read_label_type(folder / "zarr.json", rows)
     chunk_rows = min(rows, LABEL_CHUNK_ROWS)
     if rows and not exists(folder / "c" / f"{(rows - 1) // chunk_rows}"):  # before there is memory for so many
-        raise ValueError(f"{folder.name} has fewer than {rows} values")
+        raise ValueError(f"{folder.name}/c/{(rows - 1) // chunk_rows} is not there, or is not a regular file")
     padded = np.empty(math.ceil(rows / chunk_rows) * chunk_rows if rows else 0, np.dtype(dtype).newbyteorder("<"))
     for number, start in enumerate(range(0, rows, chunk_rows or 1)):
         content = at(folder / "c" / f"{number}").read(chunk_rows * padded.itemsize + SLACK_BYTES)

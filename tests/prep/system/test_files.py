@@ -131,5 +131,5 @@ def test_what_a_kill_leaves_behind_is_known_by_its_name(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "replace", noted)
     atomic_write(tmp_path / "part", b"new")
-    assert is_temporary(seen[0])
-    assert not is_temporary(tmp_path / "part")
+    assert is_temporary(seen[0].name)
+    assert not is_temporary("part")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.errors import InputError
+from spectral_prep.places import refuse_irregular
 from spectral_prep.system.regular import (
     EMPTY,
     irregular,
     open_regular,
     read_regular,
-    refuse_irregular,
     regular_below,
 )
 

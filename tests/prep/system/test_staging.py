@@ -15,7 +15,7 @@ def test_scratch_files_lie_on_the_disk_of_the_output_and_go_also_after_an_error(
             folder.mkdir()
             (folder / "pixels").touch()
             assert folder.parent == tmp_path
-            assert is_staging(folder)
+            assert is_staging(folder.name)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -34,4 +34,4 @@ def test_two_runs_share_what_is_kept_and_nothing_else(tmp_path: Path) -> None:
     with staging_folder(tmp_path) as one, staging_folder(tmp_path) as other:
         assert one != other
         assert kept_beside(one) == kept_beside(other) == tmp_path / ".staging-kept"
-        assert is_staging(kept_beside(one))
+        assert is_staging(kept_beside(one).name)
