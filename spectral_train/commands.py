@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -15,6 +16,7 @@ import click
 from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.progress import PLACE, answer, as_json, say
 from spectral_prep.errors import InputError
+from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line, printable, shown
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
@@ -96,6 +98,13 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
     type=click.Choice(get_args(Joint)),
     help="Train the branches of --shard all as one stacked model a device; with auto, on a CPU only if it is faster.",
 )
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder for copies of shards that lie in a bucket.  [default: $SPECTRAL_CACHE or ~/.cache/spectral-shards]",
+)
+@click.option("--cache-size", help="Of all copies, such as 50G: those used longest ago go.  [default: the disk]")
+@click.option("--no-cache", is_flag=True, help="Read a shard in a bucket where it is, epoch after epoch.")
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
 def train_command(
@@ -111,6 +120,9 @@ def train_command(
     device: str,
     memory: str | None,
     joint: Joint | None,
+    cache: Path | None,
+    cache_size: str | None,
+    no_cache: bool,
     workers: int | None,
     compiled: bool,
     **fields: Any,
@@ -131,7 +143,10 @@ def train_command(
     if baseline and memory:
         raise click.UsageError("--memory is for shards: the conventional network has all images in memory")
     number = _shard_number(shard)
-    resources = Resources(device, workers, parse_bytes(memory) if memory else None, compiled)
+    if no_cache and (cache or cache_size):
+        raise click.UsageError("--no-cache goes without --cache and --cache-size")
+    kept = None if no_cache else Cache(cache, parse_bytes(cache_size) if cache_size else None)
+    resources = Resources(device, workers, parse_bytes(memory) if memory else None, compiled, kept)
     request = TrainingRequest(data, chosen, run, ShardChoice(shards, grouping, common), resources)
     try:
         if baseline:

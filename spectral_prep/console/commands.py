@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -178,6 +179,31 @@ def info_command(folder: Place, as_json: bool) -> None:
 
     found = info(folder)
     click.echo(json.dumps(found.to_dict()) if as_json else printable(info_text(found)))
+
+
+@prep_group.command("cache")
+@click.option(
+    "--cache",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="The folder of the copies.  [default: $SPECTRAL_CACHE or ~/.cache/spectral-shards]",
+)
+@click.option("--clean", is_flag=True, help="Remove the copies that no training uses.")
+@as_json
+def cache_command(folder: Path | None, clean: bool, as_json: bool) -> None:
+    """List the copies of shards that trainings fetched from a bucket, or remove those that are not in use."""
+    from spectral_prep.console.text import cache_text
+    from spectral_prep.places.cache import Cache
+    from spectral_prep.store.cache import clean as remove
+    from spectral_prep.store.cache import copies
+
+    cache = Cache(folder)
+    found = remove(cache) if clean else copies(cache)
+    click.echo(
+        json.dumps([{**asdict(copy), "path": str(copy.path)} for copy in found])
+        if as_json
+        else printable(cache_text(found, cache, removed=clean))
+    )
 
 
 @prep_group.command("show")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from spectral_prep.system.workers import run_all
+from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import check_shard, memory_each, placement
 from spectral_train.data.reader import row_reader
 from spectral_train.data.shard import Shard, find_data, open_shard, open_shards
@@ -115,6 +116,7 @@ def train_branch(
     if (record := finished(plan, paths)) is not None:
         log(f"{plan.name}: finished already in {paths.root}")
         return record
+    shard = nearby(shard, resources.cache)
     chosen = placement(shard, "train", resources.memory, training.device)
     log(f"{plan.name}: {chosen.text}")
     check_shard(shard, chosen)
