@@ -22,7 +22,8 @@ from spectral_prep.errors import CorruptFileError, CorruptSourceError, InputErro
 from spectral_prep.kernel.stream import chosen_device, split_stream
 from spectral_prep.places import at
 from spectral_prep.places.url import Place, below
-from spectral_prep.sources.interface import Source
+from spectral_prep.sources.interface import RawImage, Source
+from spectral_prep.sources.read_ahead import raw_images
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import BAD_LABEL
@@ -136,10 +137,13 @@ def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
     images_NHWC = np.empty((most, geometry.height, geometry.width, geometry.channels), np.uint8)
     found: deque[tuple[list[int], list[BadRow]]] = deque()  # of batches that are read and not yet split
 
+    named = list(zip(task.ids.tolist(), task.names, strict=True))
+    raws = raw_images(task.source, task.block.split, named)
+
     def batches() -> Iterator[Tensor]:
         for first in range(0, len(task.ids), most):
             rows = range(first, min(first + most, len(task.ids)))
-            found.append(_read(task, rows, images_NHWC))
+            found.append(_read(task, rows, raws, images_NHWC))
             yield torch.from_numpy(images_NHWC[: len(rows)])
 
     for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, task.device, task.block.number):
@@ -149,14 +153,18 @@ def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
         yield stored_QNChw, bad
 
 
-def _read(task: BlockTask, rows: range, images_NHWC: npt.NDArray[np.uint8]) -> tuple[list[int], list[BadRow]]:
+def _read(
+    task: BlockTask, rows: range, raws: Iterator[RawImage | CorruptSourceError], images_NHWC: npt.NDArray[np.uint8]
+) -> tuple[list[int], list[BadRow]]:
     """Read some rows of the block into the first images; return which are bad, by place and by record."""
     bad: list[BadRow] = []
     empty = []
     for place, row in enumerate(rows):
         row_id, name = int(task.ids[row]), task.names[row]
         try:
-            raw = task.source.read(task.block.split, row_id, name)
+            raw = next(raws)
+            if isinstance(raw, CorruptSourceError):
+                raise raw
             images_NHWC[place] = task.plan.image(raw, task.block.split, task.block.start + row, row_id)
         except CorruptSourceError as error:
             bad.append(BadRow(row_id, name, str(error)))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.printable import shown
@@ -29,6 +29,15 @@ class Reader(Protocol):
 
     def read(self, row_id: int, name: str) -> bytes:
         """Return the encoded image of one row."""
+        ...
+
+
+@runtime_checkable
+class ManyReader(Protocol):
+    """Reads the rows of one split from a bucket."""
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return the encoded image of each row (row id, name), or why it is a bad one, with few requests."""
         ...
 
 
@@ -89,12 +98,30 @@ class EncodedSource:
         StorageError
             If the disk fails: the row may be good, so it must not be recorded as bad.
         """
+        content = self._reader(split).read(row_id, name)
+        if not content:
+            raise CorruptSourceError("an image file is empty", where=name)
+        return content
+
+    def remote(self, split: str) -> bool:
+        """Whether a split lies in a bucket, where many rows are best read at once."""
+        return isinstance(self._reader(split), ManyReader)
+
+    def read_many(self, split: str, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return what `read` returns for each row (row id, name), or the error that makes it a bad image."""
+        reader = self._reader(split)
+        if not isinstance(reader, ManyReader):
+            raise TypeError(f"the rows of {split} are read one by one")
+        found = reader.read_many(rows)
+        return [
+            content or CorruptSourceError("an image file is empty", where=name)
+            for content, (_, name) in zip(found, rows, strict=True)
+        ]
+
+    def _reader(self, split: str) -> Reader:
         for found in self.splits:
             if found.name == split:
-                content = found.reader.read(row_id, name)
-                if not content:
-                    raise CorruptSourceError("an image file is empty", where=name)
-                return content
+                return found.reader
         raise InputError(f"the source has no split {split}")
 
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,15 +22,16 @@ from typing import BinaryIO, NamedTuple
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.places import at
 from spectral_prep.places.interface import State
-from spectral_prep.places.url import Place, place_of
+from spectral_prep.places.url import Place, Url, place_of
 from spectral_prep.printable import shown
 from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, not_regular, opened
-from spectral_prep.sources.row_table import StagedRows
+from spectral_prep.sources.row_table import Span, StagedRows
 from spectral_prep.sources.tar_header import BoundedHeader
 from spectral_prep.system.files import explain
 from spectral_prep.system.staging import SCRATCH
 
 ARCHIVES = ".archives"
+ARCHIVES_AT_ONCE = 16
 LARGEST_MEMBER = (1 << 31) - 1
 TAR = ".tar"
 WHOLE_SUFFIXES = (TAR, ".tar.gz", ".tgz")
@@ -87,10 +89,14 @@ class Archive:
         StorageError
             If the disk fails.
         """
+        return self.read_many([(offset, size)])[0]
+
+    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several pieces, each (offset, size); raises as `read` does."""
         try:
             self.check()
             with at(self.place).open() as file:
-                return file.read(offset, size)
+                return file.read_ranges(ranges)
         except (FileNotFoundError, PermissionError) as error:
             raise InputError("cannot read a source file", where=self.path, got=error.strerror) from error
         except (ValueError, OSError) as error:
@@ -124,7 +130,8 @@ class TarReader:
     def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> TarReader:
         """Return a reader, after putting the list of archives beside the rows."""
         save_archives(rows, archives)
-        return cls(rows)
+        in_bucket = any(isinstance(archive.place, Url) for archive in archives)
+        return BucketTarReader(rows) if in_bucket else cls(rows)
 
     @property
     def random_access(self) -> bool:
@@ -142,6 +149,25 @@ class TarReader:
 
     def __reduce__(self) -> tuple[object, ...]:  # without the list: a worker loads it when it needs it
         return type(self), (self.rows,)
+
+
+class BucketTarReader(TarReader):
+    """The same from a bucket, many rows at a time; a `ManyReader`."""
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return the bytes of the rows' members: neighbours by one request, others at the same time."""
+        places: dict[int, list[tuple[int, Span]]] = {}
+        for number, (row_id, _) in enumerate(rows):
+            span = self.rows.span(row_id)
+            places.setdefault(span.archive, []).append((number, span))
+        found: dict[int, bytes] = {}
+        with ThreadPoolExecutor(ARCHIVES_AT_ONCE) as pool:
+            contents = pool.map(
+                lambda each: self._archives[each[0]].read_many([s[:2] for _, s in each[1]]), places.items()
+            )
+            for some, pieces in zip(places.values(), contents, strict=True):
+                found |= {number: piece for (number, _), piece in zip(some, pieces, strict=True)}
+        return [found[number] for number in range(len(rows))]
 
 
 def save_archives(rows: StagedRows, archives: Sequence[Archive]) -> None:
