@@ -235,7 +235,7 @@ def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:
     from spectral_prep.sources import open_source
 
     where = given or default_source(plan.dataset)
-    if given is None and plan.dataset != "digits" and not is_there(where):
+    if given is None and not is_there(where):
         return None
     found = open_source(plan.dataset, where, staging)
     return found if given is not None or found.fingerprint == plan.fingerprint else None
