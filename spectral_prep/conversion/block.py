@@ -18,10 +18,9 @@ from torch import Tensor
 
 from spectral_prep.choices import Device, OnError
 from spectral_prep.conversion.totals import totals
-from spectral_prep.errors import CorruptFileError, CorruptSourceError, InputError
+from spectral_prep.errors import CorruptSourceError
 from spectral_prep.kernel.stream import chosen_device, split_stream
-from spectral_prep.places import at
-from spectral_prep.places.url import Place, below
+from spectral_prep.places.url import Place
 from spectral_prep.sources.interface import RawImage, Source
 from spectral_prep.sources.read_ahead import raw_images
 from spectral_prep.store import STORES
@@ -29,7 +28,7 @@ from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
-from spectral_prep.store.planned import part_paths, read_block
+from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.threads import torch_threads
@@ -104,26 +103,6 @@ def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[
     if bad:
         labels[np.isin(task.ids[rows], [row.id for row in bad])] = BAD_LABEL
     return labels
-
-
-def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip") -> Iterator[BlockRecord]:
-    """Yield the records of blocks that need not be done again: record whole, of this block of the plan, files
-    there with the right size.
-
-    Under `on_error="fail"` a block that an earlier run finished with bad rows is done again: they may be mended.
-    """
-    sizes = {entry.path: entry.size for entry in at(paths.root).files()}
-    for block in plan.blocks:
-        if below(paths.root, paths.block(block.number)) not in sizes:
-            continue
-        try:
-            record = read_block(paths, plan, block)
-        except (InputError, CorruptFileError):
-            continue
-        if all(sizes.get(entry.path) == entry.size for entry in record.files) and (
-            on_error == "skip" or not record.bad
-        ):
-            yield record
 
 
 def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:

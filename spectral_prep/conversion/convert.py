@@ -10,13 +10,14 @@ A kill at any moment leaves finished blocks and at most some temporary files; th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spectral_prep.conversion.agree import agreed, fix
-from spectral_prep.conversion.block import finished_blocks, run_block
+from spectral_prep.conversion.block import run_block
 from spectral_prep.conversion.estimate import Estimate, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
 from spectral_prep.conversion.finalize import finalize, is_complete
+from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.tasks import block_tasks
 from spectral_prep.errors import CorruptSourceError
@@ -38,7 +39,7 @@ SAMPLED_SHARE = 1 / 16
 class Progress:
     """How far a conversion is: what callbacks get, first when it starts and then after each block.
 
-    Of each split `done` are the rows that are converted, `wanted` those that will be when this task has ended.
+    Of each split `done` are the rows of this task that are converted, `wanted` those that it has.
     """
 
     plan: Plan
@@ -126,12 +127,14 @@ def convert(
         opened = open_source(request.dataset, source, staging)
         conversion = agreed(paths, opened, opened.index(), request)
         plan = conversion.plan
-        records = {record.number: record for record in finished_blocks(paths, plan, on_error)}
-        pending = [block for block in plan.blocks if block.number not in records]
-        own = [block for block in pending if execution.task.has(block)]
+        own = [block for block in plan.blocks if execution.task.has(block)]
+        records = {record.number: record for record in finished_blocks(paths, plan, on_error, own)}
+        pending = [block for block in own if block.number not in records]
         done = _rows(plan, records.values())
-        wanted = _rows(plan, [*records.values(), *own])
-        found = estimate_pending(conversion, pending, execution, SAMPLED_SHARE) if pending else None
+        wanted = _rows(plan, own)
+        found = (
+            estimate_pending(conversion, pending, replace(execution, task=ALONE), SAMPLED_SHARE) if pending else None
+        )
         progress(Progress(plan, done, wanted, None, found))
         if found and execution.space_check:
             refuse_without_room(found, out)
@@ -140,7 +143,7 @@ def convert(
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
             at(paths.manifest).remove()
         bad: list[tuple[str, BadRow]] = []
-        for record in run_all(run_block, block_tasks(conversion, own, execution), found.workers if found else 1):
+        for record in run_all(run_block, block_tasks(conversion, pending, execution), found.workers if found else 1):
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))

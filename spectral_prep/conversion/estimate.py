@@ -22,8 +22,9 @@ import numpy.typing as npt
 import torch
 
 from spectral_prep.conversion.agree import Conversion, agreed
-from spectral_prep.conversion.block import finished_blocks, stored_batches
+from spectral_prep.conversion.block import stored_batches
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
+from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.memory import Memory, memory_of
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
