@@ -14,6 +14,8 @@ import torch
 from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
+from spectral_prep.places.url import Url
+from tests.support.buckets import Server, shared
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,23 @@ def _digits_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format],
 def digits_as(_digits_once: Callable[[Format], Path], tmp_path: Path) -> Callable[[Format], Path]:
     """Make a converted data set of a test's own: digits at Q = 4, seven blocks, in a format."""
     return lambda format: Path(shutil.copytree(_digits_once(format), tmp_path / f"digits-q4-{format}"))
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """The object store of this session; its processes, if there are several, share the folder above their own."""
+    own = tmp_path_factory.getbasetemp()
+    return shared(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
+@pytest.fixture
+def bucket(bucket_server: Server, monkeypatch: pytest.MonkeyPatch) -> Url:
+    """Make a bucket of a test's own, which commands reach as a user's do: by the environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in bucket_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return bucket_server.bucket()
 
 
 @pytest.fixture
