@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.system.files import ANYWHERE, Advice, atomic_write
+from spectral_prep.system.json_text import json_value
 from spectral_prep.system.regular import read_regular
 
 FORMAT = "spectral-shards"
@@ -30,6 +31,8 @@ DIGEST = "sha256"
 LONGEST_TEXT = 200
 LARGEST = 1 << 28
 """Bytes of a record: the manifest of ImageNet-21K at Q = 16 has some 10 MB."""
+MOST_VALUES = 1 << 22
+"""Of a record: that manifest has some 300,000, counted as `json_value` does."""
 
 Value = TypeVar("Value")
 Content = Mapping[str, Any]
@@ -92,7 +95,7 @@ def read_content(path: Path, kind: str) -> dict[str, Any]:
         raise CorruptFileError(f"the {kind} record is a symbolic link", where=path, expected="a file of the folder")
     try:
         written = read_regular(path, LARGEST)
-        record = json.loads(written)
+        record = json_value(written, MOST_VALUES)
     except FileNotFoundError:
         raise InputError(f"no {kind} record", where=path, expected=f"a file {path.name}") from None
     except (ValueError, OSError, RecursionError) as error:

@@ -6,16 +6,24 @@ training was resumed, and a line of progress for whoever listens.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spectral_prep.errors import CorruptFileError
-from spectral_prep.store.record_file import LARGEST, decoded
+from spectral_prep.store.record_file import decoded
 from spectral_prep.system.files import atomic_write
+from spectral_prep.system.json_text import json_value
 from spectral_prep.system.regular import read_regular
 from spectral_train.run.paths import WRITING
+
+LARGEST = 1 << 24
+"""Bytes: 100,000 epochs."""
+
+MOST_VALUES = 1 << 8
+"""Of a line, counted as `json_value` does."""
 
 Log = Callable[[str], None]
 """Takes one line of progress."""
@@ -59,7 +67,7 @@ def read_lines(path: Path) -> tuple[EpochMetrics, ...]:
         return ()
     what, run = "the metrics of a network", f"delete {path}: curves alone need it"
     try:
-        lines = [json.loads(line) for line in read_regular(path, LARGEST).decode().splitlines()]
+        with io.BytesIO(read_regular(path, LARGEST)) as lines:
+            return tuple(decoded(EpochMetrics, json_value(line, MOST_VALUES), path, what, run) for line in lines)
     except (ValueError, OSError, RecursionError) as error:
         raise CorruptFileError(f"{what} are damaged", where=path, got=error, run=run) from error
-    return tuple(decoded(EpochMetrics, line, path, what, run) for line in lines)

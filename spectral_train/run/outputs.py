@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError
+from spectral_train.run.tensor_file import require_short_header
 
 HELD_OUT = "held_out"
 TEST = "test"
@@ -97,6 +98,7 @@ def read_outputs(path: Path, rows: str) -> Outputs:
     The tensors are maps of the file: what is read of them can leave memory again.
     """
     try:
+        require_short_header(path)
         with safetensors.safe_open(path, "pt") as file:
             values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
     except (safetensors.SafetensorError, OSError) as error:
