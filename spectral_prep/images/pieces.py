@@ -11,29 +11,32 @@ from itertools import islice
 
 from spectral_prep.errors import CorruptSourceError
 
-JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG_START, PNG_START, GIF_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
 SCAN = b"\xff\xda"
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 MOST_SCANS = 100
 """Of a JPEG, those of a thumbnail in it counted too: progressive ones have ten, and each passes over all pixels."""
 
+GIF_HEADER, GIF_EXTENSION = 13, 0x21
 MOST_PIECES = 1000
-PIECE_BYTES = 1 << 10
+PIECE_BYTES = 1 << 8
 """Beyond `MOST_PIECES` one for so many bytes of the file."""
 
 
 def require_few_pieces(raw: bytes) -> None:
-    """Raise `CorruptSourceError` for a PNG of too many chunks, and for a JPEG of too many segments or scans.
+    """Raise `CorruptSourceError` for a PNG, a JPEG or a GIF of too many, and for a JPEG of too many scans.
 
     >>> require_few_pieces(PNG_START + bytes(12 * 5000))
     Traceback (most recent call last):
-    spectral_prep.errors.CorruptSourceError: an image file of too many pieces. Expected: at most 1058 in 60008 bytes
+    spectral_prep.errors.CorruptSourceError: an image file of too many pieces. Expected: at most 1234 in 60008 bytes
     """
     if raw.startswith(JPEG_START):
         places = _segments(raw)
     elif raw.startswith(PNG_START):
         places = _chunks(raw)
+    elif raw.startswith(GIF_START):
+        places = _blocks(raw)
     else:
         return
     most = MOST_PIECES + len(raw) // PIECE_BYTES
@@ -71,3 +74,18 @@ def _chunks(raw: bytes) -> Iterator[int]:
     while at + 12 <= len(raw):
         yield at
         at += 12 + int.from_bytes(raw[at : at + 4])
+
+
+def _blocks(raw: bytes) -> Iterator[int]:
+    """Yield where each block of a GIF begins, up to its first image: a length and as many bytes, none at the end."""
+    if len(raw) < GIF_HEADER:
+        return
+    colours = raw[GIF_HEADER - 3]
+    at = GIF_HEADER + (3 << (colours & 7) + 1 if colours & 0x80 else 0)
+    while at + 2 < len(raw) and raw[at] == GIF_EXTENSION:
+        at += 2
+        while at < len(raw) and raw[at]:
+            yield at
+            at += 1 + raw[at]
+        yield at
+        at += 1

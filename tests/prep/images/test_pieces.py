@@ -43,6 +43,14 @@ def test_segments_of_nothing() -> None:
     assert "too many pieces" in refused(raw[:20] + b"\0" * 5000 + raw[20:])
 
 
+def test_comments_of_nothing() -> None:
+    raw = saved(PHOTO, "GIF", comment=b"x" * 60_000)
+    assert decode(raw, 3).shape == (200, 300, 3)
+    image = b"\x2c\0\0\0\0"
+    for comment in (b"\x21\xfe\1x\0" * 2000, b"\x21\xfe" + b"\1x" * 2000 + b"\0"):
+        assert "too many pieces" in refused(raw.replace(image, comment + image, 1))
+
+
 def test_scans_of_nothing() -> None:
     assert 1 < scans(0).count(SCAN) < 20
     require_few_pieces(scans(MOST_SCANS // 2))
@@ -57,7 +65,12 @@ def test_pixels_that_look_like_scans_are_none() -> None:
 
 
 def test_headers_that_end_anywhere() -> None:
-    for raw in (saved(PHOTO, "JPEG", progressive=True), encoded(random_images(1, 9, 9)[0])):
+    files = (
+        saved(PHOTO, "JPEG", progressive=True),
+        encoded(random_images(1, 9, 9)[0]),
+        saved(PHOTO, "GIF", comment=b"x"),
+    )
+    for raw in files:
         for length in range(700):
             require_few_pieces(raw[:length])
 
