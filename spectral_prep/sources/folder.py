@@ -24,13 +24,12 @@ from spectral_prep.sources.name_list import bytes_of, text_of
 from spectral_prep.sources.opening import (
     EXTENSIONS,
     LARGEST_IMAGE,
-    LARGEST_LIST,
     explained,
     is_image,
     listed,
     missing,
     no_images,
-    small_file,
+    small_lines,
 )
 from spectral_prep.sources.row_table import ClassNumbers, RowTable
 
@@ -205,11 +204,13 @@ def _test_images(root: Place, numbers: ClassNumbers) -> Found:
 
 def _annotations(path: Place) -> Mapping[str, str]:
     """Return the class of each file: the first two of the columns, which tabs separate."""
-    lines = small_file(path, LARGEST_LIST).splitlines()
-    rows = [os.fsdecode(line).split("\t") for line in lines if line.strip()]
-    if wrong := [number for number, row in enumerate(rows, 1) if len(row) < 2]:
-        raise CorruptSourceError(f"no class in line {wrong[0]}", where=path, expected="file name, tab, class, …")
-    return {row[0]: row[1] for row in rows}
+    classes: dict[str, str] = {}
+    for number, line in enumerate(filter(bytes.strip, small_lines(path)), 1):
+        name, *columns = os.fsdecode(line.rstrip(b"\r\n")).split("\t", 2)
+        if not columns:
+            raise CorruptSourceError(f"no class in line {number}", where=path, expected="file name, tab, class, …")
+        classes[name] = columns[0]
+    return classes
 
 
 def _annotated(classes: Mapping[str, str], name: str, root: Place) -> str:
