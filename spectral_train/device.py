@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spectral_prep.engines.interface import Engine
+from spectral_prep.engines.processes import Processes
 from spectral_prep.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ ONE_GPU = re.compile(r"cuda:\d+")
 
 @dataclass(frozen=True)
 class Resources:
-    """What the networks that train at the same time may take of this machine; it decides no weights.
+    """What the networks that train at the same time may take, of this machine or an engine's; it decides no weights.
 
     Parameters
     ----------
@@ -37,12 +39,19 @@ class Resources:
         are streamed.
     compiled
         Run each network through `torch.compile`: the same checkpoint, other rounding.
+    engine
+        Where branches train: `engines.engine_of("ray")` for a cluster whose nodes see data and run under one path.
+    gpus
+        GPUs of the engine's that a branch has for itself, or the share of one; None: 1 where `device` is `cuda` or the
+        engine has any, otherwise none. Processes take the GPUs of this machine as `device` says.
     """
 
     device: str = "auto"
     workers: int | None = None
     memory: int | None = None
     compiled: bool = False
+    engine: Engine = Processes()  # noqa: RUF009 a frozen value
+    gpus: float | None = None
 
 
 DEFAULT_RESOURCES = Resources()

@@ -4,7 +4,8 @@
    512-byte headers only and seeks over the data. Hidden files, such as macOS's `._…`, and folders are passed over.
 2. What cannot be read in place (links, sparse files) is refused; a truncated or damaged archive is named with the
    member where that shows.
-3. `TarReader` reads a member's bytes, and notices an archive that has changed since it was indexed.
+3. `TarReader` reads a member's bytes, and notices an archive that has changed since it was indexed. Where they are it
+   looks up in scratch files (`StagedLocations`) or, in a worker, in what came with its rows (`CarriedLocations`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.places import at
@@ -114,51 +118,115 @@ def _state(path: str) -> State:
     return at(place_of(path)).state()
 
 
+class Location(NamedTuple):
+    """Where the bytes of a row are; a format may count something else than bytes."""
+
+    archive: Archive
+    offset: int
+    size: int
+
+
+class Locations(Protocol):
+    """Where the rows of one split are."""
+
+    def of(self, row_id: int) -> Location:
+        """Return where one row is."""
+        ...
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> Locations:
+        """Return the locations of these rows alone, which need no scratch files."""
+        ...
+
+
 @dataclass(frozen=True)
-class TarReader:
-    """Reads the rows of one split from archives, in any order."""
+class StagedLocations:
+    """Where the rows of one split are, by the scratch files of the process that opened the source."""
 
     rows: StagedRows
 
     @classmethod
+    def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> StagedLocations:
+        """Put the list of archives, which may be long, beside the rows whose spans count through it."""
+        try:
+            rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.changed_ns] for a in archives]))
+        except OSError as error:
+            raise explain(error, rows.path(ARCHIVES), SCRATCH) from error
+        return cls(rows)
+
+    def of(self, row_id: int) -> Location:
+        """Look up one row."""
+        offset, size, number = self.rows.span(row_id)
+        return Location(self._archives[number], offset, size)
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> CarriedLocations:
+        """Look up these rows, and the archives that they are in."""
+        unique = np.unique(ids)
+        spans = self.rows.spans(unique)
+        numbers, spans["archive"] = np.unique(spans["archive"], return_inverse=True)
+        return CarriedLocations(unique, spans, tuple(self._archives[number] for number in numbers))
+
+    @cached_property
+    def _archives(self) -> list[Archive]:
+        path = self.rows.path(ARCHIVES)
+        try:
+            return [Archive(*fields) for fields in json.loads(path.read_text())]
+        except OSError as error:
+            raise StorageError("cannot read the index back", where=path, got=error) from error
+
+    def __reduce__(self) -> tuple[object, ...]:  # without the list: who needs it loads it
+        return type(self), (self.rows,)
+
+
+@dataclass(frozen=True, eq=False)
+class CarriedLocations:
+    """Where some rows are: 20 bytes a row, of ids (n,) that ascend and spans (n,), and the archives."""
+
+    ids: npt.NDArray[np.int32]
+    spans: npt.NDArray[Any]
+    archives: tuple[Archive, ...]
+
+    def of(self, row_id: int) -> Location:
+        """Look up one row; raise `InputError` if it is none of these."""
+        place = int(np.searchsorted(self.ids, row_id))
+        if place == len(self.ids) or self.ids[place] != row_id:
+            raise InputError(f"row {row_id} is none of those that came with this task")
+        offset, size, number = self.spans[place].item()
+        return Location(self.archives[number], offset, size)
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> CarriedLocations:
+        """Return these locations."""
+        return self
+
+
+@dataclass(frozen=True)
+class TarReader:
+    """Reads the rows of one split from archives, in any order."""
+
+    locations: Locations
+
+    @classmethod
     def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> TarReader:
         """Return a reader, after putting the list of archives beside the rows."""
-        save_archives(rows, archives)
-        return cls(rows)
+        return cls(StagedLocations.over(rows, archives))
 
     @property
     def random_access(self) -> bool:
         """True: a seek a row."""
         return True
 
+    @property
+    def needs_scratch(self) -> bool:
+        """False: a worker gets where its rows are."""
+        return False
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> TarReader:
+        """Return what reads these rows."""
+        return TarReader(self.locations.for_rows(ids))
+
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's member."""
-        offset, size, number = self.rows.span(row_id)
-        return self._archives[number].read(offset, size)
-
-    @cached_property
-    def _archives(self) -> list[Archive]:
-        return load_archives(self.rows)
-
-    def __reduce__(self) -> tuple[object, ...]:  # without the list: a worker loads it when it needs it
-        return type(self), (self.rows,)
-
-
-def save_archives(rows: StagedRows, archives: Sequence[Archive]) -> None:
-    """Put the list of archives, which may be long, beside the rows whose places count through it."""
-    try:
-        rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.changed_ns] for a in archives]))
-    except OSError as error:
-        raise explain(error, rows.path(ARCHIVES), SCRATCH) from error
-
-
-def load_archives(rows: StagedRows) -> list[Archive]:
-    """Return the list that `save_archives` wrote."""
-    path = rows.path(ARCHIVES)
-    try:
-        return [Archive(*fields) for fields in json.loads(path.read_text())]
-    except OSError as error:
-        raise StorageError("cannot read the index back", where=path, got=error) from error
+        archive, offset, size = self.locations.of(row_id)
+        return archive.read(offset, size)
 
 
 def members(path: Place, tar: str = "") -> Iterator[Member]:
