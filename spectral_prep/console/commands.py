@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -11,9 +12,17 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from spectral_prep.choices import Device, OnError
+from spectral_prep.choices import Device, EngineName, OnError
 from spectral_prep.console.group import OrderedGroup
-from spectral_prep.console.options import Wanted, default_source, max_memory_option, request_options, workers_option
+from spectral_prep.console.options import (
+    Wanted,
+    default_source,
+    engine_option,
+    max_memory_option,
+    ray_address_option,
+    request_options,
+    workers_option,
+)
 from spectral_prep.console.progress import PLACE, ConversionProgress, answer, as_json, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
@@ -55,6 +64,8 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
 @click.option(
     "--task", metavar="I/N", help="Convert every N-th block only, from block I on; finalize completes.  [default: all]"
 )
+@engine_option
+@ray_address_option
 @workers_option
 @max_memory_option
 @click.option("--no-space-check", is_flag=True, help="Start even where the disk has no room for all.")
@@ -81,6 +92,8 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
 def convert_command(
     wanted: Wanted,
     task: str | None,
+    engine: EngineName,
+    ray_address: str | None,
     workers: int | None,
     max_memory: str | None,
     no_space_check: bool,
@@ -92,6 +105,7 @@ def convert_command(
     """Convert a data set; the same command again goes on where it stopped."""
     from spectral_prep.conversion.convert import convert
     from spectral_prep.conversion.execution import ALONE, Execution, Task
+    from spectral_prep.engines import engine_of
     from spectral_prep.system.units import parse_bytes
 
     execution = Execution(
@@ -101,6 +115,7 @@ def convert_command(
         on_error=on_error,
         device=device,
         space_check=not no_space_check,
+        engine=engine_of(engine, ray_address),
     )
     if download or mirror:
         if not isinstance(wanted.source, Path):
@@ -108,7 +123,8 @@ def convert_command(
         fetch(wanted.request.dataset, wanted.source, mirror)
     progress = ConversionProgress()
     try:
-        convert(wanted.request, wanted.source, wanted.out, execution, progress)
+        with contextlib.redirect_stdout(sys.stderr):  # where Ray prints what it notices; results alone go to stdout
+            convert(wanted.request, wanted.source, wanted.out, execution, progress)
     except KeyboardInterrupt:
         progress.close()
         say(

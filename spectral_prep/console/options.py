@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from spectral_prep.choices import Compression, Format, Layout, Shuffle, Storage, Transform
+from spectral_prep.choices import Compression, EngineName, Format, Layout, Shuffle, Storage, Transform
 from spectral_prep.console.progress import PLACE
 from spectral_prep.images.augmentations import AUGMENTATIONS
 from spectral_prep.places.url import Place
@@ -168,6 +168,19 @@ workers_option = click.option(
 )
 max_memory_option = click.option(
     "--max-memory", help="Of all processes together, such as 4G: fewer workers.  [default: the container's limit]"
+)
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(get_args(EngineName)),
+    default="processes",
+    show_default=True,
+    help="Where workers run: on this machine, or on a Ray cluster whose nodes see all folders under the same paths.",
+)
+ray_address_option = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="Of the cluster's head node; auto: the one that this machine is in.  [default: RAY_ADDRESS if set, else a Ray "
+    "of this machine alone is started]",
 )
 
 

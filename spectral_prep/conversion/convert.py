@@ -9,27 +9,31 @@ A kill at any moment leaves finished blocks and at most some temporary files; th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from spectral_prep.conversion.agree import agreed, fix
+from spectral_prep.conversion.agree import Conversion, agreed, fix
 from spectral_prep.conversion.block import run_block
 from spectral_prep.conversion.estimate import Estimate, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
 from spectral_prep.conversion.finalize import finalize, is_complete
 from spectral_prep.conversion.finished import finished_blocks
+from spectral_prep.conversion.memory import needs_of
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import block_tasks
-from spectral_prep.errors import CorruptSourceError
+from spectral_prep.conversion.tasks import all_blocks, block_tasks
+from spectral_prep.engines.interface import Engine
+from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device
 from spectral_prep.places import at
-from spectral_prep.places.url import Place
+from spectral_prep.places.url import Place, absolute
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
 from spectral_prep.system.staging import staging_folder
-from spectral_prep.system.workers import run_all
 
 SAMPLED_SHARE = 1 / 16
 """Of the pending rows, converted beforehand to estimate the rest."""
@@ -118,12 +122,17 @@ def convert(
     CorruptSourceError
         If images or labels are damaged.
     """
-    chosen_device(execution.device)
+    engine = execution.engine
+    if engine.elsewhere:  # where another folder may be the current one
+        source, out = absolute(source), absolute(out)
+    else:
+        chosen_device(execution.device)
     paths, on_error = DatasetPaths(out), execution.on_error
     complete = is_complete(paths)  # then nothing is written there: it may be read-only
     if complete:  # by a process that may have been killed before the last names were on the disk
         at(out).sync(WRITING)
-    with at(out).shared_use(WRITING), staging_folder(None if complete else out) as staging:
+    scratch = staging_folder(None if complete else out)
+    with at(out).shared_use(WRITING), scratch as staging, contextlib.ExitStack() as started:
         opened = open_source(request.dataset, source, staging)
         conversion = agreed(paths, opened, opened.index(), request)
         plan = conversion.plan
@@ -132,9 +141,11 @@ def convert(
         pending = [block for block in own if block.number not in records]
         done = _rows(plan, records.values())
         wanted = _rows(plan, own)
-        found = (
-            estimate_pending(conversion, pending, replace(execution, task=ALONE), SAMPLED_SHARE) if pending else None
-        )
+        if pending:
+            started.enter_context(engine.started())
+            _refuse_unseen(conversion, engine)
+        alone = replace(execution, task=ALONE)
+        found = estimate_pending(conversion, pending, alone, SAMPLED_SHARE) if pending else None
         progress(Progress(plan, done, wanted, None, found))
         if found and execution.space_check:
             refuse_without_room(found, out)
@@ -143,7 +154,7 @@ def convert(
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
             at(paths.manifest).remove()
         bad: list[tuple[str, BadRow]] = []
-        for record in run_all(run_block, block_tasks(conversion, pending, execution), found.workers if found else 1):
+        for record in _converted(conversion, pending, execution, found) if found else ():
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
@@ -155,6 +166,27 @@ def convert(
     elif execution.task == ALONE:
         finalize(out)
     return paths
+
+
+def _converted(
+    conversion: Conversion, blocks: Sequence[Block], execution: Execution, found: Estimate
+) -> Iterator[BlockRecord]:
+    """Yield the record of each block when it is done."""
+    work = functools.partial(run_block, all_blocks(conversion, execution))
+    needs = needs_of(found.memory, execution.device)
+    return execution.engine.run(work, block_tasks(conversion, blocks), found.workers, needs)
+
+
+def _refuse_unseen(conversion: Conversion, engine: Engine) -> None:
+    """Refuse what workers on other machines could not read: scratch files that lie on this machine alone."""
+    out = conversion.paths.root
+    if engine.elsewhere and conversion.source.needs_scratch and not isinstance(out, Path):
+        raise InputError(
+            "this source is read through scratch files, which lie on this machine alone if the output is in a bucket",
+            where=out,
+            expected="--out on a file system that all nodes share",
+            run="the same command with --engine processes, or with such an --out",
+        )
 
 
 def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:

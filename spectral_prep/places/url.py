@@ -66,6 +66,11 @@ class Url:
 Place: TypeAlias = Path | Url
 
 
+def absolute(place: Place) -> Place:
+    """Return a place that means the same in whatever folder a process runs."""
+    return place.absolute() if isinstance(place, Path) else place
+
+
 def below(folder: Place, place: Place) -> str:
     """Return the path of a place relative to a folder that it is in, with slashes.
 

@@ -10,10 +10,14 @@ Names that begin with a dot and files without an image's extension are not looke
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.places import at, exists
@@ -53,6 +57,15 @@ class FolderReader:
         """True: a file a row."""
         return True
 
+    @property
+    def needs_scratch(self) -> bool:
+        """False: names are all that it takes."""
+        return False
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> FolderReader:
+        """Return this reader."""
+        return self
+
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of the row's file.
 
@@ -60,6 +73,8 @@ class FolderReader:
         ------
         CorruptSourceError
             If the file is gone, may not be read, is no regular file or larger than any image.
+        InputError
+            If the whole folder is gone, or this machine does not see it: then no row is bad.
         StorageError
             If the disk fails: the row may be good, so it must not be recorded as bad.
         """
@@ -68,6 +83,14 @@ class FolderReader:
         try:
             return at(path).read(LARGEST_IMAGE)
         except (FileNotFoundError, PermissionError, ValueError) as error:
+            if isinstance(self.root, Path) and not self.root.is_dir():
+                raise InputError(
+                    "the folder of the images is gone",
+                    where=self.root,
+                    expected="a folder that every machine which converts sees, for as long as it does",
+                    got=f"none on {socket.gethostname()}",
+                    run="the same command when it is there",
+                ) from error
             got = error.strerror if isinstance(error, OSError) else error
             raise CorruptSourceError("cannot read an image", where=path, got=got) from error
         except OSError as error:

@@ -1,7 +1,7 @@
 """Sets of encoded image files, whatever they come in: what their rows are, and one reader a split.
 
 Input: for each split a table of the rows that were found, and how their bytes are read. Output: an
-`EncodedSource`, whose index lies in scratch files: small to send, and a worker looks up only the rows that it reads.
+`EncodedSource`, whose index lies in scratch files; what is sent to a worker holds the places of the rows that it reads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.printable import shown
@@ -25,6 +28,15 @@ class Reader(Protocol):
     @property
     def random_access(self) -> bool:
         """Whether any row costs the same to read next."""
+        ...
+
+    @property
+    def needs_scratch(self) -> bool:
+        """Whether what `for_rows` returns reads scratch files."""
+        ...
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> Reader:
+        """Return what reads these rows wherever it is sent."""
         ...
 
     def read(self, row_id: int, name: str) -> bytes:
@@ -60,6 +72,29 @@ class SplitRows:
 
 
 @dataclass(frozen=True)
+class SplitImages:
+    """Reads rows of one split, whose name it knows already."""
+
+    reader: Reader
+
+    def read(self, split: str, row_id: int, name: str) -> bytes:
+        """Return the bytes of one row's file; raises as `EncodedSource.read` does."""
+        content = self.reader.read(row_id, name)
+        if not content:
+            raise CorruptSourceError("an image file is empty", where=name)
+        return content
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return what `read` returns for each row (row id, name), or why it is a bad image; of a `ManyReader` only."""
+        if not isinstance(self.reader, ManyReader):
+            raise TypeError("these rows are read one by one")
+        return [
+            content or CorruptSourceError("an image file is empty", where=name)
+            for content, (_, name) in zip(self.reader.read_many(rows), rows, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
 class EncodedSource:
     """A `Source` over encoded image files; rows are called "class/file".
 
@@ -82,9 +117,18 @@ class EncodedSource:
         """Whether every split can be read in any order."""
         return all(split.reader.random_access for split in self.splits)
 
+    @property
+    def needs_scratch(self) -> bool:
+        """Whether any split is read through scratch files."""
+        return any(split.reader.needs_scratch for split in self.splits)
+
     def index(self) -> Mapping[str, RowIndex]:
         """Return the rows of each split, read back from the scratch files."""
         return {split.name: split.rows.index() for split in self.splits}
+
+    def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> SplitImages:
+        """Return what reads these rows; raises `InputError` if there is no such split."""
+        return SplitImages(self._reader(split).for_rows(ids))
 
     def read(self, split: str, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's file.
@@ -98,25 +142,7 @@ class EncodedSource:
         StorageError
             If the disk fails: the row may be good, so it must not be recorded as bad.
         """
-        content = self._reader(split).read(row_id, name)
-        if not content:
-            raise CorruptSourceError("an image file is empty", where=name)
-        return content
-
-    def remote(self, split: str) -> bool:
-        """Whether a split lies in a bucket, where many rows are best read at once."""
-        return isinstance(self._reader(split), ManyReader)
-
-    def read_many(self, split: str, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
-        """Return what `read` returns for each row (row id, name), or the error that makes it a bad image."""
-        reader = self._reader(split)
-        if not isinstance(reader, ManyReader):
-            raise TypeError(f"the rows of {split} are read one by one")
-        found = reader.read_many(rows)
-        return [
-            content or CorruptSourceError("an image file is empty", where=name)
-            for content, (_, name) in zip(found, rows, strict=True)
-        ]
+        return SplitImages(self._reader(split)).read(split, row_id, name)
 
     def _reader(self, split: str) -> Reader:
         for found in self.splits:

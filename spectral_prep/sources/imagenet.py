@@ -18,6 +18,7 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at, exists, is_there
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
+from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.folder import (
     TEST_FOLDERS,
     class_folders,
@@ -40,7 +41,7 @@ from spectral_prep.sources.opening import (
 )
 from spectral_prep.sources.row_table import ClassNumbers, RowTable, Span
 from spectral_prep.sources.tar_header import BoundedHeader
-from spectral_prep.sources.tars import TAR, WHOLE_SUFFIXES, Archive, Member, TarReader, class_and_folder, members
+from spectral_prep.sources.tars import TAR, WHOLE_SUFFIXES, Member, TarReader, class_and_folder, members
 
 TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 TRAIN_TAR = "ILSVRC2012_img_train.tar"

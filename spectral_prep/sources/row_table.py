@@ -4,7 +4,7 @@
 2. `RowTable.stage` sorts them by (file name, class, folder), byte by byte, so that the order does not depend on the
    container; where only the stored order can be read it keeps that.
 3. It writes four columns to the scratch folder: names, where each ends, labels, and places (archive, offset, size).
-4. `StagedRows` reads them back: the whole index for the converter, one place at a time for a worker.
+4. `StagedRows` reads them back: the whole index for the converter, the spans of a few rows for whoever reads these.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ LONGEST_NAME = 4096
 """Bytes, as Linux's PATH_MAX; sorting takes a pass over all rows for every eight."""
 
 CHUNK_ROWS = 1 << 18
+DENSE = 64
+"""Of so many consecutive rows one at least is wanted where they are read together: a KiB, as quick as 16 bytes."""
 SPAN = np.dtype([("offset", "<i8"), ("size", "<u4"), ("archive", "<u4")])
 NAMES, ENDS, LABELS, SPANS = ".names", ".ends", ".labels", ".spans"
 
@@ -82,6 +84,14 @@ class StagedRows:
         """Return where one row is; nothing else is read."""
         (found,) = self._column(SPANS, SPAN, count=1, offset=row * SPAN.itemsize)
         return Span(*found.item())
+
+    def spans(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
+        """Return where several rows are, (n,) of `SPAN`; rows ascend."""
+        if len(rows) and rows[-1] - rows[0] < len(rows) * DENSE:
+            first = int(rows[0])
+            column = self._column(SPANS, SPAN, count=int(rows[-1]) - first + 1, offset=first * SPAN.itemsize)
+            return np.asarray(column[rows - first])
+        return np.array([tuple(self.span(row)) for row in rows.tolist()], SPAN)
 
     def path(self, suffix: str) -> Path:
         """Return the scratch file that ends so."""

@@ -163,6 +163,11 @@ class SyntheticSource:
         return True
 
     @property
+    def needs_scratch(self) -> bool:
+        """False: nothing is written."""
+        return False
+
+    @property
     def release(self) -> None:
         """None: there is but one."""
         return
@@ -170,6 +175,10 @@ class SyntheticSource:
     def index(self) -> Mapping[str, RowIndex]:
         """Return the rows of each split that has some; classes take turns."""
         return {split: self._rows(count) for split, count in self._counts().items() if count}
+
+    def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> SyntheticSource:
+        """Return this source, which is small."""
+        return self
 
     def read(self, split: str, row_id: int, name: str) -> RawImage:
         """Return the pixels (H, W, C) of a row, or its JPEG.

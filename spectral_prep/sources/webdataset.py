@@ -12,11 +12,12 @@ from pathlib import Path
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
+from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.opening import EXTENSIONS, LARGEST_TEXT, listed
 from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, split_files
 from spectral_prep.sources.row_table import RowTable, Span
-from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, members
+from spectral_prep.sources.tars import TAR, Member, TarReader, members
 from spectral_prep.system.json_text import json_value
 
 Sample = tuple[str, dict[str, Member]]

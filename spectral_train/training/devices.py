@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import torch
 
+from spectral_prep.engines.processes import run_all
 from spectral_prep.errors import InputError
 from spectral_prep.system.resources import usable_cpus
 from spectral_prep.system.threads import torch_threads
-from spectral_prep.system.workers import run_all
 from spectral_train.data.loader import ShardLoader
 from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import Placement, available_memory, check_shard, memory_each, place, split_bytes

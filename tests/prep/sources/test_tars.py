@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectral_prep.errors import CorruptSourceError, InputError, SpectralError
+from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.tar_header import MOST_GLOBAL_FIELDS
-from spectral_prep.sources.tars import Archive, Member, members
+from spectral_prep.sources.tars import Member, members
 from tests.prep.sources.test_hostile import MEMBER, pax
 from tests.support.releases import tar_bytes
 
