@@ -59,6 +59,19 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
     click.echo(json.dumps(found.to_dict()) if as_json else printable(estimate_text(found, wanted.out)))
 
 
+@prep_group.command("begin")
+@request_options
+def begin_command(wanted: Wanted) -> None:
+    """Do the first step of an array of tasks once: open the source, calibrate, write the plan and what each block is.
+
+    The tasks then start in seconds; without it the first of them does this, and those that start with it as well.
+    """
+    from spectral_prep.conversion.convert import begin
+
+    begin(wanted.request, wanted.source, wanted.out)
+    answer(f"Begun: {wanted.out}. Run next: the spectral-prep convert commands with --task I/N")
+
+
 @prep_group.command("convert")
 @request_options
 @click.option(

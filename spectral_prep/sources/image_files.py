@@ -128,7 +128,7 @@ class EncodedSource:
 
     def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> SplitImages:
         """Return what reads these rows; raises `InputError` if there is no such split."""
-        return SplitImages(self._reader(split).for_rows(ids))
+        return SplitImages(self.reader(split).for_rows(ids))
 
     def read(self, split: str, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's file.
@@ -142,12 +142,20 @@ class EncodedSource:
         StorageError
             If the disk fails: the row may be good, so it must not be recorded as bad.
         """
-        return SplitImages(self._reader(split)).read(split, row_id, name)
+        return SplitImages(self.reader(split)).read(split, row_id, name)
 
-    def _reader(self, split: str) -> Reader:
+    def reader(self, split: str) -> Reader:
+        """Return what reads the rows of a split; raise `InputError` if there is no such split."""
+        return self._split(split).reader
+
+    def staged(self, split: str) -> StagedRows:
+        """Return the rows of a split in their scratch files; raises as `reader` does."""
+        return self._split(split).rows
+
+    def _split(self, split: str) -> SplitRows:
         for found in self.splits:
             if found.name == split:
-                return found.reader
+                return found
         raise InputError(f"the source has no split {split}")
 
 

@@ -63,17 +63,18 @@ class StagedLocations:
     def of(self, row_id: int) -> Location:
         """Look up one row."""
         offset, size, number = self.rows.span(row_id)
-        return Location(self._archives[number], offset, size)
+        return Location(self.archives[number], offset, size)
 
     def for_rows(self, ids: npt.NDArray[np.int32]) -> CarriedLocations:
         """Look up these rows, and the archives that they are in."""
         unique = np.unique(ids)
         spans = self.rows.spans(unique)
         numbers, spans["archive"] = np.unique(spans["archive"], return_inverse=True)
-        return CarriedLocations(unique, spans, tuple(self._archives[number] for number in numbers))
+        return CarriedLocations(unique, spans, tuple(self.archives[number] for number in numbers))
 
     @cached_property
-    def _archives(self) -> list[Archive]:
+    def archives(self) -> list[Archive]:
+        """The archives, through which the spans count."""
         path = self.rows.path(ARCHIVES)
         try:
             return [Archive(*fields) for fields in json.loads(path.read_text())]
