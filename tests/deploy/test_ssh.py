@@ -51,7 +51,7 @@ def test_branches_are_trained_elsewhere_and_what_a_lost_host_had_is_done_by_anot
     assert "branch 1" not in whole.stderr
     assert sorted(os.listdir(work / "data")) == ["spectral-00", "spectral-01"]
 
-    assert run(f"spectral-train --shard all --data {DATA} --run runs/local {OPTIONS}").code == 0
+    assert run(f"spectral-train --shard all --workers 1 --data {DATA} --run runs/local {OPTIONS}").code == 0
     for shard in range(2):
         assert equal_weights(RunPaths(clone / RUN).branch(shard), RunPaths(clone / "runs/local").branch(shard))
     assert whole.stdout.endswith(run("spectral-ensemble evaluate runs/local").out)
