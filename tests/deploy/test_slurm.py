@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,11 +49,13 @@ def slurm() -> Iterator[Slurm]:
 def submitted(slurm: Slurm, line: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """Run a line that submits jobs and waits until the last one is done."""
     env, pipe = {**slurm.env, **variables}, subprocess.PIPE
-    with subprocess.Popen(["bash", "-euc", line], env=env, stdout=pipe, stderr=pipe, text=True) as process:
+    command = ["bash", "-euc", line]
+    with subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
             yield process
         finally:
-            process.kill()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -93,7 +96,7 @@ def test_the_whole_road_with_tasks_requeued_in_the_middle(slurm: Slurm, clone: P
 
     convert(Request("digits", "4", block_rows=20), Path(), clone / "local")
     assert tree(out) == tree(clone / "local")
-    assert run(f"spectral-train --shard all --shards 2 --data local --run runs/local {EPOCHS}").code == 0
+    assert run(f"spectral-train --shard all --workers 1 --shards 2 --data local --run runs/local {EPOCHS}").code == 0
     for shard in range(2):
         assert equal_weights(RunPaths(clone / RUN).branch(shard), RunPaths(clone / "runs/local").branch(shard))
     (table,) = logs.glob("spectral-evaluate-*.log")
