@@ -22,6 +22,7 @@ test: env
 
 torture: env
 	$(BIN)/python -m tests.torture all $(if $(MINUTES),--minutes $(MINUTES)) --seed $(or $(SEED),0)
+	$(BIN)/python -m tests.torture.hostile
 	$(BIN)/python -m tests.torture.fuzz --minutes $(or $(MINUTES),60) --seed $(or $(SEED),0)
 
 demo: env

@@ -22,7 +22,7 @@ from typing import Any
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.printable import shown
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
-from spectral_prep.sources.opening import explained, listed, optional, parsed_json
+from spectral_prep.sources.opening import BEST_RATIO, PLENTY, explained, listed, optional, parsed_json
 from spectral_prep.sources.parquet_pages import largest_page, require_room
 from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, listed_names, split_files
 from spectral_prep.sources.row_table import Place, RowTable, StagedRows
@@ -102,19 +102,24 @@ class _Cursor:
         self._archives, self._column = archives, column
         self._number = -1
         self._first = self._end = 0
+        self._given = self._most = 0  # bytes of the row group's images: a value may be there once and stand for many
         self._batch: list[bytes | None] = []
         self._batches: Iterator[Any] = iter(())
 
     def read(self, number: int, row: int) -> bytes | None:
-        with _understood(self._archives[number].path):
+        name = self._archives[number].path
+        with _understood(name):
             if number != self._number or not self._first <= row < self._end:
                 self._open(number, row)
             while row >= self._first + len(self._batch):
+                if self._given > self._most:
+                    raise CorruptSourceError("more bytes of images than the file has room for", where=name)
                 self._first += len(self._batch)
                 batch = next(self._batches, None)
                 if batch is None:
-                    raise CorruptSourceError("fewer rows than the file says", where=self._archives[number].path)
+                    raise CorruptSourceError("fewer rows than the file says", where=name)
                 self._batch = _images(batch, self._column)
+                self._given += sum(len(image) for image in self._batch if image)
             return self._batch[row - self._first]
 
     def _open(self, number: int, row: int) -> None:
@@ -128,6 +133,7 @@ class _Cursor:
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))  # each may be a copy of all that is in a page
         self._batches = file.iter_batches(rows, row_groups=[group], columns=[self._column], use_threads=False)
         self._number, self._first, self._end, self._batch = number, start, end, []
+        self._given, self._most = 0, max(PLENTY, BEST_RATIO * archive.size)
 
 
 def _images(batch: Any, column: str) -> list[bytes | None]:

@@ -71,6 +71,10 @@ def test_copies_of_a_large_value_come_a_few_at_a_time(tmp_path: Path) -> None:
     before = pool.bytes_allocated()
     assert len(source.read("train", 3, "train/3")) == 32 * MIB
     assert pool.bytes_allocated() - before < 200 * MIB
+    with pytest.raises(CorruptSourceError, match="more bytes of images than the file has room for"):
+        for row in range(4, 16):
+            source.read("train", row, f"train/{row}")
+    assert len(source.read("train", 0, "train/0")) == 32 * MIB
 
 
 @pytest.mark.parametrize(
