@@ -1,5 +1,5 @@
 # make test: the environment, then lint, types and tests.    make demo: from a fresh clone to an ensembled network.
-# make torture: every file call fails once, the power goes at every line, a thousand kills (docs/reliability.md).
+# make torture: file calls that fail, power cuts, kills, hostile inputs (docs/reliability.md).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
