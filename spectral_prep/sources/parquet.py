@@ -27,7 +27,7 @@ from spectral_prep.printable import shown
 from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.locations import Locations, StagedLocations
-from spectral_prep.sources.opening import explained, listed, optional, parsed_json
+from spectral_prep.sources.opening import BEST_RATIO, PLENTY, explained, listed, optional, parsed_json
 from spectral_prep.sources.parquet_pages import largest_page, require_room
 from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, listed_names, split_files
 from spectral_prep.sources.row_table import RowTable, Span, StagedRows
@@ -107,6 +107,7 @@ class Cursor:
         self._column = column
         self._archive: Archive | None = None
         self._first = self._end = 0
+        self._given = self._most = 0  # bytes of the row group's images: a value may be there once and stand for many
         self._batch: list[bytes | None] = []
         self._batches: Iterator[Any] = iter(())
 
@@ -115,15 +116,19 @@ class Cursor:
 
     def read(self, archive: Archive, row: int) -> bytes | None:
         """Return the image in a row of a file, None if there is none in it."""
-        with _understood(archive.path):
+        name = archive.path
+        with _understood(name):
             if archive != self._archive or not self._first <= row < self._end:
                 self._open(archive, row)
             while row >= self._first + len(self._batch):
+                if self._given > self._most:
+                    raise CorruptSourceError("more bytes of images than the file has room for", where=name)
                 self._first += len(self._batch)
                 batch = next(self._batches, None)
                 if batch is None:
-                    raise CorruptSourceError("fewer rows than the file says", where=archive.path)
+                    raise CorruptSourceError("fewer rows than the file says", where=name)
                 self._batch = _images(batch, self._column)
+                self._given += sum(len(image) for image in self._batch if image)
             return self._batch[row - self._first]
 
     def _open(self, archive: Archive, row: int) -> None:
@@ -137,6 +142,7 @@ class Cursor:
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))  # each may be a copy of all that is in a page
         self._batches = file.iter_batches(rows, row_groups=[group], columns=[self._column], use_threads=False)
         self._archive, self._first, self._end, self._batch = archive, start, end, []
+        self._given, self._most = 0, max(PLENTY, BEST_RATIO * archive.size)
 
 
 def _images(batch: Any, column: str) -> list[bytes | None]:

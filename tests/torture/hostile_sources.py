@@ -98,11 +98,25 @@ def png(width: int, height: int, *chunks: bytes, bits: int = 8, colour: int = 0)
     return b"\x89PNG\r\n\x1a\n" + first + b"".join(chunks) + chunk(b"IEND", b"")
 
 
+def deflated(content: bytes) -> bytes:
+    """Return a block of deflate that may follow any other, and that any other may follow."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH)
+
+
+def zero_blocks(size: int) -> bytes:
+    """Return so many zeros as blocks of deflate, at once whatever the size."""
+    return deflated(bytes(MIB)) * (size // MIB) + deflated(bytes(size % MIB)) + b"\3\0"
+
+
+def gzip_start(content: bytes) -> bytes:
+    """Return what a gzip file begins with; what follows is deflate, then eight bytes, here of no right checksum."""
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + deflated(content)
+
+
 def zeros(size: int) -> bytes:
-    """Return zlib's stream of so many zeros, a piece at a time."""
-    packer = zlib.compressobj(9)
-    pieces = [packer.compress(bytes(min(MIB, size - start))) for start in range(0, size, MIB)]
-    return b"".join(pieces) + packer.flush()
+    """Return zlib's stream of so many zeros."""
+    return b"\x78\xda" + zero_blocks(size) + struct.pack(">HH", size % 65521, 1)
 
 
 def scans(count: int) -> bytes:
@@ -266,15 +280,8 @@ def packed_tar(case: Path) -> None:
 def packed_bomb(path: str, name: str, size: int) -> Spoil:
     """Return what writes a packed tar with a member of so many zeros."""
 
-    def spoil(case: Path) -> None:
-        (case / path).parent.mkdir(parents=True, exist_ok=True)
-        with gzip.open(case / path, "wb", compresslevel=6) as file:
-            file.write(header(name, tarfile.REGTYPE, size))
-            for _ in range(0, size, MIB):
-                file.write(bytes(MIB))
-            file.write(bytes(1024))
-
-    return spoil
+    begin = gzip_start(header(name, tarfile.REGTYPE, size))
+    return written(path, lambda: begin + zero_blocks(size + MIB) + bytes(8))
 
 
 WEBDATASET = convert("webdataset", "--size 8 --resize 8")
@@ -409,7 +416,11 @@ def meta(*elements: bytes) -> Spoil:
 
 IMAGENET = convert("imagenet", "--size 8 --resize 8")
 KITS: Mapping[str, tuple[str, Spoil, Spoil]] = {
-    "a list of classes that inflates to 1 GiB": (IMAGENET, imagenet, lambda case: meta(packed(bytes(GIB)))(case)),
+    "a list of classes that inflates to 1 GiB": (
+        IMAGENET,
+        imagenet,
+        lambda case: meta(struct.pack("<II", 15, len(inner := zeros(GIB))) + inner)(case),
+    ),
     "a list of classes packed twice, 2 GiB": (
         IMAGENET,
         imagenet,
@@ -470,16 +481,13 @@ def idx(rows: int, held: int, zipped: bool = False) -> Spoil:
     """Return what writes images that state so many rows and hold so many, all zeros."""
 
     def spoil(case: Path) -> None:
-        suffix = ".gz" if zipped else ""
         for kind, magic, shape in (
             ("images-idx3", IMAGES_MAGIC, (rows, 28, 28)),
             ("labels-idx1", LABELS_MAGIC, (rows,)),
         ):
-            path = case / "source" / f"train-{kind}-ubyte{suffix}"
-            with gzip.open(path, "wb") if zipped else open(path, "wb") as file:
-                file.write(struct.pack(f">I{len(shape)}I", magic, *shape))
-                for _ in range(0, held, 1 << 14):
-                    file.write(bytes((1 << 14) * (784 if len(shape) == 3 else 1)))
+            first, size = struct.pack(f">I{len(shape)}I", magic, *shape), held * (784 if len(shape) == 3 else 1)
+            path = case / f"source/train-{kind}-ubyte{'.gz' if zipped else ''}"
+            path.write_bytes(gzip_start(first) + zero_blocks(size) + bytes(8) if zipped else first + bytes(size))
 
     return spoil
 
@@ -544,6 +552,11 @@ def parquet(case: Path) -> None:
     table(case / "source/train.parquet", images, [number % 2 for number in range(16)])
 
 
+def large_images(case: Path) -> None:
+    """Write an honest file of four images of 32 MiB, most of which follows their end."""
+    table(case / "source/train.parquet", [PNG + os.urandom(32 * MIB) for _ in range(4)], [0, 1, 0, 1])
+
+
 def equal_rows(case: Path) -> None:
     """Write ten million rows without images, in a few kilobytes."""
     rows = 10**7
@@ -579,13 +592,13 @@ PARQUETS: Mapping[str, tuple[str, Spoil, Spoil]] = {
     "ten million rows in a Parquet file of some kB": (PARQUET, parquet, equal_rows),
     "a Parquet dictionary of one image of 64 MiB": (PARQUET, parquet, dictionary),
     "a Parquet page of 900 MiB": (PARQUET, parquet, one_page),
-    "Parquet values that repeat the one before": (PARQUET, parquet, prefixes),
-    "Hugging Face's metadata nested 10 million deep": (
+    "Parquet values of 32 MiB that repeat the one before": (PARQUET, large_images, prefixes),
+    "Hugging Face's metadata nested 5 million deep": (
         PARQUET,
         parquet,
-        lambda case: table(case / "source/train.parquet", [PNG], [0], {"huggingface": "[" * 10**7}),
+        lambda case: table(case / "source/train.parquet", [PNG], [0], {"huggingface": "[" * 5 * 10**6}),
     ),
-    "Hugging Face's names: 2 million": (
+    "Hugging Face's names: 1.2 million": (
         PARQUET,
         parquet,
         lambda case: table(
@@ -594,7 +607,7 @@ PARQUETS: Mapping[str, tuple[str, Spoil, Spoil]] = {
             [0],
             {
                 "huggingface": json.dumps(
-                    {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["x"] * 2000000}}}}
+                    {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["x"] * 1200000}}}}
                 )
             },
         ),

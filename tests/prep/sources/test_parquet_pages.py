@@ -64,13 +64,16 @@ def test_rows_of_nothing(tmp_path: Path) -> None:
 
 
 def test_copies_of_a_large_value_come_a_few_at_a_time(tmp_path: Path) -> None:
-    """Sixteen values of 32 MiB in a page of as much: two at a time are 64 MiB."""
+    """Sixteen values of 32 MiB in a page of as much, and a file of a few kilobytes has no room for all of them."""
     prefixes(tmp_path)
     source = open_source("parquet", tmp_path / "source", tmp_path / "staging")
     pool = pyarrow.default_memory_pool()
     before = pool.bytes_allocated()
-    assert len(source.read("train", 3, "train/3")) == 32 * MIB
+    assert len(source.read("train", 1, "train/1")) == 32 * MIB
     assert pool.bytes_allocated() - before < 200 * MIB
+    with pytest.raises(CorruptSourceError, match="more bytes of images than the file has room for"):
+        source.read("train", 15, "train/15")
+    assert len(source.read("train", 0, "train/0")) == 32 * MIB
 
 
 @pytest.mark.parametrize(
