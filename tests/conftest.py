@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,13 +66,29 @@ def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Server:
 
 
 @pytest.fixture
-def bucket(bucket_server: Server, monkeypatch: pytest.MonkeyPatch) -> Url:
-    """Make a bucket of a test's own, which commands reach as a user's do: by the environment."""
+def _reachable(bucket_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what a user sets in the environment; commands that a test starts have it, too."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in bucket_server.environment.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def bucket(bucket_server: Server, _reachable: None) -> Url:
+    """Make a bucket of a test's own, empty."""
     return bucket_server.bucket()
+
+
+@pytest.fixture(scope="session")
+def _shared_bucket(bucket_server: Server) -> Url:
+    return bucket_server.bucket()
+
+
+@pytest.fixture
+def bucket_folder(_shared_bucket: Url, _reachable: None) -> Url:
+    """Name a folder of a test's own in a bucket that others use as well: the first put into a bucket takes 0.2 s."""
+    return _shared_bucket / uuid.uuid4().hex
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from spectral_prep.places.bucket import store, told
 from spectral_prep.places.interface import Entry, NewFile, State
 from spectral_prep.places.url import Url
 from spectral_prep.system.files import Advice, explained
+from spectral_prep.system.regular import OUTSIDE
 from spectral_prep.system.staging import KEPT
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class ObjectPlace:
 
     def holds(self, path: str) -> bool:
         """Whether there is such an object below this folder."""
-        return ObjectPlace(self.url / path).size() is not None
+        return OUTSIDE.isdisjoint(path.split("/")) and ObjectPlace(self.url / path).size() is not None
 
     def oddities(self) -> Iterator[tuple[Url, str]]:
         """Yield nothing: a bucket holds objects only."""
@@ -320,6 +321,10 @@ class _Raw(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._at = offset + (0, self._at, self._file.size if whence == io.SEEK_END else 0)[whence]
         return self._at
+
+    def readall(self) -> bytes:
+        """Read what is left, in large pieces: Python would ask for it by 8 KiB."""
+        return b"".join(iter(lambda: self.read(STREAM_BYTES), b""))
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         content = self._file.read_some(self._at, len(buffer))

@@ -1,7 +1,7 @@
 """The program that runs a command hundreds of times without starting Python and torch hundreds of times.
 
-Input: requests on stdin, one JSON line each: {command, arguments, folder, out, err}. Output: on stdout the process id
-of the child that was forked, then its exit code (negative: the signal that ended it).
+Input: requests on stdin, one JSON line each: {command, arguments, folder, out, err, environment}. Output: on stdout
+the process id of the child that was forked, then its exit code (negative: the signal that ended it).
 
 1. Everything that a command imports is imported once; torch computes nothing here, so that no thread stands in the
    way of a fork.
@@ -28,7 +28,7 @@ import threading
 import traceback
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 ROOMS = ("spectral_prep", "spectral_train")
 BESIDE = (
@@ -97,9 +97,10 @@ def load() -> None:
     gc.freeze()
 
 
-def run(request: dict[str, object]) -> NoReturn:
+def run(request: dict[str, Any]) -> NoReturn:
     """Be the command that a request asks for, and end."""
     os.setpgid(0, 0)
+    os.environ.update(request["environment"])
     os.chdir(str(request["folder"]))
     for name, descriptor in (("out", 1), ("err", 2)):
         file = os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
