@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch
 from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
+from tests.support.clusters import two_nodes
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +67,10 @@ def digits(digits_as: Callable[[Format], Path]) -> Path:
 def digit_tars(digits_as: Callable[[Format], Path]) -> Path:
     """Such a data set as WebDataset tars."""
     return digits_as("webdataset")
+
+
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[Any]:
+    """A Ray cluster of two nodes with a CPU each, to which this process is connected."""
+    with two_nodes() as cluster:
+        yield cluster

@@ -13,7 +13,7 @@ from pathlib import Path
 from spectral_prep.engines.interface import Needs
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import absolute
-from spectral_prep.system.files import make_folder
+from spectral_prep.system.files import explained, make_folder
 from spectral_train.data.placement import check_shard, memory_each, placement, split_bytes
 from spectral_train.data.reader import row_reader
 from spectral_train.data.shard import Shard, find_data, open_shard, open_shards
@@ -62,7 +62,8 @@ def _train_elsewhere(request: TrainingRequest, shard: int | None, log: Log) -> t
     opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
     paths = RunPaths(absolute(run_of(opened[0], recipe, request.run).root))
     if isinstance(paths.root, Path):
-        make_folder(paths.root, WRITING)  # by which a task knows that it sees the same file system
+        with explained(paths.root, WRITING):
+            make_folder(paths.root)  # by which a task knows that it sees the same file system
     rows = max(split_bytes(each, "train") for each in opened)
     with resources.engine.started():
         needs = needs_of(branch_plan(opened[0], recipe), resources, rows)
