@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psutil
-import pytest
+
+from spectral_prep.engines.ray_cluster import Ray
 
 ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # by which Ray takes 127.0.0.1 on Linux, too
@@ -18,25 +19,21 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
 }
 
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
+
 
 @contextmanager
 def two_nodes() -> Iterator[Any]:
-    """Start two nodes with a CPU each and connect this process to them."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in ENVIRONMENT.items():
-            patched.setenv(name, value)
-        from ray.cluster_utils import Cluster
+    """Start two nodes with a CPU each and connect this process to them; the environment is to be `ENVIRONMENT`."""
+    from ray.cluster_utils import Cluster
 
-        from spectral_prep.engines.ray_cluster import Ray
-
-        one = {"num_cpus": 1, "object_store_memory": 100 << 20}
-        cluster = Cluster(initialize_head=True, head_node_args={**one, "include_dashboard": False})
-        try:
-            cluster.add_node(**one)
-            with Ray(cluster.address).started():
-                yield cluster
-        finally:
-            cluster.shutdown()
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    try:
+        cluster.add_node(**NODE)
+        with Ray(cluster.address).started():
+            yield cluster
+    finally:
+        cluster.shutdown()
 
 
 def busy(name: str) -> list[psutil.Process]:

@@ -24,7 +24,7 @@ from spectral_prep.engines.ray_cluster import RETRIES, Ray, _explained
 from spectral_prep.errors import CorruptSourceError, InputError, WorkerError
 from spectral_prep.inspection.info import info
 from spectral_prep.store.layout import DatasetPaths
-from tests.support.clusters import busy, kill_one
+from tests.support.clusters import NODE, busy, kill_one
 from tests.support.commands import many_blocks, run, started, wait_for_blocks
 from tests.support.releases import encoded, random_images, write_mnist
 from tests.support.trees import tree
@@ -110,7 +110,7 @@ def test_a_task_whose_worker_dies_is_done_again_and_named_if_that_does_not_help(
 def test_a_conversion_with_a_worker_killed_and_a_node_lost_gives_the_bytes_of_processes(
     ray_nodes: Any, tmp_path: Path, mnist: Path, whole: dict[str, bytes]
 ) -> None:
-    node = ray_nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
+    node = ray_nodes.add_node(**NODE)
     killed, numbers = 0, []
 
     def disturb(progress: Progress) -> None:
