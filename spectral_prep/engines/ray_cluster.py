@@ -155,7 +155,7 @@ def _explained(exceptions: ModuleType, error: Exception, task: object) -> Worker
         f"a Ray worker was lost at {task}, and so were those of {RETRIES} retries",
         expected="workers that live until their task is done",
         got=f"{type(error).__name__}: {_reason(error)}",
-        run="ray list tasks --filter state=FAILED (it tells where), then the same command",
+        run="the same command, which goes on; the logs of that node, in /tmp/ray/session_latest/logs, tell more",
     )
 
 
@@ -177,13 +177,16 @@ def _connect(ray: ModuleType, address: str) -> None:
             socket.create_connection((found[1], int(found[2])), KNOCK_SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level="error", **options)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError, SystemExit) as error:
+        if address == "local":
+            raise InputError(
+                "cannot start Ray on this machine", got=_reason(error), run="the same command without --engine ray"
+            ) from error
         raise InputError(
-            "cannot connect to Ray" if address != "local" else "cannot start Ray on this machine",
+            "cannot connect to Ray",
             where=address,
-            expected="HOST:PORT of the head node of a running cluster with the same ray and Python, on a node of which "
-            "this runs",
+            expected="HOST:PORT of the head node of a running cluster that has the same ray and Python",
             got=_reason(error),
-            run=f"ray status --address {address}; or on a node: ray job submit -- and this command",
+            run=f"ray status --address {address}; when it runs, the same command on one of its nodes",
         ) from error
 
 
