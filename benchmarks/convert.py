@@ -172,7 +172,9 @@ def block_tasks(tree: Path, out: Path, compression: Any) -> tuple[Work, list[Blo
     plan = make_plan(source, index, dict.fromkeys(index, ""), request)
     conversion = Conversion(DatasetPaths(out), plan, source, index)
     conversion.paths.plan.touch()  # which workers look for
-    work = functools.partial(run_block, tasks.all_blocks(conversion, Execution(device="cpu")))
+    work = functools.partial(
+        run_block, tasks.all_blocks(conversion.paths.root, conversion.plan, Execution(device="cpu"))
+    )
     return work, list(tasks.block_tasks(conversion, plan.blocks))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -18,6 +19,7 @@ from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.options import engine_option, ray_address_option
 from spectral_prep.console.progress import PLACE, Notices, answer, as_json, say
 from spectral_prep.errors import InputError
+from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line, printable, shown
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
@@ -99,6 +101,13 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
     type=click.Choice(get_args(Joint)),
     help="Train the branches of --shard all as one stacked model a device; with auto, on a CPU only if it is faster.",
 )
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder for copies of shards that lie in a bucket.  [default: $SPECTRAL_CACHE or ~/.cache/spectral-shards]",
+)
+@click.option("--cache-size", help="Of all copies, such as 50G: those used longest ago go.  [default: the disk]")
+@click.option("--no-cache", is_flag=True, help="Read a shard in a bucket where it is, epoch after epoch.")
 @engine_option
 @ray_address_option
 @click.option(
@@ -121,6 +130,9 @@ def train_command(
     device: str,
     memory: str | None,
     joint: Joint | None,
+    cache: Path | None,
+    cache_size: str | None,
+    no_cache: bool,
     engine: EngineName,
     ray_address: str | None,
     gpus_per_branch: float | None,
@@ -149,11 +161,14 @@ def train_command(
     if gpus_per_branch is not None and engine != "ray":
         raise click.UsageError("--gpus-per-branch is for --engine ray")
     number = _shard_number(shard)
+    if no_cache and (cache or cache_size):
+        raise click.UsageError("--no-cache goes without --cache and --cache-size")
     resources = Resources(
         device,
         workers,
         parse_bytes(memory) if memory else None,
         compiled,
+        cache=None if no_cache else Cache(cache, parse_bytes(cache_size) if cache_size else None),
         engine=engine_of(engine, ray_address),
         gpus=gpus_per_branch,
     )

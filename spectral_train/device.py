@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from spectral_prep.engines.interface import Engine
 from spectral_prep.engines.processes import Processes
 from spectral_prep.errors import InputError
+from spectral_prep.places.cache import DEFAULT_CACHE, Cache
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,8 @@ class Resources:
     memory
         Bytes of RAM for the rows of all networks together, half of what is available unless said; rows that do not fit
         are streamed.
+    cache
+        Where the spectral folders of a data set in a bucket are copied to; None: they are read where they are.
     compiled
         Run each network through `torch.compile`: the same checkpoint, other rounding.
     engine
@@ -50,6 +53,7 @@ class Resources:
     workers: int | None = None
     memory: int | None = None
     compiled: bool = False
+    cache: Cache | None = DEFAULT_CACHE
     engine: Engine = Processes()  # noqa: RUF009 a frozen value
     gpus: float | None = None
 

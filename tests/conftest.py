@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
+from spectral_prep.places.url import Url
+from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
 
 
@@ -65,6 +68,39 @@ def _digits_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format],
 def digits_as(_digits_once: Callable[[Format], Path], tmp_path: Path) -> Callable[[Format], Path]:
     """Make a converted data set of a test's own: digits at Q = 4, seven blocks, in a format."""
     return lambda format: Path(shutil.copytree(_digits_once(format), tmp_path / f"digits-q4-{format}"))
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """The object store of this session; its processes, if there are several, share the folder above their own."""
+    own = tmp_path_factory.getbasetemp()
+    return shared(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
+@pytest.fixture
+def _reachable(bucket_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what a user sets in the environment; commands that a test starts have it, too."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in bucket_server.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def bucket(bucket_server: Server, _reachable: None) -> Url:
+    """Make a bucket of a test's own, empty."""
+    return bucket_server.bucket()
+
+
+@pytest.fixture(scope="session")
+def _shared_bucket(bucket_server: Server) -> Url:
+    return bucket_server.bucket()
+
+
+@pytest.fixture
+def bucket_folder(_shared_bucket: Url, _reachable: None) -> Url:
+    """Name a folder of a test's own in a bucket that others use as well: the first put into a bucket takes 0.2 s."""
+    return _shared_bucket / uuid.uuid4().hex
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -56,6 +57,19 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
     execution = Execution(Task(0, tasks), workers, parse_bytes(max_memory) if max_memory else None)
     found = estimate(wanted.request, wanted.source, wanted.out, execution)
     click.echo(json.dumps(found.to_dict()) if as_json else printable(estimate_text(found, wanted.out)))
+
+
+@prep_group.command("begin")
+@request_options
+def begin_command(wanted: Wanted) -> None:
+    """Do the first step of an array of tasks once: open the source, calibrate, write the plan and what each block is.
+
+    The tasks then start in seconds; without it the first of them does this, and those that start with it as well.
+    """
+    from spectral_prep.conversion.convert import begin
+
+    begin(wanted.request, wanted.source, wanted.out)
+    answer(f"Begun: {wanted.out}. Run next: the spectral-prep convert commands with --task I/N")
 
 
 @prep_group.command("convert")
@@ -196,6 +210,31 @@ def info_command(folder: Place, as_json: bool) -> None:
     click.echo(json.dumps(found.to_dict()) if as_json else printable(info_text(found)))
 
 
+@prep_group.command("cache")
+@click.option(
+    "--cache",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="The folder of the copies.  [default: $SPECTRAL_CACHE or ~/.cache/spectral-shards]",
+)
+@click.option("--clean", is_flag=True, help="Remove the copies that no training uses.")
+@as_json
+def cache_command(folder: Path | None, clean: bool, as_json: bool) -> None:
+    """List the copies of shards that trainings fetched from a bucket, or remove those that are not in use."""
+    from spectral_prep.console.text import cache_text
+    from spectral_prep.places.cache import Cache
+    from spectral_prep.store.cache import clean as remove
+    from spectral_prep.store.cache import copies
+
+    cache = Cache(folder)
+    found = remove(cache) if clean else copies(cache)
+    click.echo(
+        json.dumps([{**asdict(copy), "path": str(copy.path)} for copy in found])
+        if as_json
+        else printable(cache_text(found, cache, removed=clean))
+    )
+
+
 @prep_group.command("show")
 @click.argument("folder", type=PLACE)
 @click.option("--row", type=click.IntRange(0), required=True, help="Place of the row in stored order.")
@@ -225,7 +264,7 @@ def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:
     from spectral_prep.sources import open_source
 
     where = given or default_source(plan.dataset)
-    if given is None and plan.dataset != "digits" and not is_there(where):
+    if given is None and not is_there(where):
         return None
     found = open_source(plan.dataset, where, staging)
     return found if given is not None or found.fingerprint == plan.fingerprint else None

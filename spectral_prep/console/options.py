@@ -18,7 +18,7 @@ from spectral_prep.choices import Compression, EngineName, Format, Layout, Shuff
 from spectral_prep.console.progress import PLACE
 from spectral_prep.images.augmentations import AUGMENTATIONS
 from spectral_prep.places.url import Place
-from spectral_prep.sources import SOURCES
+from spectral_prep.sources import SOURCES, WITHOUT_FILES
 
 if TYPE_CHECKING:
     from spectral_prep.conversion.request import Request
@@ -39,7 +39,12 @@ REQUEST_OPTIONS = (
         required=True,
         help=f"{', '.join(SOURCES)}.",
     ),
-    click.option("--source", type=PLACE, help="Where the release lies.  [default: ./data/DATASET]"),
+    click.option(
+        "--source",
+        type=PLACE,
+        help="Where the release lies; for synthetic what is computed, such as rows=20000,test=2000,classes=100,size=64 "
+        "(also channels, format=jpeg, seed).  [default: ./data/DATASET]",
+    ),
     click.option("--out", type=PLACE, help="The folder to write.  [default: ./spectral/DATASET-qQ]"),
     click.option(
         "--q", required=True, help="Spectrals: 16 (4x4), 28 for 28-wide images (1x28), or a pair such as 2x4."
@@ -180,5 +185,5 @@ ray_address_option = click.option(
 
 
 def default_source(dataset: str) -> Place:
-    """Return where a release lies if nothing else is said."""
-    return Path("data") / dataset
+    """Return where a release lies if nothing else is said; an empty path for what needs no files."""
+    return Path() if dataset in WITHOUT_FILES else Path("data") / dataset

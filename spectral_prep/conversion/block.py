@@ -20,17 +20,18 @@ from torch import Tensor
 
 from spectral_prep.choices import Device, OnError
 from spectral_prep.conversion.totals import totals
-from spectral_prep.errors import CorruptFileError, CorruptSourceError, InputError
+from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device, split_stream
-from spectral_prep.places import at, exists
-from spectral_prep.places.url import Place, below
-from spectral_prep.sources.interface import Images
+from spectral_prep.places import exists
+from spectral_prep.places.url import Place
+from spectral_prep.sources.interface import Images, RawImage
+from spectral_prep.sources.read_ahead import raw_images
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
-from spectral_prep.store.planned import part_paths, read_block
+from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.threads import torch_threads
@@ -129,26 +130,6 @@ def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[
     return labels
 
 
-def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip") -> Iterator[BlockRecord]:
-    """Yield the records of blocks that need not be done again: record whole, of this block of the plan, files
-    there with the right size.
-
-    Under `on_error="fail"` a block that an earlier run finished with bad rows is done again: they may be mended.
-    """
-    sizes = {entry.path: entry.size for entry in at(paths.root).files()}
-    for block in plan.blocks:
-        if below(paths.root, paths.block(block.number)) not in sizes:
-            continue
-        try:
-            record = read_block(paths, plan, block)
-        except (InputError, CorruptFileError):
-            continue
-        if all(sizes.get(entry.path) == entry.size for entry in record.files) and (
-            on_error == "skip" or not record.bad
-        ):
-            yield record
-
-
 def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
     """Yield the stored spectrum (Q, n, C, h, w) of a few rows after the other, and the bad ones among them.
 
@@ -160,10 +141,13 @@ def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Ten
     images_NHWC = np.empty((most, geometry.height, geometry.width, geometry.channels), np.uint8)
     found: deque[tuple[list[int], list[BadRow]]] = deque()  # of batches that are read and not yet split
 
+    named = list(zip(task.ids.tolist(), task.names, strict=True))
+    raws = raw_images(task.images, task.block.split, named)
+
     def batches() -> Iterator[Tensor]:
         for first in range(0, len(task.ids), most):
             rows = range(first, min(first + most, len(task.ids)))
-            found.append(_read(plan, task, rows, images_NHWC))
+            found.append(_read(plan, task, rows, raws, images_NHWC))
             yield torch.from_numpy(images_NHWC[: len(rows)])
 
     for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, all_blocks.device, task.block.number):
@@ -174,7 +158,11 @@ def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Ten
 
 
 def _read(
-    plan: Plan, task: BlockTask, rows: range, images_NHWC: npt.NDArray[np.uint8]
+    plan: Plan,
+    task: BlockTask,
+    rows: range,
+    raws: Iterator[RawImage | CorruptSourceError],
+    images_NHWC: npt.NDArray[np.uint8],
 ) -> tuple[list[int], list[BadRow]]:
     """Read some rows of the block into the first images; return which are bad, by place and by record."""
     bad: list[BadRow] = []
@@ -182,7 +170,9 @@ def _read(
     for place, row in enumerate(rows):
         row_id, name = int(task.ids[row]), task.names[row]
         try:
-            raw = task.images.read(task.block.split, row_id, name)
+            raw = next(raws)
+            if isinstance(raw, CorruptSourceError):
+                raise raw
             images_NHWC[place] = plan.image(raw, task.block.split, task.block.start + row, row_id)
         except CorruptSourceError as error:
             bad.append(BadRow(row_id, name, str(error)))

@@ -22,8 +22,9 @@ import numpy.typing as npt
 import torch
 
 from spectral_prep.conversion.agree import Conversion, agreed
-from spectral_prep.conversion.block import finished_blocks, stored_batches
+from spectral_prep.conversion.block import stored_batches
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
+from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.memory import Memory, memory_of, needs_of
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
@@ -259,7 +260,7 @@ def _converted_bytes(conversion: Conversion, ids: npt.NDArray[np.int32]) -> int:
     alone = replace(plan, splits={"train": SplitPlan(rows, rows, rows, "", plan.splits["train"].views)})
     planned = replace(conversion, plan=alone)
     task = block_task(planned, alone.blocks[0], ids)
-    common = all_blocks(planned, SAMPLING)
+    common = all_blocks(planned.paths.root, alone, SAMPLING)
     with torch_threads(1):
         stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(common, task)], dim=1).numpy()
     return _part_bytes(plan, stored_QNChw, task.labels, rows)

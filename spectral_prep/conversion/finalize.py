@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.conversion.block import finished_blocks
 from spectral_prep.conversion.card import card
+from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.places import at, atomic_write, refuse_irregular, sha256_of

@@ -13,13 +13,14 @@ import numpy.typing as npt
 from spectral_prep.conversion.agree import Conversion
 from spectral_prep.conversion.block import AllBlocks, BlockTask
 from spectral_prep.conversion.execution import Execution
-from spectral_prep.store.plan_record import Block
+from spectral_prep.places.url import Place
+from spectral_prep.store.plan_record import Block, Plan
 
 
-def all_blocks(conversion: Conversion, execution: Execution) -> AllBlocks:
+def all_blocks(root: Place, plan: Plan, execution: Execution) -> AllBlocks:
     """Return what a worker needs once for all blocks; other machines' GPUs are used only if the user says so."""
     device = "cpu" if execution.engine.elsewhere and execution.device == "auto" else execution.device
-    return AllBlocks(conversion.paths.root, conversion.plan, execution.on_error, device)
+    return AllBlocks(root, plan, execution.on_error, device)
 
 
 def block_tasks(conversion: Conversion, blocks: Iterable[Block]) -> Iterator[BlockTask]:

@@ -7,7 +7,7 @@ Input: a URL. Output: a `Here`. Credentials, endpoint and region come from the p
    that is tried again puts the same bytes.
 2. What identifies content is our own sha256 in the records, never an ETag; an ETag only tells that an object is still
    the one that was opened.
-3. Requests are tried again for `RETRY_SECONDS` at most; then the user reads one paragraph.
+3. Requests are tried again for a while; then the user reads one paragraph (`bucket`).
 4. There are no folders, locks, links or leftovers: what those are for on a disk does nothing here.
 """
 
@@ -16,44 +16,35 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
-import re
 import tempfile
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import cache, cached_property
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import ObjectStore, from_url
 
-from spectral_prep.errors import InputError, StorageError
+from spectral_prep.places.bucket import store, told
 from spectral_prep.places.interface import Entry, NewFile, State
 from spectral_prep.places.url import Url
 from spectral_prep.system.files import Advice, explained
+from spectral_prep.system.regular import OUTSIDE
+from spectral_prep.system.staging import KEPT
 
-RETRY_SECONDS = 60
-"""How long a request is tried again; `SPECTRAL_RETRY_SECONDS` in the environment says otherwise."""
+if TYPE_CHECKING:
+    from obstore import GetOptions, ObjectMeta
 
-REQUEST_SECONDS = 120
 STREAM_BYTES = 1 << 23
 MULTIPART_BYTES = 1 << 23
 IN_MEMORY_BYTES = 1 << 20
 """Of a file that is being written; what is larger goes into a scratch file."""
 
 PUTS_AT_ONCE = 8
-CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_REGION, and AWS_ENDPOINT_URL where it is not Amazon's",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
-NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
-BEYOND = ("InvalidRange", "416 Range Not Satisfiable", "416 Requested Range")
-FORKED = "a process that was forked after the object store was first used: it would wait for ever"
+GETS_AT_ONCE = 8
+NEAR_BYTES = 1 << 20
+"""Pieces of an object that are no further apart come by one request."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +65,9 @@ class ObjectPlace:
         """Return the whole object, by one request."""
         with told(self.url):
             found = obstore.get(store(self.url), self.url.key)
-            if found.meta["size"] > at_most:
-                raise ValueError(f"{self.url.name} has {found.meta['size']} bytes, expected at most {at_most}")
+        if found.meta["size"] > at_most:
+            raise ValueError(f"{self.url.name} has {found.meta['size']} bytes, expected at most {at_most}")
+        with told(self.url):
             return bytes(found.bytes())
 
     def size(self) -> int | None:
@@ -132,15 +124,31 @@ class ObjectPlace:
         """Return the names of the objects directly in this folder, in order."""
         with told(self.url):
             found = obstore.list_with_delimiter(store(self.url), self.url.key or None)
-        return sorted(each["path"].rpartition("/")[2] for each in found["objects"])
+        objects = (each["path"] for each in found["objects"])
+        return sorted(path.rpartition("/")[2] for path in objects if path != self.url.key)
 
     def files(self) -> Iterator[Entry]:
-        """Yield every object below this folder: a request for every thousand."""
+        """Yield every object below this folder: a request for every thousand.
+
+        Consoles make a folder by putting an empty object called "folder/", which comes before what is in it.
+        """
         prefix = f"{self.url.key}/" if self.url.key else ""
+        maybe_folder: Entry | None = None
         with told(self.url):
             for chunk in obstore.list(store(self.url), self.url.key or None, chunk_size=1000):
                 for each in chunk:
-                    yield Entry(each["path"].removeprefix(prefix), each["size"])
+                    entry = Entry(each["path"].removeprefix(prefix), each["size"])
+                    if maybe_folder and not entry.path.startswith(f"{maybe_folder.path}/"):
+                        yield maybe_folder
+                    maybe_folder = None
+                    if each["path"] == self.url.key:
+                        continue
+                    if entry.size:
+                        yield entry
+                    else:
+                        maybe_folder = entry
+        if maybe_folder:
+            yield maybe_folder
 
     def paths(self) -> Iterator[str]:
         """Yield the path of every object below this folder."""
@@ -148,7 +156,7 @@ class ObjectPlace:
 
     def holds(self, path: str) -> bool:
         """Whether there is such an object below this folder."""
-        return ObjectPlace(self.url / path).size() is not None
+        return OUTSIDE.isdisjoint(path.split("/")) and ObjectPlace(self.url / path).size() is not None
 
     def oddities(self) -> Iterator[tuple[Url, str]]:
         """Yield nothing: a bucket holds objects only."""
@@ -162,24 +170,33 @@ class ObjectPlace:
         return nullcontext()
 
     def tidy(self, advice: Advice) -> None:
-        """Do nothing: killed writers leave nothing that can be seen."""
+        """Remove what tasks kept for one another: killed writers leave nothing that can be seen."""
+        kept = self.url / KEPT
+        for entry in list(ObjectPlace(kept).files()):
+            ObjectPlace(kept / entry.path).remove()
 
     def prune(self) -> None:
         """Do nothing: there are no empty folders."""
 
 
-@dataclass(frozen=True)
 class OpenObject:
-    """An object that is read by ranges; an `OpenFile`."""
+    """An object that is read by ranges, all of the same state of it; an `OpenFile`."""
 
-    url: Url
+    def __init__(self, url: Url) -> None:
+        self._url = url
+        self._found: ObjectMeta | None = None
 
-    @cached_property
+    @property
     def size(self) -> int:
         """Bytes of the whole object."""
-        with told(self.url):
-            found = obstore.head(store(self.url), self.url.key)
-        return found["size"]
+        return self._seen["size"]
+
+    @property
+    def _seen(self) -> ObjectMeta:
+        if self._found is None:
+            with told(self._url):
+                self._found = obstore.head(store(self._url), self._url.key)
+        return self._found
 
     def __enter__(self) -> OpenObject:
         return self
@@ -194,24 +211,57 @@ class OpenObject:
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return several pieces; those that are near one another come by one request, others at the same time."""
         if any(not 0 <= offset <= offset + size < 1 << 63 for offset, size in ranges):
-            raise ValueError(f"{self.url.name} has no such bytes")
-        wanted = [(offset, size) for offset, size in ranges if size]
-        with told(self.url):
-            found = iter(
-                obstore.get_ranges(
-                    store(self.url),
-                    self.url.key,
-                    starts=[offset for offset, _ in wanted],
-                    lengths=[size for _, size in wanted],
-                )
-                if wanted
-                else ()
-            )
-        pieces = [bytes(next(found)) if size else b"" for _, size in ranges]
-        for (offset, size), piece in zip(ranges, pieces, strict=True):
-            if len(piece) != size:
-                raise ValueError(f"ends at byte {offset + len(piece)}, expected {offset + size}")
+            raise ValueError(f"{self._url.name} has no such bytes")
+        spans = _together(ranges)
+        if len(spans) > 1:
+            _ = self._seen  # so that all are of one state
+            with ThreadPoolExecutor(min(GETS_AT_ONCE, len(spans))) as pool:
+                contents = list(pool.map(lambda span: self._get(*span), spans))
+        else:
+            contents = [self._get(*span) for span in spans]
+        pieces = []
+        for offset, size in ranges:
+            number = bisect_right(spans, offset, key=lambda span: span[0]) - 1 if size else 0
+            begin = offset - spans[number][0] if size else 0
+            pieces.append(bytes(contents[number][begin : begin + size]) if size else b"")
+            if len(pieces[-1]) != size:
+                raise ValueError(f"ends at byte {offset + len(pieces[-1])}, expected {offset + size}")
         return pieces
+
+    def read_some(self, offset: int, most: int) -> bytes:
+        """Return so many bytes, or as many as there are."""
+        if self._found is not None:
+            most = min(most, self.size - offset)
+        if most <= 0:
+            return b""
+        try:
+            return bytes(self._get(offset, offset + most))
+        except ValueError:  # it ends before
+            return b""
+
+    def _get(self, start: int, stop: int) -> memoryview:
+        options: GetOptions = {"range": (start, stop)}
+        if self._found and self._found["e_tag"]:
+            options["if_match"] = self._found["e_tag"]
+        with told(self._url):
+            found = obstore.get(store(self._url), self._url.key, options=options)
+            self._found = self._found or found.meta
+            return memoryview(found.bytes())
+
+
+def _together(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what to ask for, each (start, stop), so that all of these (offset, size) are in it.
+
+    >>> _together([(9 << 20, 5), (0, 10), (20, 10), (7, 0)])
+    [(0, 30), (9437184, 9437189)]
+    """
+    spans: list[tuple[int, int]] = []
+    for start, stop in sorted((offset, offset + size) for offset, size in ranges if size):
+        if spans and start - spans[-1][1] <= NEAR_BYTES:
+            spans[-1] = (spans[-1][0], max(stop, spans[-1][1]))
+        else:
+            spans.append((start, stop))
+    return spans
 
 
 class NewObject:
@@ -238,7 +288,8 @@ class NewObject:
 
     def finish(self) -> None:
         """Put the object."""
-        self._content.seek(0)
+        with explained(tempfile.gettempdir(), self._advice):
+            self._content.seek(0)  # which writes what is still buffered
         with told(self.place, writing=True):
             if self.size <= MULTIPART_BYTES:
                 obstore.put(store(self.place), self.place.key, self._content.read(), use_multipart=False)
@@ -268,14 +319,18 @@ class _Raw(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        self._at = offset + (0, self._at, self._file.size if whence == io.SEEK_END else 0)[whence]
         return self._at
 
+    def readall(self) -> bytes:
+        """Read what is left, in large pieces: Python would ask for it by 8 KiB."""
+        return b"".join(iter(lambda: self.read(STREAM_BYTES), b""))
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        size = max(0, min(len(buffer), self._file.size - self._at))
-        buffer[:size] = self._file.read(self._at, size)
-        self._at += size
-        return size
+        content = self._file.read_some(self._at, len(buffer))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
 
 
 def version(url: Url) -> str:
@@ -283,98 +338,3 @@ def version(url: Url) -> str:
     with told(url):
         found = obstore.head(store(url), url.key)
     return f"{found['size']} {found['e_tag']} {found['last_modified'].isoformat()}"
-
-
-class _Forked:
-    """Whether obstore's threads were running when this process was forked: they are not in the child."""
-
-    used = False
-    lost = False
-
-
-os.register_at_fork(after_in_child=lambda: setattr(_Forked, "lost", _Forked.used))
-
-
-def store(url: Url) -> ObjectStore:
-    """Return the store of a bucket, one a process."""
-    if _Forked.lost:
-        raise InputError(
-            "an object store cannot be used here",
-            where=url,
-            got=FORKED,
-            run='with multiprocessing_context="forkserver" (of a DataLoader), or from a copy on the disk',
-        )
-    _Forked.used = True
-    return _store(url.scheme, url.bucket)
-
-
-@cache
-def _store(scheme: str, bucket: str) -> ObjectStore:
-    seconds = float(os.environ.get("SPECTRAL_RETRY_SECONDS", RETRY_SECONDS))
-    endpoints = [os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")]
-    with told(Url(scheme, bucket)):
-        return from_url(
-            f"{scheme}://{bucket}",
-            client_options={
-                "allow_http": any(endpoint.startswith("http://") for endpoint in endpoints),
-                "timeout": timedelta(seconds=REQUEST_SECONDS),
-            },
-            retry_config={
-                "max_retries": 1000,
-                "retry_timeout": timedelta(seconds=seconds),
-                "backoff": {"max_backoff": timedelta(seconds=5)},
-            },
-        )
-
-
-@contextlib.contextmanager
-def told(url: Url, *, writing: bool = False) -> Iterator[None]:
-    """Turn what obstore raises into the paragraph that the user reads.
-
-    Raises
-    ------
-    FileNotFoundError, FileExistsError
-        If there is no such object in the bucket, or there is one already.
-    InputError
-        If there is no such bucket, or the credentials are refused.
-    StorageError
-        If the object store does not answer, or fails.
-    """
-    try:
-        yield
-    except AlreadyExistsError as error:
-        raise FileExistsError(str(url)) from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise InputError(
-            f"the object store does not let us {'write' if writing else 'read'} here",
-            where=url,
-            expected=f"credentials for it in the environment: {CREDENTIALS[url.scheme]}",
-            got=reason(error),
-            run="the same command with these set",
-        ) from error
-    except (FileNotFoundError, BaseError) as error:
-        if any(name in str(error) for name in BEYOND):
-            raise ValueError(f"{url.name} is shorter than what is read of it") from error
-        if any(name in str(error) for name in NO_BUCKET):
-            raise InputError("no such bucket", where=url, got=reason(error), run="it again once it is made") from error
-        if isinstance(error, FileNotFoundError) and not writing:
-            raise FileNotFoundError(2, "no such object", str(url)) from error
-        raise StorageError(
-            "the object store failed",
-            where=url,
-            got=reason(error),
-            run="the same command once it answers: what is finished is kept",
-        ) from error
-
-
-def reason(error: Exception) -> str:
-    """Return what an object store said, without the request and what obstore adds for its developers.
-
-    >>> reason(ValueError("Generic S3 error: <Code>SlowDown</Code><Message>Please wait.</Message> and more"))
-    'SlowDown: Please wait.'
-    """
-    text = str(error)
-    code, message = (re.search(f"<{name}>(.*?)</{name}>", text, re.DOTALL) for name in ("Code", "Message"))
-    if code:
-        return f"{code[1]}: {message[1]}" if message else code[1]
-    return text.partition("\n\nDebug source")[0].strip()[:300]

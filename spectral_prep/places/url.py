@@ -15,6 +15,9 @@ from typing import TypeAlias
 from spectral_prep.errors import InputError
 
 SCHEMES = ("s3", "gs", "az")
+CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and what stands for bytes that are not UTF-8: no name of an object has them."""
+
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/]*)(?:/(.*))?", re.DOTALL)
 
 
@@ -99,6 +102,7 @@ Got: http://host/data
         return Path(text)
     scheme, bucket, key = found[1].lower(), found[2], found[3] or ""
     parts = [part for part in key.split("/") if part]
-    if scheme not in SCHEMES or not bucket or ".." in parts or "." in parts:
+    strange = ".." in parts or "." in parts or CONTROL.search(text) is not None
+    if scheme not in SCHEMES or not bucket or strange:
         raise InputError("unusable URL", expected="a path, or s3://, gs:// or az:// and a bucket", got=text)
     return Url(scheme, bucket, "/".join(parts))

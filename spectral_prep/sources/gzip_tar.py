@@ -13,7 +13,6 @@ For a terabyte seek points are 128 MiB apart; making them takes about 0.8 GB of 
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import sys
@@ -29,9 +28,11 @@ import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, StorageError
 from spectral_prep.places.url import Place
-from spectral_prep.sources.opening import GZIP_MAGIC, explained, opened, optional
+from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.locations import Locations, StagedLocations
+from spectral_prep.sources.opening import GZIP_MAGIC, explained, opened, optional, unzipped
 from spectral_prep.sources.row_table import StagedRows
-from spectral_prep.sources.tars import Archive, Locations, Member, StagedLocations, walk
+from spectral_prep.sources.tars import Member, walk
 from spectral_prep.system.files import AtomicFile, explain
 from spectral_prep.system.staging import SCRATCH
 
@@ -56,10 +57,10 @@ def zipped_members(path: Place, tar: str = "") -> Iterator[Member]:
     CorruptSourceError
         If the archive is truncated or damaged; its checksum is checked once the last member was taken.
     """
-    with explained(path), opened(path) as raw, gzip.GzipFile(fileobj=raw) as unzipped:
-        stream = ForwardFile(cast(BinaryIO, unzipped))
+    with explained(path), opened(path) as raw, unzipped(raw) as plain:
+        stream = ForwardFile(plain)
         yield from walk(cast(BinaryIO, stream), str(path), sys.maxsize, tar)
-        while unzipped.read(READ_BYTES):  # to the end, where the checksum is
+        while plain.read(READ_BYTES):  # to the end, where the checksum is
             pass
 
 

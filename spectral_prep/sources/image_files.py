@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,15 @@ class Reader(Protocol):
 
     def read(self, row_id: int, name: str) -> bytes:
         """Return the encoded image of one row."""
+        ...
+
+
+@runtime_checkable
+class ManyReader(Protocol):
+    """Reads the rows of one split from a bucket."""
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return the encoded image of each row (row id, name), or why it is a bad one, with few requests."""
         ...
 
 
@@ -74,6 +83,15 @@ class SplitImages:
         if not content:
             raise CorruptSourceError("an image file is empty", where=name)
         return content
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return what `read` returns for each row (row id, name), or why it is a bad image; of a `ManyReader` only."""
+        if not isinstance(self.reader, ManyReader):
+            raise TypeError("these rows are read one by one")
+        return [
+            content or CorruptSourceError("an image file is empty", where=name)
+            for content, (_, name) in zip(self.reader.read_many(rows), rows, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -110,7 +128,7 @@ class EncodedSource:
 
     def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> SplitImages:
         """Return what reads these rows; raises `InputError` if there is no such split."""
-        return SplitImages(self._reader(split).for_rows(ids))
+        return SplitImages(self.reader(split).for_rows(ids))
 
     def read(self, split: str, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's file.
@@ -124,12 +142,20 @@ class EncodedSource:
         StorageError
             If the disk fails: the row may be good, so it must not be recorded as bad.
         """
-        return SplitImages(self._reader(split)).read(split, row_id, name)
+        return SplitImages(self.reader(split)).read(split, row_id, name)
 
-    def _reader(self, split: str) -> Reader:
+    def reader(self, split: str) -> Reader:
+        """Return what reads the rows of a split; raise `InputError` if there is no such split."""
+        return self._split(split).reader
+
+    def staged(self, split: str) -> StagedRows:
+        """Return the rows of a split in their scratch files; raises as `reader` does."""
+        return self._split(split).rows
+
+    def _split(self, split: str) -> SplitRows:
         for found in self.splits:
             if found.name == split:
-                return found.reader
+                return found
         raise InputError(f"the source has no split {split}")
 
 

@@ -30,8 +30,6 @@ LONGEST_NAME = 4096
 """Bytes, as Linux's PATH_MAX; sorting takes a pass over all rows for every eight."""
 
 CHUNK_ROWS = 1 << 18
-DENSE = 64
-"""Of so many consecutive rows one at least is wanted where they are read together: a KiB, as quick as 16 bytes."""
 SPAN = np.dtype([("offset", "<i8"), ("size", "<u4"), ("archive", "<u4")])
 NAMES, ENDS, LABELS, SPANS = ".names", ".ends", ".labels", ".spans"
 
@@ -86,12 +84,12 @@ class StagedRows:
         return Span(*found.item())
 
     def spans(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
-        """Return where several rows are, (n,) of `SPAN`; rows ascend."""
-        if len(rows) and rows[-1] - rows[0] < len(rows) * DENSE:
-            first = int(rows[0])
-            column = self._column(SPANS, SPAN, count=int(rows[-1]) - first + 1, offset=first * SPAN.itemsize)
-            return np.asarray(column[rows - first])
-        return np.array([tuple(self.span(row)) for row in rows.tolist()], SPAN)
+        """Return where several rows are, (n,) of `SPAN`; only the pages of the file that these are on are read."""
+        path = self.path(SPANS)
+        try:
+            return np.array(np.memmap(path, SPAN, "r")[rows]) if len(rows) else np.empty(0, SPAN)
+        except (OSError, ValueError) as error:
+            raise StorageError("cannot read the index back", where=path, got=error) from error
 
     def path(self, suffix: str) -> Path:
         """Return the scratch file that ends so."""

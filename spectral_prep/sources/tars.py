@@ -10,30 +10,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tarfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.errors import CorruptSourceError, InputError, StorageError
-from spectral_prep.places import at
-from spectral_prep.places.interface import State
-from spectral_prep.places.url import Place, place_of
+from spectral_prep.errors import CorruptSourceError
+from spectral_prep.places.url import Place, Url
 from spectral_prep.printable import shown
-from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, not_regular, opened
+from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.locations import Locations, StagedLocations
+from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, opened
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tar_header import BoundedHeader
-from spectral_prep.system.files import explain
-from spectral_prep.system.staging import SCRATCH
 
-ARCHIVES = ".archives"
+ARCHIVES_AT_ONCE = 16
 LARGEST_MEMBER = (1 << 31) - 1
 TAR = ".tar"
 WHOLE_SUFFIXES = (TAR, ".tar.gz", ".tgz")
@@ -53,152 +48,6 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Archive:
-    """An archive, and what its size and time were when it was indexed."""
-
-    path: str
-    size: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, path: Place) -> Archive:
-        """Look at an archive."""
-        with explained(path):
-            try:
-                found = at(path).state()
-            except ValueError as error:
-                raise not_regular(path) from error
-        return cls(str(path), *found)
-
-    @property
-    def place(self) -> Place:
-        """Where it is."""
-        return place_of(self.path)
-
-    @property
-    def key(self) -> str:
-        """A name for this archive in this state: 16 hexadecimal digits."""
-        content = [self.place.name, self.size, self.changed_ns]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return some bytes of it.
-
-        Raises
-        ------
-        InputError
-            If it is gone or not what it was when it was indexed.
-        StorageError
-            If the disk fails.
-        """
-        try:
-            self.check()
-            with at(self.place).open() as file:
-                return file.read(offset, size)
-        except (FileNotFoundError, PermissionError) as error:
-            raise InputError("cannot read a source file", where=self.path, got=error.strerror) from error
-        except (ValueError, OSError) as error:
-            raise StorageError("reading failed", where=self.path, got=error) from error
-
-    def check(self) -> None:
-        """Raise `InputError` unless the archive still has its size and time; one in a bucket is looked at once."""
-        found = at(self.place).state() if isinstance(self.place, Path) else _state(self.path)
-        if found != (self.size, self.changed_ns):
-            raise InputError(
-                "an archive has changed since it was indexed",
-                where=self.path,
-                expected=f"{self.size} bytes, the same time of change",
-                got=f"{found.size} bytes",
-                run="the same command, once the archive is whole and left alone",
-            )
-
-
-@cache
-def _state(path: str) -> State:
-    return at(place_of(path)).state()
-
-
-class Location(NamedTuple):
-    """Where the bytes of a row are; a format may count something else than bytes."""
-
-    archive: Archive
-    offset: int
-    size: int
-
-
-class Locations(Protocol):
-    """Where the rows of one split are."""
-
-    def of(self, row_id: int) -> Location:
-        """Return where one row is."""
-        ...
-
-    def for_rows(self, ids: npt.NDArray[np.int32]) -> Locations:
-        """Return the locations of these rows alone, which need no scratch files."""
-        ...
-
-
-@dataclass(frozen=True)
-class StagedLocations:
-    """Where the rows of one split are, by the scratch files of the process that opened the source."""
-
-    rows: StagedRows
-
-    @classmethod
-    def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> StagedLocations:
-        """Put the list of archives, which may be long, beside the rows whose spans count through it."""
-        try:
-            rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.changed_ns] for a in archives]))
-        except OSError as error:
-            raise explain(error, rows.path(ARCHIVES), SCRATCH) from error
-        return cls(rows)
-
-    def of(self, row_id: int) -> Location:
-        """Look up one row."""
-        offset, size, number = self.rows.span(row_id)
-        return Location(self._archives[number], offset, size)
-
-    def for_rows(self, ids: npt.NDArray[np.int32]) -> CarriedLocations:
-        """Look up these rows, and the archives that they are in."""
-        unique = np.unique(ids)
-        spans = self.rows.spans(unique)
-        numbers, spans["archive"] = np.unique(spans["archive"], return_inverse=True)
-        return CarriedLocations(unique, spans, tuple(self._archives[number] for number in numbers))
-
-    @cached_property
-    def _archives(self) -> list[Archive]:
-        path = self.rows.path(ARCHIVES)
-        try:
-            return [Archive(*fields) for fields in json.loads(path.read_text())]
-        except OSError as error:
-            raise StorageError("cannot read the index back", where=path, got=error) from error
-
-    def __reduce__(self) -> tuple[object, ...]:  # without the list: who needs it loads it
-        return type(self), (self.rows,)
-
-
-@dataclass(frozen=True, eq=False)
-class CarriedLocations:
-    """Where some rows are: 20 bytes a row, of ids (n,) that ascend and spans (n,), and the archives."""
-
-    ids: npt.NDArray[np.int32]
-    spans: npt.NDArray[Any]
-    archives: tuple[Archive, ...]
-
-    def of(self, row_id: int) -> Location:
-        """Look up one row; raise `InputError` if it is none of these."""
-        place = int(np.searchsorted(self.ids, row_id))
-        if place == len(self.ids) or self.ids[place] != row_id:
-            raise InputError(f"row {row_id} is none of those that came with this task")
-        offset, size, number = self.spans[place].item()
-        return Location(self.archives[number], offset, size)
-
-    def for_rows(self, ids: npt.NDArray[np.int32]) -> CarriedLocations:
-        """Return these locations."""
-        return self
-
-
-@dataclass(frozen=True)
 class TarReader:
     """Reads the rows of one split from archives, in any order."""
 
@@ -207,7 +56,8 @@ class TarReader:
     @classmethod
     def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> TarReader:
         """Return a reader, after putting the list of archives beside the rows."""
-        return cls(StagedLocations.over(rows, archives))
+        in_bucket = any(isinstance(archive.place, Url) for archive in archives)
+        return (BucketTarReader if in_bucket else cls)(StagedLocations.over(rows, archives))
 
     @property
     def random_access(self) -> bool:
@@ -221,12 +71,32 @@ class TarReader:
 
     def for_rows(self, ids: npt.NDArray[np.int32]) -> TarReader:
         """Return what reads these rows."""
-        return TarReader(self.locations.for_rows(ids))
+        return type(self)(self.locations.for_rows(ids))
 
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's member."""
         archive, offset, size = self.locations.of(row_id)
         return archive.read(offset, size)
+
+
+class BucketTarReader(TarReader):
+    """The same from a bucket, many rows at a time; a `ManyReader`."""
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return the bytes of the rows' members: neighbours by one request, others at the same time."""
+        wanted: dict[Archive, list[int]] = {}
+        places = [self.locations.of(row_id) for row_id, _ in rows]
+        for number, place in enumerate(places):
+            wanted.setdefault(place.archive, []).append(number)
+        found: dict[int, bytes] = {}
+        with ThreadPoolExecutor(ARCHIVES_AT_ONCE) as pool:
+            jobs = {
+                pool.submit(archive.read_many, [places[number][1:] for number in numbers]): numbers
+                for archive, numbers in wanted.items()
+            }
+            for job, numbers in jobs.items():
+                found |= zip(numbers, job.result(), strict=True)
+        return [found[number] for number in range(len(rows))]
 
 
 def members(path: Place, tar: str = "") -> Iterator[Member]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 EMPTY = "an empty folder"
+OUTSIDE = frozenset(("", ".", ".."))
+"""Parts of a path that name nothing in a folder."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def regular_below(root: Path, path: str) -> bool:
     Only the root itself may be a link: what lies in it stays in it.
     """
     place = root
-    *folders, name = path.split("/")
+    *folders, name = parts = path.split("/")
+    if not OUTSIDE.isdisjoint(parts):
+        return False
     for folder in folders:
         place = place / folder
         if not _is(place, stat.S_ISDIR):

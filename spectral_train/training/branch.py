@@ -14,6 +14,7 @@ from spectral_prep.engines.interface import Needs
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import absolute
 from spectral_prep.system.files import explained, make_folder
+from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import check_shard, memory_each, placement, split_bytes
 from spectral_train.data.reader import row_reader
 from spectral_train.data.shard import Shard, find_data, open_shard, open_shards
@@ -156,6 +157,7 @@ def train_branch(
     if (record := finished(plan, paths)) is not None:
         log(f"{plan.name}: finished already in {paths.root}")
         return record
+    shard = nearby(shard, resources.cache)
     chosen = placement(shard, "train", resources.memory, training.device)
     log(f"{plan.name}: {chosen.text}")
     check_shard(shard, chosen)

@@ -9,6 +9,8 @@ import torch
 import zarr
 
 from spectral_prep.encoding import decode
+from spectral_prep.places import at
+from spectral_prep.places.url import Place
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import read_record
@@ -17,6 +19,11 @@ from spectral_prep.store.record_file import read_record
 def tree(root: Path) -> dict[str, bytes]:
     """Return {relative path: content} of every file."""
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def objects(root: Place) -> dict[str, bytes]:
+    """Return the same of a folder that may be in a bucket."""
+    return {entry.path: at(root / entry.path).read(entry.size) for entry in at(root).files()}
 
 
 def stored(root: Path, split: str) -> tuple[Plan, torch.Tensor, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tests.torture.shim import Control, compile_shim
 ROOT = Path(__file__).parents[2]
 COMMANDS = {"spectral-prep": "prep", "spectral-train": "train", "spectral-ensemble": "ensemble"}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+NOTHING: Mapping[str, str] = {}
 LONGEST_RUN = 120.0
 """Seconds after which a command hangs."""
 
@@ -75,7 +76,9 @@ class Bench:
         self._parent.wait()
         self._parent.stdout.close()
 
-    def run(self, line: str, folder: Path, kill_after: float | None = None) -> Ended:
+    def run(
+        self, line: str, folder: Path, kill_after: float | None = None, environment: Mapping[str, str] = NOTHING
+    ) -> Ended:
         """Run a command line in a folder; its whole process group is killed after so many seconds."""
         name, *arguments = shlex.split(line)
         out, err = self.folder / "out", self.folder / "err"
@@ -85,6 +88,7 @@ class Bench:
             "folder": str(folder),
             "out": str(out),
             "err": str(err),
+            "environment": dict(environment),
         }
         began = time.monotonic()
         assert self._parent.stdin is not None

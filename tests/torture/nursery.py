@@ -1,7 +1,7 @@
 """The program that runs a command hundreds of times without starting Python and torch hundreds of times.
 
-Input: requests on stdin, one JSON line each: {command, arguments, folder, out, err}. Output: on stdout the process id
-of the child that was forked, then its exit code (negative: the signal that ended it).
+Input: requests on stdin, one JSON line each: {command, arguments, folder, out, err, environment}. Output: on stdout
+the process id of the child that was forked, then its exit code (negative: the signal that ended it).
 
 1. Everything that a command imports is imported once; torch computes nothing here, so that no thread stands in the
    way of a fork.
@@ -28,7 +28,7 @@ import threading
 import traceback
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 ROOMS = ("spectral_prep", "spectral_train")
 BESIDE = (
@@ -63,13 +63,13 @@ class _Forking(multiprocessing.context.ForkContext):
 
 def serve() -> None:
     """Run what is asked for until nothing more is."""
-    _load()
+    load()
     print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _run(request)
+            run(request)
         os.setpgid(pid, pid)
         print(pid, flush=True)  # noqa: T201
         _, status = os.waitpid(pid, 0)
@@ -78,7 +78,7 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
 
 
-def _load() -> None:
+def load() -> None:
     import torch
 
     import cli  # noqa: F401
@@ -97,8 +97,10 @@ def _load() -> None:
     gc.freeze()
 
 
-def _run(request: dict[str, object]) -> NoReturn:
+def run(request: dict[str, Any]) -> NoReturn:
+    """Be the command that a request asks for, and end."""
     os.setpgid(0, 0)
+    os.environ.update(request["environment"])
     os.chdir(str(request["folder"]))
     for name, descriptor in (("out", 1), ("err", 2)):
         file = os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

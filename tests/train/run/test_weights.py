@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,10 +105,8 @@ def test_a_giant_of_a_plan_costs_nothing(branch: NetworkPaths, recipe: dict[str,
     content = read_content(branch.record, "branch")
     content["plan"]["recipe"].update(recipe)
     write_content(branch.record, "branch", content)
-    began = time.monotonic()
     with pytest.raises(SpectralError) as refused:
         read_weights(read_network(branch).plan, branch)
-    assert time.monotonic() - began < 20  # a giant of timm is shaped, without memory
     assert len(str(refused.value)) < 20_000
     with pytest.raises(SpectralError):
         open_network(branch.root.parent)
