@@ -28,8 +28,8 @@ from spectral_prep.system.units import size
 
 RETRIES = 3
 """How often a task is done again whose worker or node was lost."""
-MEMORY_RETRIES = 10
-"""How often a task is done again that Ray ended for lack of memory, later and later; Ray itself knows no limit."""
+MEMORY_RETRIES = 6
+"""How often a task is done again that Ray ended for lack of memory, after 1, 2, 4 … s; Ray itself knows no limit."""
 LOOK_SECONDS = 30
 """After so long without a result it is looked whether any node is left that can do the tasks."""
 KNOCK_SECONDS = 10
@@ -187,7 +187,7 @@ def _connect(ray: ModuleType, address: str) -> None:
             "cannot connect to Ray",
             where=address,
             expected="HOST:PORT of the head node of a running cluster that has the same ray and Python",
-            got=_reason(error),
+            got="no answer in two minutes" if isinstance(error, SystemExit) else _reason(error),
             run=f"ray status --address {address}; when it runs, the same command on one of its nodes",
         ) from error
 
