@@ -29,7 +29,7 @@ from spectral_prep.engines.interface import Engine
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device
 from spectral_prep.places import at
-from spectral_prep.places.url import Place, absolute
+from spectral_prep.places.url import AnyPlace, Place, absolute
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
@@ -62,10 +62,10 @@ class Progress:
 def convert(
     request: Request,
     source: Place,
-    out: Place,
+    out: AnyPlace,
     execution: Execution = BY_DEFAULT,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> DatasetPaths:
+) -> DatasetPaths[AnyPlace]:
     """Convert a data set into Q spectral folders under `out`; called again with the same request it goes on.
 
     The simplest call, of a data set that scikit-learn brings; a real one lies in the folder `source`:
@@ -168,7 +168,7 @@ def convert(
     return paths
 
 
-def begin(request: Request, source: Place, out: Place) -> DatasetPaths:
+def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPlace]:
     """Do once what the tasks of an array would otherwise each do: open the source, calibrate, write plan and catalogue.
 
     Raises

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spectral_prep.conversion import convert as converting
+from spectral_prep.conversion.agree import Conversion
 from spectral_prep.conversion.catalogue import catalogue_file, open_catalogue, rows_file
 from spectral_prep.conversion.convert import begin, convert
 from spectral_prep.conversion.execution import Execution, Task
@@ -79,7 +80,7 @@ def test_a_block_of_the_catalogue_is_that_of_the_source(tars: Path, tmp_path: Pa
     blocks = open_catalogue(paths, TARS, tars)
     assert blocks is not None
     source = open_source(TARS.dataset, tars, tmp_path / "staging")
-    conversion = converting.Conversion(paths, blocks.plan, source, source.index())
+    conversion = Conversion(paths, blocks.plan, source, source.index())
     for expected in block_tasks(conversion, blocks.plan.blocks):
         found, split = blocks.task(expected.block), expected.block.split
         assert np.array_equal(found.ids, expected.ids)

@@ -9,10 +9,11 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Url
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.loader import LoaderOptions, ShardLoader
 from spectral_train.data.nearby import nearby
 from spectral_train.data.pieces import PieceReader
-from spectral_train.data.shard import Shard, ShardChoice, open_shard
+from spectral_train.data.shard import Shard, open_shard
 from tests.support.buckets import Server
 
 
