@@ -22,7 +22,6 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.engines import engine_of
-from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.system.files import sha256_of
 
 ENGINES = ("processes", "ray")
@@ -50,7 +49,7 @@ def main(source: Path, images: int, block_rows: int, pairs: int, workers: int) -
                     ready = time.perf_counter()
                     convert(request, tree, out, Execution(workers=workers, engine=engine))
                     took[name] = time.perf_counter() - ready
-                manifests.add(sha256_of(DatasetPaths(out).root / "manifest.json"))
+                manifests.add(sha256_of(out / "manifest.json"))
                 load = os.getloadavg()[0]
                 click.echo(
                     f"{name:10} started in {ready - begun:5.1f} s, converted in {took[name]:6.1f} s, load {load:.1f}"

@@ -17,7 +17,7 @@ import click
 from spectral_prep.choices import EngineName
 from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.options import engine_option, ray_address_option
-from spectral_prep.console.progress import PLACE, answer, as_json, say
+from spectral_prep.console.progress import PLACE, Notices, answer, as_json, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
@@ -179,7 +179,7 @@ def train_command(
         elif joint:
             records = train_on_devices(request, joint, say)
         else:
-            with contextlib.redirect_stdout(sys.stderr):  # where Ray prints what it notices
+            with contextlib.redirect_stdout(Notices()):
                 records = train_branches(request, number, say)
     except KeyboardInterrupt:
         say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")

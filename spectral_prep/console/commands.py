@@ -23,7 +23,7 @@ from spectral_prep.console.options import (
     request_options,
     workers_option,
 )
-from spectral_prep.console.progress import PLACE, ConversionProgress, answer, as_json, say
+from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
@@ -136,7 +136,7 @@ def convert_command(
         fetch(wanted.request.dataset, wanted.source, mirror)
     progress = ConversionProgress()
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Ray prints what it notices; results alone go to stdout
+        with contextlib.redirect_stdout(Notices()):
             convert(wanted.request, wanted.source, wanted.out, execution, progress)
     except KeyboardInterrupt:
         progress.close()

@@ -27,7 +27,9 @@ from spectral_prep.system.resources import GRANTED_CPUS, usable_cpus
 from spectral_prep.system.units import size
 
 RETRIES = 3
-"""How often a task is done again whose worker or node was lost; Ray counts those that lacked memory apart."""
+"""How often a task is done again whose worker or node was lost."""
+MEMORY_RETRIES = 6
+"""How often a task is done again that Ray ended for lack of memory, after 1, 2, 4 … s; Ray itself knows no limit."""
 LOOK_SECONDS = 30
 """After so long without a result it is looked whether any node is left that can do the tasks."""
 KNOCK_SECONDS = 10
@@ -146,7 +148,7 @@ def _explained(exceptions: ModuleType, error: Exception, task: object) -> Worker
         )
     if isinstance(error, exceptions.OutOfMemoryError):
         return WorkerError(
-            f"Ray ended the worker at {task} again and again: its node had too little memory",
+            f"Ray ended the worker at {task} {1 + MEMORY_RETRIES} times: its node had too little memory",
             expected="nodes whose memory nothing else takes",
             got=_reason(error),
             run="the same command with fewer --workers, when nothing else runs on these nodes",
@@ -185,7 +187,7 @@ def _connect(ray: ModuleType, address: str) -> None:
             "cannot connect to Ray",
             where=address,
             expected="HOST:PORT of the head node of a running cluster that has the same ray and Python",
-            got=_reason(error),
+            got="no answer in two minutes" if isinstance(error, SystemExit) else _reason(error),
             run=f"ray status --address {address}; when it runs, the same command on one of its nodes",
         ) from error
 
@@ -208,6 +210,7 @@ def _reason(error: object) -> str:
 
 
 def _ray() -> ModuleType:
+    os.environ.setdefault("RAY_task_oom_retries", str(MEMORY_RETRIES))  # read when ray is imported
     try:
         import ray
         import ray.exceptions
