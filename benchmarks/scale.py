@@ -75,7 +75,7 @@ class NoEngine:
 
 def step(name: str, request: Request, source: Path, out: Path, tasks: int) -> None:
     """Do one step in this process and print what it took, without importing."""
-    before = time.perf_counter()
+    before, spent = time.perf_counter(), time.process_time()
     if name == "begin":
         begin(request, source, out)
     elif name == "start":
@@ -83,7 +83,7 @@ def step(name: str, request: Request, source: Path, out: Path, tasks: int) -> No
     else:
         finalize(out)
     seconds, peak = time.perf_counter() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "peak_mib": peak / 2**20}))
+    print(json.dumps({"seconds": seconds, "cpu": time.process_time() - spent, "peak_mib": peak / 2**20}))
 
 
 def measured(name: str, request: Request, source: Path, out: Path, tasks: int) -> dict[str, float]:
@@ -93,8 +93,10 @@ def measured(name: str, request: Request, source: Path, out: Path, tasks: int) -
     started = time.perf_counter()
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     found: dict[str, float] = {**json.loads(done.stdout.splitlines()[-1]), "whole": time.perf_counter() - started}
-    print(f"{request.dataset:10} {name:9} {found['seconds']:7.1f} s ({found['whole']:.1f} with imports), "
-          f"{found['peak_mib']:,.0f} MiB")  # fmt: skip
+    print(
+        f"{request.dataset:11} {name:9} {found['seconds']:7.1f} s, {found['cpu']:.1f} of a processor; "
+        f"{found['whole']:.1f} s with imports; {found['peak_mib']:,.0f} MiB"
+    )
     return found
 
 

@@ -28,7 +28,7 @@ from spectral_prep.conversion.tasks import all_blocks, block_tasks
 from spectral_prep.engines.interface import Engine
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device
-from spectral_prep.places import at
+from spectral_prep.places import at, exists
 from spectral_prep.places.url import AnyPlace, Place, absolute
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
@@ -134,6 +134,7 @@ def convert(
         at(out).sync(WRITING)
     scratch = staging_folder(None if complete else out)
     with at(out).shared_use(WRITING), scratch as staging, contextlib.ExitStack() as started:
+        planned = exists(paths.plan)
         begun = open_catalogue(paths, request, source) or _opened(paths, request, source, staging)
         opened, plan = begun if isinstance(begun, Conversion) else None, begun.plan
         own = [block for block in plan.blocks if execution.task.has(block)]
@@ -142,7 +143,8 @@ def convert(
         done, wanted = _rows(plan, records.values()), _rows(plan, own)
         if pending:
             started.enter_context(engine.started())
-        found = _estimated(opened, pending, execution) if opened and pending else None
+        first = execution.task == ALONE or not planned  # further tasks do not estimate what was estimated
+        found = _estimated(opened, pending, execution) if opened and pending and first else None
         progress(Progress(plan, done, wanted, None, found))
         if found and execution.space_check:
             refuse_without_room(found, out)
