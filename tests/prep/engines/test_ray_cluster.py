@@ -239,9 +239,8 @@ def test_what_ray_raises_while_connecting_is_one_paragraph(
         raise error
 
     monkeypatch.setattr("ray.init", init)
-    with pytest.raises(
-        InputError, match=r"cannot connect to Ray\. .*the same ray and Python.* Got: (Version|no answer)"
-    ):
+    told = r"cannot connect to Ray\. .*the same ray and Python.* Got: (Version|no answer)"
+    with pytest.raises(InputError, match=told):
         Ray("auto").at_once(Needs())
 
 
