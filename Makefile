@@ -1,5 +1,5 @@
 # make test: the environment, then lint, types and tests.    make demo: from a fresh clone to an ensembled network.
-# make torture: every file call fails once, the power goes at every line, a thousand kills (docs/reliability.md).
+# make torture: file calls that fail, power cuts, kills, hostile inputs (docs/reliability.md).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -22,6 +22,7 @@ test: env
 
 torture: env
 	$(BIN)/python -m tests.torture all $(if $(MINUTES),--minutes $(MINUTES)) --seed $(or $(SEED),0)
+	$(BIN)/python -m tests.torture.hostile
 	$(BIN)/python -m tests.torture.fuzz --minutes $(or $(MINUTES),60) --seed $(or $(SEED),0)
 
 demo: env

@@ -53,7 +53,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
         say(f"Error: {error}")
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        say(_shown(error))
         sys.exit(2)
     except OSError as error:
         where = "" if error.filename is None else f". Where: {one_line(error.filename)}"
@@ -62,3 +62,12 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(0)
+
+
+def _shown(error: click.ClickException) -> str:
+    """Return what click says about a command line, which may hold anything; `say` escapes it."""
+    told = io.StringIO()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        error.ctx.color = True  # or click would take what looks like a colour out of the argument
+    error.show(told)
+    return told.getvalue().rstrip("\n")

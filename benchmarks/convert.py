@@ -19,6 +19,7 @@ libjpeg-turbo (apt: libopencv-dev libturbojpeg0-dev).
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import io
 import math
@@ -151,7 +152,7 @@ PEERS = {
 def tasks_of(name: str, tree: Path, out: Path) -> tuple[Work, list[Any]]:
     """Return what each process of a contestant does, and with what."""
     if name in OURS:
-        return run_block, block_tasks(tree, out, OURS[name])
+        return block_tasks(tree, out, OURS[name])
     paths = sorted(tree.rglob("*.JPEG"))
     halves = [paths[start::WORKERS] for start in range(WORKERS)]
     if name == "decode only":
@@ -162,15 +163,19 @@ def tasks_of(name: str, tree: Path, out: Path) -> tuple[Work, list[Any]]:
     return work, [(half, out / f"{number}", form) for number, half in enumerate(halves)]
 
 
-def block_tasks(tree: Path, out: Path, compression: Any) -> list[BlockTask]:
-    """Return one block a process."""
+def block_tasks(tree: Path, out: Path, compression: Any) -> tuple[Work, list[BlockTask]]:
+    """Return what converts a block, and one block a process."""
     source = open_source("folder", tree, out / "staging")
     index = source.index()
     rows = -(-len(index["train"].names) // WORKERS)
     request = Request("folder", "16", size=SIZE, resize=RESIZE, compression=compression, block_rows=rows)
     plan = make_plan(source, index, dict.fromkeys(index, ""), request)
     conversion = Conversion(DatasetPaths(out), plan, source, index)
-    return list(tasks.block_tasks(conversion, plan.blocks, Execution(device="cpu")))
+    conversion.paths.plan.touch()  # which workers look for
+    work = functools.partial(
+        run_block, tasks.all_blocks(conversion.paths.root, conversion.plan, Execution(device="cpu"))
+    )
+    return work, list(tasks.block_tasks(conversion, plan.blocks))
 
 
 def import_peers(*names: str) -> None:
@@ -299,8 +304,8 @@ def profile(tree: Path, compression: str, rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         spent: dict[str, float] = defaultdict(float)
         with tempfile.TemporaryDirectory(dir=".") as scratch:
-            blocks = block_tasks(tree, Path(scratch) / "out", compression)
-            source = type(blocks[0].source)
+            work, blocks = block_tasks(tree, Path(scratch) / "out", compression)
+            source = type(blocks[0].images)
             read, total = source.read, 0.0
 
             def reading(*arguments: Any, read: Any = read, spent: Any = spent) -> Any:
@@ -314,7 +319,7 @@ def profile(tree: Path, compression: str, rounds: int) -> dict[str, float]:
                 with stopwatches(spent):
                     start = time.process_time()
                     for task in blocks:
-                        run_block(task)
+                        work(task)
                     total = time.process_time() - start
             finally:
                 source.read = read

@@ -57,6 +57,7 @@ class MadeUp:
     fingerprint: str = "0" * 64
     image_shape: tuple[int, int, int] = (SIDE, SIDE, 3)
     random_access: bool = True
+    needs_scratch: bool = False
     release: None = None
 
     @property
@@ -68,6 +69,10 @@ class MadeUp:
         """Return training rows alone."""
         labels = (np.arange(self.rows) % self.count).astype(np.int32)
         return {"train": RowIndex(MadeUpNames(self.rows, self.count), labels)}
+
+    def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> MadeUp:
+        """Return this source."""
+        return self
 
     def read(self, split: str, row_id: int, name: str) -> npt.NDArray[np.uint8]:
         """Return an image that follows from its id."""
@@ -93,7 +98,7 @@ def main(rows: int, classes: int) -> None:
         start = say("estimate", start)
         fix(conversion)
         start = say("fixed", start)
-        tasks = block_tasks(conversion, plan.blocks, Execution(device="cpu"))
+        tasks = block_tasks(conversion, plan.blocks)
         names = sum([len(task.names) for task in tasks])
         start = say("blocks", start)
         labels = read_labels(paths, plan, "train")

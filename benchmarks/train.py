@@ -191,7 +191,7 @@ class Work:
         """A converted set."""
         return self.root / "spectral" / data
 
-    def run(self, name: str, seed: int) -> RunPaths:
+    def run(self, name: str, seed: int) -> RunPaths[Path]:
         """One system with one seed."""
         return RunPaths(self.root / "runs" / name / f"seed-{seed}")
 
@@ -199,14 +199,14 @@ class Work:
         """The seeds whose networks are all there."""
         return tuple(seed for seed in range(system.seeds) if self._complete(self.run(name, seed), system))
 
-    def baselines(self, name: str, system: System) -> list[NetworkPaths]:
+    def baselines(self, name: str, system: System) -> list[NetworkPaths[Path]]:
         """Every finished conventional network that a system is compared with."""
         source = system.beside or name
         paths = (self.run(source, seed).baseline for seed in range(systems()[source].seeds))
         return [path for path in paths if path.record.is_file()]
 
     @staticmethod
-    def _complete(run: RunPaths, system: System) -> bool:
+    def _complete(run: RunPaths[Path], system: System) -> bool:
         if system.branches is None:
             return run.baseline.record.is_file()
         numbers = run.finished()

@@ -30,3 +30,6 @@ OnError = Literal["fail", "skip"]
 
 Device = Literal["auto", "cpu", "cuda"]
 """Where to compute; `auto` is a GPU where there is one."""
+
+EngineName = Literal["processes", "ray"]
+"""Where tasks run: see `engines`."""

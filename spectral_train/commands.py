@@ -6,15 +6,20 @@ stands in the tables of the modules, not here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from spectral_prep.choices import EngineName
 from spectral_prep.console.group import OrderedGroup
-from spectral_prep.console.progress import PLACE, answer, as_json, say
+from spectral_prep.console.options import engine_option, ray_address_option
+from spectral_prep.console.progress import PLACE, Notices, answer, as_json, say
 from spectral_prep.errors import InputError
+from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line, printable, shown
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
@@ -86,8 +91,8 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
 @on_device
 @click.option(
     "--memory",
-    help="For the rows of all that train at the same time, such as 2G; what does not fit is streamed.  "
-    "[default: half of what is available]",
+    help="For the rows of all that train at the same time (with --engine ray: of each branch), such as 2G; what does "
+    "not fit is streamed.  [default: half of what is available; ray: as much as they take]",
 )
 @click.option(
     "--joint",
@@ -95,6 +100,20 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
     flag_value="auto",
     type=click.Choice(get_args(Joint)),
     help="Train the branches of --shard all as one stacked model a device; with auto, on a CPU only if it is faster.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder for copies of shards that lie in a bucket.  [default: $SPECTRAL_CACHE or ~/.cache/spectral-shards]",
+)
+@click.option("--cache-size", help="Of all copies, such as 50G: those used longest ago go.  [default: the disk]")
+@click.option("--no-cache", is_flag=True, help="Read a shard in a bucket where it is, epoch after epoch.")
+@engine_option
+@ray_address_option
+@click.option(
+    "--gpus-per-branch",
+    type=click.FloatRange(0),
+    help="With --engine ray: GPUs for each branch, or the share of one.  [default: 1 if the cluster has any]",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
@@ -111,6 +130,12 @@ def train_command(
     device: str,
     memory: str | None,
     joint: Joint | None,
+    cache: Path | None,
+    cache_size: str | None,
+    no_cache: bool,
+    engine: EngineName,
+    ray_address: str | None,
+    gpus_per_branch: float | None,
     workers: int | None,
     compiled: bool,
     **fields: Any,
@@ -118,6 +143,7 @@ def train_command(
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
     import torch
 
+    from spectral_prep.engines import engine_of
     from spectral_prep.system.units import parse_bytes
     from spectral_train.training.baseline import train_baseline
     from spectral_train.training.branch import train_branches
@@ -130,8 +156,22 @@ def train_command(
         raise click.UsageError("--joint is for --shard all, without --compile")
     if baseline and memory:
         raise click.UsageError("--memory is for shards: the conventional network has all images in memory")
+    if engine == "ray" and (shard != "all" or joint):
+        raise click.UsageError("--engine ray is for --shard all, without --joint")
+    if gpus_per_branch is not None and engine != "ray":
+        raise click.UsageError("--gpus-per-branch is for --engine ray")
     number = _shard_number(shard)
-    resources = Resources(device, workers, parse_bytes(memory) if memory else None, compiled)
+    if no_cache and (cache or cache_size):
+        raise click.UsageError("--no-cache goes without --cache and --cache-size")
+    resources = Resources(
+        device,
+        workers,
+        parse_bytes(memory) if memory else None,
+        compiled,
+        cache=None if no_cache else Cache(cache, parse_bytes(cache_size) if cache_size else None),
+        engine=engine_of(engine, ray_address),
+        gpus=gpus_per_branch,
+    )
     request = TrainingRequest(data, chosen, run, ShardChoice(shards, grouping, common), resources)
     try:
         if baseline:
@@ -139,7 +179,8 @@ def train_command(
         elif joint:
             records = train_on_devices(request, joint, say)
         else:
-            records = train_branches(request, number, say)
+            with contextlib.redirect_stdout(Notices()):
+                records = train_branches(request, number, say)
     except KeyboardInterrupt:
         say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
         raise

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spectral_prep.engines.interface import Engine
+from spectral_prep.engines.processes import Processes
 from spectral_prep.errors import InputError
+from spectral_prep.places.cache import DEFAULT_CACHE, Cache
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +27,7 @@ ONE_GPU = re.compile(r"cuda:\d+")
 
 @dataclass(frozen=True)
 class Resources:
-    """What the networks that train at the same time may take of this machine; it decides no weights.
+    """What the networks that train at the same time may take, of this machine or an engine's; it decides no weights.
 
     Parameters
     ----------
@@ -35,14 +38,24 @@ class Resources:
     memory
         Bytes of RAM for the rows of all networks together, half of what is available unless said; rows that do not fit
         are streamed.
+    cache
+        Where the spectral folders of a data set in a bucket are copied to; None: they are read where they are.
     compiled
         Run each network through `torch.compile`: the same checkpoint, other rounding.
+    engine
+        Where branches train: `engines.engine_of("ray")` for a cluster whose nodes see data and run under one path.
+    gpus
+        GPUs of the engine's that a branch has for itself, or the share of one; None: 1 where `device` is `cuda` or the
+        engine has any, otherwise none. Processes take the GPUs of this machine as `device` says.
     """
 
     device: str = "auto"
     workers: int | None = None
     memory: int | None = None
     compiled: bool = False
+    cache: Cache | None = DEFAULT_CACHE
+    engine: Engine = Processes()  # noqa: RUF009 a frozen value
+    gpus: float | None = None
 
 
 DEFAULT_RESOURCES = Resources()

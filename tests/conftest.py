@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.places.url import Url
 from tests.support.buckets import Server, shared
+from tests.support.clusters import ENVIRONMENT, two_nodes
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,16 @@ def _no_waiting_for_disks() -> Iterator[None]:
     """Do without fsync, 20 ms a file on some disks: no test cuts the power, and `test_files` counts the calls."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ray_on_the_loopback() -> Iterator[None]:
+    """Keep Ray off any network, wherever a test or what it starts imports it."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in ENVIRONMENT.items():
+            patched.setenv(name, value)
+        patched.delenv("RAY_ADDRESS", raising=False)
         yield
 
 
@@ -101,3 +113,10 @@ def digits(digits_as: Callable[[Format], Path]) -> Path:
 def digit_tars(digits_as: Callable[[Format], Path]) -> Path:
     """Such a data set as WebDataset tars."""
     return digits_as("webdataset")
+
+
+@pytest.fixture(scope="session")
+def ray_nodes(_ray_on_the_loopback: None) -> Iterator[Any]:
+    """A Ray cluster of two nodes with a CPU each, to which this process is connected."""
+    with two_nodes() as cluster:
+        yield cluster

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
-from spectral_prep.choices import Device, OnError
+from spectral_prep.choices import Device, EngineName, OnError
 from spectral_prep.console.group import OrderedGroup
-from spectral_prep.console.options import Wanted, default_source, max_memory_option, request_options, workers_option
-from spectral_prep.console.progress import PLACE, ConversionProgress, answer, as_json, say
+from spectral_prep.console.options import (
+    Wanted,
+    default_source,
+    engine_option,
+    max_memory_option,
+    ray_address_option,
+    request_options,
+    workers_option,
+)
+from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
@@ -49,11 +59,26 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
     click.echo(json.dumps(found.to_dict()) if as_json else printable(estimate_text(found, wanted.out)))
 
 
+@prep_group.command("begin")
+@request_options
+def begin_command(wanted: Wanted) -> None:
+    """Do the first step of an array of tasks once: open the source, calibrate, write the plan and what each block is.
+
+    The tasks then start in seconds; without it the first of them does this, and those that start with it as well.
+    """
+    from spectral_prep.conversion.convert import begin
+
+    begin(wanted.request, wanted.source, wanted.out)
+    answer(f"Begun: {wanted.out}. Run next: the spectral-prep convert commands with --task I/N")
+
+
 @prep_group.command("convert")
 @request_options
 @click.option(
     "--task", metavar="I/N", help="Convert every N-th block only, from block I on; finalize completes.  [default: all]"
 )
+@engine_option
+@ray_address_option
 @workers_option
 @max_memory_option
 @click.option("--no-space-check", is_flag=True, help="Start even where the disk has no room for all.")
@@ -80,6 +105,8 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
 def convert_command(
     wanted: Wanted,
     task: str | None,
+    engine: EngineName,
+    ray_address: str | None,
     workers: int | None,
     max_memory: str | None,
     no_space_check: bool,
@@ -91,6 +118,7 @@ def convert_command(
     """Convert a data set; the same command again goes on where it stopped."""
     from spectral_prep.conversion.convert import convert
     from spectral_prep.conversion.execution import ALONE, Execution, Task
+    from spectral_prep.engines import engine_of
     from spectral_prep.system.units import parse_bytes
 
     execution = Execution(
@@ -100,6 +128,7 @@ def convert_command(
         on_error=on_error,
         device=device,
         space_check=not no_space_check,
+        engine=engine_of(engine, ray_address),
     )
     if download or mirror:
         if not isinstance(wanted.source, Path):
@@ -107,7 +136,8 @@ def convert_command(
         fetch(wanted.request.dataset, wanted.source, mirror)
     progress = ConversionProgress()
     try:
-        convert(wanted.request, wanted.source, wanted.out, execution, progress)
+        with contextlib.redirect_stdout(Notices()):
+            convert(wanted.request, wanted.source, wanted.out, execution, progress)
     except KeyboardInterrupt:
         progress.close()
         say(
@@ -180,6 +210,31 @@ def info_command(folder: Place, as_json: bool) -> None:
     click.echo(json.dumps(found.to_dict()) if as_json else printable(info_text(found)))
 
 
+@prep_group.command("cache")
+@click.option(
+    "--cache",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="The folder of the copies.  [default: $SPECTRAL_CACHE or ~/.cache/spectral-shards]",
+)
+@click.option("--clean", is_flag=True, help="Remove the copies that no training uses.")
+@as_json
+def cache_command(folder: Path | None, clean: bool, as_json: bool) -> None:
+    """List the copies of shards that trainings fetched from a bucket, or remove those that are not in use."""
+    from spectral_prep.console.text import cache_text
+    from spectral_prep.places.cache import Cache
+    from spectral_prep.store.cache import clean as remove
+    from spectral_prep.store.cache import copies
+
+    cache = Cache(folder)
+    found = remove(cache) if clean else copies(cache)
+    click.echo(
+        json.dumps([{**asdict(copy), "path": str(copy.path)} for copy in found])
+        if as_json
+        else printable(cache_text(found, cache, removed=clean))
+    )
+
+
 @prep_group.command("show")
 @click.argument("folder", type=PLACE)
 @click.option("--row", type=click.IntRange(0), required=True, help="Place of the row in stored order.")
@@ -209,7 +264,7 @@ def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:
     from spectral_prep.sources import open_source
 
     where = given or default_source(plan.dataset)
-    if given is None and plan.dataset != "digits" and not is_there(where):
+    if given is None and not is_there(where):
         return None
     found = open_source(plan.dataset, where, staging)
     return found if given is not None or found.fingerprint == plan.fingerprint else None

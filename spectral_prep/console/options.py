@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from spectral_prep.choices import Compression, Format, Layout, Shuffle, Storage, Transform
+from spectral_prep.choices import Compression, EngineName, Format, Layout, Shuffle, Storage, Transform
 from spectral_prep.console.progress import PLACE
 from spectral_prep.images.augmentations import AUGMENTATIONS
 from spectral_prep.places.url import Place
-from spectral_prep.sources import SOURCES
+from spectral_prep.sources import SOURCES, WITHOUT_FILES
 
 if TYPE_CHECKING:
     from spectral_prep.conversion.request import Request
@@ -39,7 +39,12 @@ REQUEST_OPTIONS = (
         required=True,
         help=f"{', '.join(SOURCES)}.",
     ),
-    click.option("--source", type=PLACE, help="Where the release lies.  [default: ./data/DATASET]"),
+    click.option(
+        "--source",
+        type=PLACE,
+        help="Where the release lies; for synthetic what is computed, such as rows=20000,test=2000,classes=100,size=64 "
+        "(also channels, format=jpeg, seed).  [default: ./data/DATASET]",
+    ),
     click.option("--out", type=PLACE, help="The folder to write.  [default: ./spectral/DATASET-qQ]"),
     click.option(
         "--q", required=True, help="Spectrals: 16 (4x4), 28 for 28-wide images (1x28), or a pair such as 2x4."
@@ -164,8 +169,21 @@ workers_option = click.option(
 max_memory_option = click.option(
     "--max-memory", help="Of all processes together, such as 4G: fewer workers.  [default: the container's limit]"
 )
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(get_args(EngineName)),
+    default="processes",
+    show_default=True,
+    help="Where workers run: on this machine, or on a Ray cluster whose nodes see all folders under the same paths.",
+)
+ray_address_option = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="Of the cluster's head node; auto: the one that this machine is in.  [default: RAY_ADDRESS if set, else a Ray "
+    "of this machine alone is started]",
+)
 
 
 def default_source(dataset: str) -> Place:
-    """Return where a release lies if nothing else is said."""
-    return Path("data") / dataset
+    """Return where a release lies if nothing else is said; an empty path for what needs no files."""
+    return Path() if dataset in WITHOUT_FILES else Path("data") / dataset

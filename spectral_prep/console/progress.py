@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from spectral_prep.conversion.convert import Progress
 
 LOG_SECONDS = 5
+LONGEST_NOTICE = 300
 
 
 class _PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases have none
@@ -41,6 +43,20 @@ def say(text: str) -> None:
 def answer(text: str) -> None:
     """Print a result for a reader, on stdout; for machines `json.dumps` leaves nothing to escape."""
     click.echo(printable(text))
+
+
+class Notices(io.TextIOBase):
+    """Stands for stdout, where results alone go, while an engine works: what Ray prints there, a page at times.
+
+    The first line of each text goes to stderr.
+    """
+
+    def write(self, text: str) -> int:
+        """Tell the user the first line of a text."""
+        line = click.unstyle(text).strip().partition("\n")[0]
+        if line:
+            tqdm.write(printable(line if len(line) <= LONGEST_NOTICE else f"{line[:LONGEST_NOTICE]}…"), file=sys.stderr)
+        return len(text)
 
 
 class ConversionProgress:

@@ -5,14 +5,16 @@ Input: what a public function returned. Output: a string of one or several lines
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from spectral_prep.conversion.convert import Progress
 from spectral_prep.conversion.estimate import Estimate
 from spectral_prep.inspection.info import Info
 from spectral_prep.inspection.verify import Verification
+from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line
+from spectral_prep.store.cache import Copy
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.units import duration, size
 
@@ -114,6 +116,13 @@ def _info_lines(info: Info) -> Iterator[str]:
 
 def _free(found: Estimate) -> str:
     return "as much as wanted" if found.free_bytes is None else f"{size(found.free_bytes)} free"
+
+
+def cache_text(found: Sequence[Copy], cache: Cache, *, removed: bool) -> str:
+    """Say which copies a cache holds, or which were removed, a line a copy and one for all."""
+    lines = [f"{size(copy.size):>10}  {copy.path.name}{'  in use' if copy.in_use else ''}" for copy in found]
+    total = size(sum(copy.size for copy in found))
+    return "\n".join([*lines, f"{total} {'removed from' if removed else 'in'} {cache.folder}"])
 
 
 def verification_text(found: Verification, folder: Place) -> str:

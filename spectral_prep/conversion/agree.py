@@ -47,7 +47,7 @@ def agreed(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], r
     _refuse_foreign(paths)
     refuse_irregular(paths.root)
     fixed = read_record(paths.plan, Plan) if exists(paths.plan) else None
-    hashes = {name: index_sha256(rows) for name, rows in index.items()}
+    hashes = _hashes(fixed, source, index)
     plan = make_plan(source, index, hashes, request, fixed.encoding if fixed else None)
     if fixed is not None:
         _require_same(fixed, plan, paths)
@@ -78,6 +78,13 @@ def fix(conversion: Conversion) -> None:
             at(paths.rows("").parent / name).remove()
     if not at(paths.plan).create(rendered(plan), WRITING):
         _require_same(read_record(paths.plan, Plan), plan, paths)
+
+
+def _hashes(fixed: Plan | None, source: Source, index: Mapping[str, RowIndex]) -> Mapping[str, str]:
+    """Return the sha256 of each row index; a plan of the same source knows them (14 million rows take 16 s)."""
+    if fixed is not None and fixed.fingerprint == source.fingerprint and fixed.splits.keys() >= index.keys():
+        return {name: part.index_sha256 for name, part in fixed.splits.items()}
+    return {name: index_sha256(rows) for name, rows in index.items()}
 
 
 def _require_same(fixed: Plan, plan: Plan, paths: DatasetPaths) -> None:

@@ -1,12 +1,14 @@
 """One block: a range of rows converted as a unit, and the record that vouches for its files.
 
-Input: a `BlockTask`, all that any process on any machine needs. Output: Q part files, then the block's record.
+Input: a `BlockTask` and what all blocks have in common, all that any process on any machine needs. Output: Q part
+files, then the block's record.
 A block whose record and files are there is never done again; that is what makes a rerun a resume.
 """
 
 from __future__ import annotations
 
 import math
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,17 +20,18 @@ from torch import Tensor
 
 from spectral_prep.choices import Device, OnError
 from spectral_prep.conversion.totals import totals
-from spectral_prep.errors import CorruptFileError, CorruptSourceError, InputError
+from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device, split_stream
-from spectral_prep.places import at
-from spectral_prep.places.url import Place, below
-from spectral_prep.sources.interface import Source
+from spectral_prep.places import exists
+from spectral_prep.places.url import Place
+from spectral_prep.sources.interface import Images, RawImage
+from spectral_prep.sources.read_ahead import raw_images
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
-from spectral_prep.store.planned import part_paths, read_block
+from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.threads import torch_threads
@@ -38,39 +41,49 @@ GPU_BATCHES = 4
 
 
 @dataclass(frozen=True)
-class BlockTask:
-    """All that a worker needs to convert one block; small, and picklable."""
+class AllBlocks:
+    """What all blocks of a conversion have in common: sent once to each worker, for a plan may have many classes."""
 
     root: Place
     plan: Plan
-    source: Source
+    on_error: OnError
+    device: Device = "cpu"
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """What a worker needs for one block of it; small, and picklable."""
+
     block: Block
     ids: npt.NDArray[np.int32]
     names: list[str]
     labels: npt.NDArray[np.int32]
-    on_error: OnError
-    device: Device = "cpu"
+    images: Images
 
     def __str__(self) -> str:
         return str(self.block)
 
 
-def run_block(task: BlockTask) -> BlockRecord:
+def run_block(all_blocks: AllBlocks, task: BlockTask) -> BlockRecord:
     """Convert one block: Q part files, then its record; under `on_error="fail"` one with bad rows writes nothing."""
-    plan, block, batch_rows = task.plan, task.block, task.plan.batch_rows
+    plan, block, batch_rows = all_blocks.plan, task.block, all_blocks.plan.batch_rows
+    _require_plan(DatasetPaths(all_blocks.root))
     totals_3QC = torch.zeros(3, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
     bad: list[BadRow] = []
     done = 0
     files: tuple[FileEntry, ...] = ()
-    with torch_threads(1), _writer(task) as writer:  # processes are the parallelism; no byte depends on a thread count
-        for stored_QNChw, bad_in_batch in stored_batches(task):
+    with (
+        torch_threads(1),
+        _writer(all_blocks, block) as writer,
+    ):  # processes are the parallelism; no byte depends on a thread count
+        for stored_QNChw, bad_in_batch in stored_batches(all_blocks, task):
             bad += bad_in_batch
             for piece_QnChw in torch.split(stored_QNChw, batch_rows, dim=1):
                 totals_3QC += totals(piece_QnChw)
             rows = slice(done, done := done + stored_QNChw.shape[1])
-            if not bad or task.on_error == "skip":
+            if not bad or all_blocks.on_error == "skip":
                 writer.append(stored_QNChw.numpy(), _labels(task, rows, bad_in_batch))
-        if not bad or task.on_error == "skip":
+        if not bad or all_blocks.on_error == "skip":
             files = writer.finish()
     record = BlockRecord(
         **vars(block),
@@ -82,7 +95,7 @@ def run_block(task: BlockTask) -> BlockRecord:
         saturated=tuple(totals_3QC[2].sum(-1).long().tolist()),
     )
     if files:
-        write_record(DatasetPaths(task.root).block(block.number), record, WRITING)
+        write_record(DatasetPaths(all_blocks.root).block(block.number), record, WRITING)
     return record
 
 
@@ -90,11 +103,23 @@ def _rows_of(totals_QC: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(map(tuple, totals_QC.tolist()))
 
 
-def _writer(task: BlockTask) -> BlockWriter:
-    plan, block = task.plan, task.block
+def _require_plan(paths: DatasetPaths) -> None:
+    """Raise unless the plan, which is written before any block is begun, is seen here."""
+    if not exists(paths.plan):
+        raise InputError(
+            "the output folder is not seen by a worker",
+            where=paths.root,
+            expected="a folder that every machine which converts sees under the same path",
+            got=f"no {paths.plan.name} there on {socket.gethostname()}",
+            run="the same command with --source and --out on a file system that all nodes share",
+        )
+
+
+def _writer(all_blocks: AllBlocks, block: Block) -> BlockWriter:
+    plan, root = all_blocks.plan, all_blocks.root
     array = plan.array(block.split, 0)
     encoder = STORES[plan.store].encoder(array, plan.spec.q, block.start)
-    return BlockWriter(task.root, part_paths(DatasetPaths(task.root), plan, block), encoder, array)
+    return BlockWriter(root, part_paths(DatasetPaths(root), plan, block), encoder, array)
 
 
 def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[np.int32]:
@@ -105,59 +130,50 @@ def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[
     return labels
 
 
-def finished_blocks(paths: DatasetPaths, plan: Plan, on_error: OnError = "skip") -> Iterator[BlockRecord]:
-    """Yield the records of blocks that need not be done again: record whole, of this block of the plan, files
-    there with the right size.
-
-    Under `on_error="fail"` a block that an earlier run finished with bad rows is done again: they may be mended.
-    """
-    sizes = {entry.path: entry.size for entry in at(paths.root).files()}
-    for block in plan.blocks:
-        if below(paths.root, paths.block(block.number)) not in sizes:
-            continue
-        try:
-            record = read_block(paths, plan, block)
-        except (InputError, CorruptFileError):
-            continue
-        if all(sizes.get(entry.path) == entry.size for entry in record.files) and (
-            on_error == "skip" or not record.bad
-        ):
-            yield record
-
-
-def stored_batches(task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
+def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
     """Yield the stored spectrum (Q, n, C, h, w) of a few rows after the other, and the bad ones among them.
 
     For a CPU there are so few that they are split and summed while they are in its cache.
     """
-    plan, geometry = task.plan, task.plan.geometry
-    at_once = plan.batch_rows * (1 if chosen_device(task.device).type == "cpu" else GPU_BATCHES)
+    plan, geometry = all_blocks.plan, all_blocks.plan.geometry
+    at_once = plan.batch_rows * (1 if chosen_device(all_blocks.device).type == "cpu" else GPU_BATCHES)
     most = min(at_once, len(task.ids))
     images_NHWC = np.empty((most, geometry.height, geometry.width, geometry.channels), np.uint8)
     found: deque[tuple[list[int], list[BadRow]]] = deque()  # of batches that are read and not yet split
 
+    named = list(zip(task.ids.tolist(), task.names, strict=True))
+    raws = raw_images(task.images, task.block.split, named)
+
     def batches() -> Iterator[Tensor]:
         for first in range(0, len(task.ids), most):
             rows = range(first, min(first + most, len(task.ids)))
-            found.append(_read(task, rows, images_NHWC))
+            found.append(_read(plan, task, rows, raws, images_NHWC))
             yield torch.from_numpy(images_NHWC[: len(rows)])
 
-    for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, task.device, task.block.number):
+    for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, all_blocks.device, task.block.number):
         empty, bad = found.popleft()
         if empty:
             stored_QNChw[:, empty] = 0
         yield stored_QNChw, bad
 
 
-def _read(task: BlockTask, rows: range, images_NHWC: npt.NDArray[np.uint8]) -> tuple[list[int], list[BadRow]]:
+def _read(
+    plan: Plan,
+    task: BlockTask,
+    rows: range,
+    raws: Iterator[RawImage | CorruptSourceError],
+    images_NHWC: npt.NDArray[np.uint8],
+) -> tuple[list[int], list[BadRow]]:
     """Read some rows of the block into the first images; return which are bad, by place and by record."""
     bad: list[BadRow] = []
     empty = []
     for place, row in enumerate(rows):
         row_id, name = int(task.ids[row]), task.names[row]
         try:
-            raw = task.source.read(task.block.split, row_id, name)
-            images_NHWC[place] = task.plan.image(raw, task.block.split, task.block.start + row, row_id)
+            raw = next(raws)
+            if isinstance(raw, CorruptSourceError):
+                raise raw
+            images_NHWC[place] = plan.image(raw, task.block.split, task.block.start + row, row_id)
         except CorruptSourceError as error:
             bad.append(BadRow(row_id, name, str(error)))
             empty.append(place)

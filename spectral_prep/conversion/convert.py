@@ -9,26 +9,32 @@ A kill at any moment leaves finished blocks and at most some temporary files; th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from spectral_prep.conversion.agree import agreed, fix
-from spectral_prep.conversion.block import finished_blocks, run_block
-from spectral_prep.conversion.estimate import Estimate, estimate_pending, refuse_without_room
+from spectral_prep.conversion.agree import Conversion, agreed, fix
+from spectral_prep.conversion.block import AllBlocks, BlockTask, run_block
+from spectral_prep.conversion.catalogue import open_catalogue, write_catalogue
+from spectral_prep.conversion.estimate import Estimate, choose_workers, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
 from spectral_prep.conversion.finalize import finalize, is_complete
+from spectral_prep.conversion.finished import finished_blocks
+from spectral_prep.conversion.memory import memory_of, needs_of
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import block_tasks
-from spectral_prep.errors import CorruptSourceError
+from spectral_prep.conversion.tasks import all_blocks, block_tasks
+from spectral_prep.engines.interface import Engine
+from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device
 from spectral_prep.places import at
-from spectral_prep.places.url import Place
+from spectral_prep.places.url import AnyPlace, Place, absolute
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
 from spectral_prep.system.staging import staging_folder
-from spectral_prep.system.workers import run_all
 
 SAMPLED_SHARE = 1 / 16
 """Of the pending rows, converted beforehand to estimate the rest."""
@@ -38,7 +44,7 @@ SAMPLED_SHARE = 1 / 16
 class Progress:
     """How far a conversion is: what callbacks get, first when it starts and then after each block.
 
-    Of each split `done` are the rows that are converted, `wanted` those that will be when this task has ended.
+    Of each split `done` are the rows of this task that are converted, `wanted` those that it has.
     """
 
     plan: Plan
@@ -56,10 +62,10 @@ class Progress:
 def convert(
     request: Request,
     source: Place,
-    out: Place,
+    out: AnyPlace,
     execution: Execution = BY_DEFAULT,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> DatasetPaths:
+) -> DatasetPaths[AnyPlace]:
     """Convert a data set into Q spectral folders under `out`; called again with the same request it goes on.
 
     The simplest call, of a data set that scikit-learn brings; a real one lies in the folder `source`:
@@ -117,30 +123,38 @@ def convert(
     CorruptSourceError
         If images or labels are damaged.
     """
-    chosen_device(execution.device)
+    engine = execution.engine
+    if engine.elsewhere:  # where another folder may be the current one
+        source, out = absolute(source), absolute(out)
+    else:
+        chosen_device(execution.device)
     paths, on_error = DatasetPaths(out), execution.on_error
     complete = is_complete(paths)  # then nothing is written there: it may be read-only
     if complete:  # by a process that may have been killed before the last names were on the disk
         at(out).sync(WRITING)
-    with at(out).shared_use(WRITING), staging_folder(None if complete else out) as staging:
-        opened = open_source(request.dataset, source, staging)
-        conversion = agreed(paths, opened, opened.index(), request)
-        plan = conversion.plan
-        records = {record.number: record for record in finished_blocks(paths, plan, on_error)}
-        pending = [block for block in plan.blocks if block.number not in records]
-        own = [block for block in pending if execution.task.has(block)]
-        done = _rows(plan, records.values())
-        wanted = _rows(plan, [*records.values(), *own])
-        found = estimate_pending(conversion, pending, execution, SAMPLED_SHARE) if pending else None
+    scratch = staging_folder(None if complete else out)
+    with at(out).shared_use(WRITING), scratch as staging, contextlib.ExitStack() as started:
+        begun = open_catalogue(paths, request, source) or _opened(paths, request, source, staging)
+        opened, plan = begun if isinstance(begun, Conversion) else None, begun.plan
+        own = [block for block in plan.blocks if execution.task.has(block)]
+        records = {record.number: record for record in finished_blocks(paths, plan, on_error, own)}
+        pending = [block for block in own if block.number not in records]
+        done, wanted = _rows(plan, records.values()), _rows(plan, own)
+        if pending:
+            started.enter_context(engine.started())
+        found = _estimated(opened, pending, execution) if opened and pending else None
         progress(Progress(plan, done, wanted, None, found))
         if found and execution.space_check:
             refuse_without_room(found, out)
-        if pending or not complete:
-            fix(conversion)
+        if opened and (pending or not complete):
+            fix(opened)
+            if execution.task != ALONE:  # others begin from it
+                write_catalogue(opened, request, source)
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
             at(paths.manifest).remove()
         bad: list[tuple[str, BadRow]] = []
-        for record in run_all(run_block, block_tasks(conversion, own, execution), found.workers if found else 1):
+        tasks = block_tasks(begun, pending) if isinstance(begun, Conversion) else map(begun.task, pending)
+        for record in _converted(all_blocks(out, plan, execution), tasks, pending, execution) if pending else ():
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
@@ -152,6 +166,56 @@ def convert(
     elif execution.task == ALONE:
         finalize(out)
     return paths
+
+
+def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPlace]:
+    """Do once what the tasks of an array would otherwise each do: open the source, calibrate, write plan and catalogue.
+
+    Raises
+    ------
+    InputError, StorageError, PlanMismatchError, CorruptSourceError
+        As `convert` does; `StorageError` if the whole data set will not fit.
+    """
+    paths = DatasetPaths(out)
+    with at(out).shared_use(WRITING), staging_folder(out) as staging:
+        if open_catalogue(paths, request, source) is None:
+            conversion = _opened(paths, request, source, staging)
+            refuse_without_room(_estimated(conversion, conversion.plan.blocks, BY_DEFAULT), out)
+            fix(conversion)
+            write_catalogue(conversion, request, source)
+    return paths
+
+
+def _opened(paths: DatasetPaths, request: Request, source: Place, staging: Path) -> Conversion:
+    opened = open_source(request.dataset, source, staging)
+    return agreed(paths, opened, opened.index(), request)
+
+
+def _estimated(conversion: Conversion, pending: Sequence[Block], execution: Execution) -> Estimate:
+    _refuse_unseen(conversion, execution.engine)
+    return estimate_pending(conversion, pending, replace(execution, task=ALONE), SAMPLED_SHARE)
+
+
+def _converted(
+    common: AllBlocks, tasks: Iterator[BlockTask], blocks: Sequence[Block], execution: Execution
+) -> Iterator[BlockRecord]:
+    """Yield the record of each block when it is done."""
+    memory = memory_of(common.plan, elsewhere=execution.engine.elsewhere)
+    workers = choose_workers(common.plan, blocks, memory, execution)
+    work = functools.partial(run_block, common)
+    return execution.engine.run(work, tasks, workers, needs_of(memory, execution.device))
+
+
+def _refuse_unseen(conversion: Conversion, engine: Engine) -> None:
+    """Refuse what workers on other machines could not read: scratch files that lie on this machine alone."""
+    out = conversion.paths.root
+    if engine.elsewhere and conversion.source.needs_scratch and not isinstance(out, Path):
+        raise InputError(
+            "this source is read through scratch files, which lie on this machine alone if the output is in a bucket",
+            where=out,
+            expected="--out on a file system that all nodes share",
+            run="the same command with --engine processes, or with such an --out",
+        )
 
 
 def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:

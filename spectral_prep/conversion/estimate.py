@@ -22,13 +22,14 @@ import numpy.typing as npt
 import torch
 
 from spectral_prep.conversion.agree import Conversion, agreed
-from spectral_prep.conversion.block import finished_blocks, stored_batches
+from spectral_prep.conversion.block import stored_batches
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
-from spectral_prep.conversion.memory import Memory, memory_of
+from spectral_prep.conversion.finished import finished_blocks
+from spectral_prep.conversion.memory import Memory, memory_of, needs_of
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
 from spectral_prep.conversion.sample import sample_ids
-from spectral_prep.conversion.tasks import block_task
+from spectral_prep.conversion.tasks import all_blocks, block_task
 from spectral_prep.errors import InputError, StorageError
 from spectral_prep.places.url import Place
 from spectral_prep.sources import open_source
@@ -36,7 +37,7 @@ from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store import STORES
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
-from spectral_prep.system.resources import memory_limit, usable_cpus
+from spectral_prep.system.resources import memory_limit
 from spectral_prep.system.staging import staging_folder
 from spectral_prep.system.threads import torch_threads
 
@@ -169,7 +170,7 @@ def estimate_pending(
     """
     plan, index, tasks = conversion.plan, conversion.index, execution.task.count
     remaining = sum(block.stop - block.start for block in pending)
-    memory = memory_of(plan)
+    memory = memory_of(plan, elsewhere=execution.engine.elsewhere)
     chosen = choose_workers(plan, pending[::tasks], memory, execution)
     sample = take_sample(conversion, max(FEWEST_ROWS, int(share * remaining)))
     side_files, side_bytes = _beside(plan, index)
@@ -198,18 +199,19 @@ def estimate_pending(
 def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, execution: Execution) -> int:
     """Return how many processes convert: as wanted or as many as are worth starting, within the memory.
 
-    A process costs as much as converting some 64 MiB of pixels. Without `max_memory` the control group's limit holds;
-    where not even one worker fits into that, one is tried.
+    A process costs as much as converting some 64 MiB of pixels. Without `max_memory` the control group's limit holds,
+    or what memory the engine's machines have; where not even one worker fits into the group's, one is tried.
 
     Raises
     ------
     InputError
-        If `execution.max_memory` does not allow a single worker.
+        If `execution.max_memory` or the engine does not allow a single worker.
     """
     geometry = plan.geometry
     pixels = sum(block.stop - block.start for block in pending) * geometry.height * geometry.width * geometry.channels
-    workers = execution.workers or max(1, min(usable_cpus(), len(pending), pixels // PIXELS_A_WORKER))
-    limit = execution.max_memory or memory_limit()
+    most = execution.engine.at_once(needs_of(memory, execution.device))
+    workers = execution.workers or max(1, min(most, len(pending), pixels // PIXELS_A_WORKER))
+    limit = execution.max_memory or (None if execution.engine.elsewhere else memory_limit())
     if limit is None:
         return workers
     fitting = memory.workers(limit)
@@ -256,9 +258,11 @@ def _converted_bytes(conversion: Conversion, ids: npt.NDArray[np.int32]) -> int:
     """Return how many bytes these rows take over all spectrals, as one part of one chunk."""
     plan, rows = conversion.plan, len(ids)
     alone = replace(plan, splits={"train": SplitPlan(rows, rows, rows, "", plan.splits["train"].views)})
-    task = block_task(replace(conversion, plan=alone), alone.blocks[0], ids, SAMPLING)
+    planned = replace(conversion, plan=alone)
+    task = block_task(planned, alone.blocks[0], ids)
+    common = all_blocks(planned.paths.root, alone, SAMPLING)
     with torch_threads(1):
-        stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(task)], dim=1).numpy()
+        stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(common, task)], dim=1).numpy()
     return _part_bytes(plan, stored_QNChw, task.labels, rows)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spectral_prep.choices import Device, OnError
+from spectral_prep.engines.interface import Engine
+from spectral_prep.engines.processes import Processes
 from spectral_prep.errors import InputError
 from spectral_prep.store.plan_record import Block
 
@@ -60,15 +62,18 @@ class Execution:
     task
         One of several that share the blocks and the folder; the data set is then completed by `finalize`.
     workers
-        Processes; default: the CPUs that this process may use, fewer for small sets.
+        Processes, of all machines; default: the CPUs that the engine has, fewer for small sets.
     max_memory
-        Bytes that all processes together may take: it limits the workers. Default: the control group's limit.
+        Bytes that all processes together may take: it limits the workers. Default: the control group's limit, of this
+        machine alone.
     on_error
         `fail`: bad images are all listed at the end and the data set is not completed. `skip`: they keep their slot.
     device
-        Where the transform is computed; `auto` is a GPU where there is one.
+        Where the transform is computed; `auto` is a GPU where there is one, and on other machines the CPU.
     space_check
         Whether to refuse what will not fit on the disk.
+    engine
+        Where workers run: `engines.engine_of("ray")` for a cluster whose nodes see source and output under one path.
 
     >>> Execution(Task(0, 16), workers=4).task.count
     16
@@ -80,6 +85,7 @@ class Execution:
     on_error: OnError = "fail"
     device: Device = "auto"
     space_check: bool = True
+    engine: Engine = Processes()  # noqa: RUF009 a frozen value
 
 
 BY_DEFAULT = Execution()

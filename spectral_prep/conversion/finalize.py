@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.conversion.block import finished_blocks
 from spectral_prep.conversion.card import card
+from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.places import at, atomic_write, refuse_irregular, sha256_of
-from spectral_prep.places.url import Place
+from spectral_prep.places.url import AnyPlace, Place
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
@@ -32,7 +32,7 @@ from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, Spectr
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
 
-def finalize(out: Place) -> DatasetPaths:
+def finalize(out: AnyPlace) -> DatasetPaths[AnyPlace]:
     """Complete a data set whose blocks are all done: labels, metadata, `spectral.json`, the card, the manifest last.
 
     Raises

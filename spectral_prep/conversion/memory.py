@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from spectral_prep.choices import Device
+from spectral_prep.engines.interface import Needs
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.resources import resident_memory
 
@@ -42,10 +44,19 @@ class Memory:
         return max(several, 0) if several > 1 else int(self.peak(1) <= limit)
 
 
-def memory_of(plan: Plan) -> Memory:
-    """Return the memory of a conversion; the source's index, which this process already holds, is counted as it is."""
+def memory_of(plan: Plan, *, elsewhere: bool = False) -> Memory:
+    """Return the memory of a conversion; the source's index, which this process already holds, is counted as it is.
+
+    Workers `elsewhere`, be it only in Ray's processes here, share nothing.
+    """
     completing = plan.rows * ROW_BYTES + len(plan.blocks) * plan.spec.q * FILE_BYTES
-    return Memory(resident_memory() + completing + 32 * MIB, SERVER_BYTES, WORKER_BYTES + _buffers(plan))
+    parent, worker = resident_memory() + completing + 32 * MIB, WORKER_BYTES + _buffers(plan)
+    return Memory(parent, 0, SERVER_BYTES + worker) if elsewhere else Memory(parent, SERVER_BYTES, worker)
+
+
+def needs_of(memory: Memory, device: Device) -> Needs:
+    """Return what one block takes of an engine, whose workers compute on this device."""
+    return Needs(cpus=1, memory=memory.worker, gpus=int(device == "cuda"))
 
 
 def _buffers(plan: Plan) -> int:

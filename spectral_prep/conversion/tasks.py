@@ -1,6 +1,6 @@
 """What a worker needs for one block of a conversion, wherever it runs.
 
-Input: a conversion and the blocks that are pending. Output: `BlockTask`s.
+Input: a conversion and the blocks that are pending. Output: what these have in common, and their `BlockTask`s.
 """
 
 from __future__ import annotations
@@ -11,29 +11,32 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.conversion.agree import Conversion
-from spectral_prep.conversion.block import BlockTask
+from spectral_prep.conversion.block import AllBlocks, BlockTask
 from spectral_prep.conversion.execution import Execution
-from spectral_prep.store.plan_record import Block
+from spectral_prep.places.url import Place
+from spectral_prep.store.plan_record import Block, Plan
 
 
-def block_tasks(conversion: Conversion, blocks: Iterable[Block], execution: Execution) -> Iterator[BlockTask]:
-    """Yield what a worker needs for each block; only its own names are looked up."""
+def all_blocks(root: Place, plan: Plan, execution: Execution) -> AllBlocks:
+    """Return what a worker needs once for all blocks; other machines' GPUs are used only if the user says so."""
+    device = "cpu" if execution.engine.elsewhere and execution.device == "auto" else execution.device
+    return AllBlocks(root, plan, execution.on_error, device)
+
+
+def block_tasks(conversion: Conversion, blocks: Iterable[Block]) -> Iterator[BlockTask]:
+    """Yield what a worker needs for each block; only its own names and places are looked up."""
     order = {name: conversion.plan.ids(name) for name in conversion.plan.splits}
     for block in blocks:
-        yield block_task(conversion, block, order[block.split][block.start : block.stop], execution)
+        yield block_task(conversion, block, order[block.split][block.start : block.stop])
 
 
-def block_task(conversion: Conversion, block: Block, ids: npt.NDArray[np.int32], execution: Execution) -> BlockTask:
+def block_task(conversion: Conversion, block: Block, ids: npt.NDArray[np.int32]) -> BlockTask:
     """Return what a worker needs for one block of the rows with these ids."""
     rows = conversion.index[block.split]
     return BlockTask(
-        root=conversion.paths.root,
-        plan=conversion.plan,
-        source=conversion.source,
         block=block,
         ids=ids,
         names=[rows.names[i] for i in ids.tolist()],
         labels=rows.labels[ids],
-        on_error=execution.on_error,
-        device=execution.device,
+        images=conversion.source.for_rows(block.split, ids),
     )

@@ -22,12 +22,15 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from spectral_prep.errors import CorruptSourceError
+from spectral_prep.images.pieces import JPEG_START, require_few_pieces
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit: a quarter of a GiB as RGB. A decompression bomb has more; the largest photographs have not."""
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Of the many that Pillow reads: some of the others, such as PostScript, start other programs."""
+
 MODES = {1: "L", 3: "RGB"}
-_JPEG_START = b"\xff\xd8\xff"
 _SIXTEEN_BIT = 65535 // 255
 _AS_STORED = {1: ("GRAY", {"Gray"}), 3: ("RGB", {"Gray", "YCbCr", "RGB"})}
 
@@ -44,11 +47,12 @@ def decode(raw: bytes, channels: int, max_pixels: int = MAX_PIXELS) -> npt.NDArr
     >>> decode(simplejpeg.encode_jpeg(np.full((32, 48, 1), 7, np.uint8), colorspace="GRAY"), 3)[0, 0].tolist()
     [7, 7, 7]
     """
-    pixels = _plain_jpeg(raw, channels, max_pixels) if raw.startswith(_JPEG_START) else None
+    require_few_pieces(raw)
+    pixels = _plain_jpeg(raw, channels, max_pixels) if raw.startswith(JPEG_START) else None
     if pixels is not None:
         return pixels
     with _explained(max_pixels):
-        return as_pixels(_eight_bit(Image.open(io.BytesIO(raw))), channels)
+        return as_pixels(_eight_bit(_opened(raw)), channels)
 
 
 def image_size(raw: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -59,9 +63,14 @@ def image_size(raw: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     CorruptSourceError
         If the bytes are not the beginning of an image, or it has more than `max_pixels`.
     """
+    require_few_pieces(raw)
     with _explained(max_pixels):
-        image = Image.open(io.BytesIO(raw))
+        image = _opened(raw)
     return image.height, image.width
+
+
+def _opened(raw: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(raw), formats=FORMATS)
 
 
 def as_pixels(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spectral_prep.choices import Format
-from spectral_prep.conversion.block import finished_blocks
+from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.errors import InputError
 from spectral_prep.places import exists
 from spectral_prep.places.url import Place

@@ -31,6 +31,7 @@ from spectral_prep.places.interface import Entry, NewFile, State
 from spectral_prep.places.url import Url
 from spectral_prep.system.files import Advice, explained
 from spectral_prep.system.regular import OUTSIDE
+from spectral_prep.system.staging import KEPT
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -169,7 +170,10 @@ class ObjectPlace:
         return nullcontext()
 
     def tidy(self, advice: Advice) -> None:
-        """Do nothing: killed writers leave nothing that can be seen."""
+        """Remove what tasks kept for one another: killed writers leave nothing that can be seen."""
+        kept = self.url / KEPT
+        for entry in list(ObjectPlace(kept).files()):
+            ObjectPlace(kept / entry.path).remove()
 
     def prune(self) -> None:
         """Do nothing: there are no empty folders."""

@@ -10,7 +10,9 @@ import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
+
+from typing_extensions import TypeVar
 
 from spectral_prep.errors import InputError
 
@@ -64,6 +66,20 @@ class Url:
 
 
 Place: TypeAlias = Path | Url
+P = TypeVar("P", bound=Place, default=Place, covariant=True)
+"""Of paths paths are made again, and of URLs URLs: the parameter of a class of places."""
+AnyPlace = TypeVar("AnyPlace", bound=Place)
+"""The same of a function."""
+
+
+def inside(folder: AnyPlace, path: str) -> AnyPlace:
+    """Return a place in a folder, of the kind that the folder is."""
+    return cast(AnyPlace, folder / path)
+
+
+def absolute(place: AnyPlace) -> AnyPlace:
+    """Return a place that means the same in whatever folder a process runs."""
+    return cast(AnyPlace, place.absolute()) if isinstance(place, Path) else place
 
 
 def below(folder: Place, place: Place) -> str:

@@ -15,6 +15,7 @@ from spectral_prep.sources.imagenet import open_imagenet
 from spectral_prep.sources.imagenet21k import open_imagenet21k
 from spectral_prep.sources.interface import Source
 from spectral_prep.sources.parquet import open_parquet
+from spectral_prep.sources.synthetic import open_synthetic
 from spectral_prep.sources.webdataset import open_webdataset
 
 SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
@@ -30,8 +31,12 @@ SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
     "imagenet21k": open_imagenet21k,
     "webdataset": open_webdataset,
     "parquet": open_parquet,
+    "synthetic": open_synthetic,
 }
 """What opens each data set, called with (dataset, path, staging)."""
+
+WITHOUT_FILES = ("digits", "synthetic")
+"""Data sets that need no files."""
 
 
 def open_source(dataset: str, path: Place, staging: Path) -> Source:
@@ -78,7 +83,7 @@ def open_source(dataset: str, path: Place, staging: Path) -> Source:
     dataset
         A name in `SOURCES`.
     path
-        Where its files are; `digits` needs none.
+        Where its files are; `digits` needs none, `synthetic` a description of its images in their place.
     staging
         A folder for scratch files, made if need be. The caller owns it, keeps it as long as the source is read, and
         deletes it. Sets whose pixels come as arrays take their uncompressed size there, encoded images some 60

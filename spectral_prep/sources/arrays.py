@@ -82,6 +82,11 @@ class ArraySource:
         return True
 
     @property
+    def needs_scratch(self) -> bool:
+        """True: that is where the pixels are."""
+        return True
+
+    @property
     def release(self) -> None:
         """None: all layouts are of one release."""
         return
@@ -89,6 +94,10 @@ class ArraySource:
     def index(self) -> Mapping[str, RowIndex]:
         """Return the rows of each split, labels read from the scratch files."""
         return {split: self._rows(split) for split in dict.fromkeys(part.split for part in self.parts)}
+
+    def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> ArraySource:
+        """Return this source: it holds no index."""
+        return self
 
     def read(self, split: str, row_id: int, name: str) -> RawImage:
         """Return the pixels (H, W, C) of one row.

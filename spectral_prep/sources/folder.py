@@ -10,32 +10,37 @@ Names that begin with a dot and files without an image's extension are not looke
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.places import at, exists
-from spectral_prep.places.url import Place
+from spectral_prep.places.url import Place, Url
 from spectral_prep.printable import shown
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.name_list import bytes_of, text_of
 from spectral_prep.sources.opening import (
     EXTENSIONS,
     LARGEST_IMAGE,
-    LARGEST_LIST,
     explained,
     is_image,
     listed,
     missing,
     no_images,
-    small_file,
+    small_lines,
 )
 from spectral_prep.sources.row_table import ClassNumbers, RowTable
 
 TEST_FOLDERS = ("test", "val", "validation", "valid")
 # Tiny-ImageNet's official val/ and test/ hold one folder of this name and no classes.
 NOT_A_CLASS = "images"
+FILES_AT_ONCE = 16
 ANNOTATIONS = "val_annotations.txt"
 EXPECTED = "a folder with train/<class>/ and val/<class>/, or with <class>/ folders, of image files"
 
@@ -52,6 +57,15 @@ class FolderReader:
         """True: a file a row."""
         return True
 
+    @property
+    def needs_scratch(self) -> bool:
+        """False: names are all that it takes."""
+        return False
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> FolderReader:
+        """Return this reader."""
+        return self
+
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of the row's file.
 
@@ -59,6 +73,8 @@ class FolderReader:
         ------
         CorruptSourceError
             If the file is gone, may not be read, is no regular file or larger than any image.
+        InputError
+            If the whole folder is gone, or this machine does not see it: then no row is bad.
         StorageError
             If the disk fails: the row may be good, so it must not be recorded as bad.
         """
@@ -67,10 +83,33 @@ class FolderReader:
         try:
             return at(path).read(LARGEST_IMAGE)
         except (FileNotFoundError, PermissionError, ValueError) as error:
+            if isinstance(self.root, Path) and not self.root.is_dir():
+                raise InputError(
+                    "the folder of the images is gone",
+                    where=self.root,
+                    expected="a folder that every machine which converts sees, for as long as it does",
+                    got=f"none on {socket.gethostname()}",
+                    run="the same command when it is there",
+                ) from error
             got = error.strerror if isinstance(error, OSError) else error
             raise CorruptSourceError("cannot read an image", where=path, got=got) from error
         except OSError as error:
             raise StorageError("reading failed", where=path, got=error) from error
+
+
+class BucketFolderReader(FolderReader):
+    """The same from a bucket, many rows at a time; a `ManyReader`."""
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return the bytes of the rows' objects, asked for at the same time."""
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            return list(pool.map(lambda row: self._read(*row), rows))
+
+    def _read(self, row_id: int, name: str) -> bytes | CorruptSourceError:
+        try:
+            return self.read(row_id, name)
+        except CorruptSourceError as error:
+            return error
 
 
 def open_folder(dataset: str, path: Place, staging: Path) -> EncodedSource:
@@ -115,7 +154,7 @@ def class_folders(root: Place, numbers: ClassNumbers, *, empty: bool = False) ->
             without.append(name)
     if without and not empty:
         raise classes_without_images(root, without)
-    return Found(rows, lambda _: FolderReader(root))
+    return Found(rows, lambda _: _reader(root))
 
 
 def flat_folder(root: Place, class_of: Callable[[str], str], numbers: ClassNumbers) -> Found:
@@ -128,7 +167,11 @@ def flat_folder(root: Place, class_of: Callable[[str], str], numbers: ClassNumbe
     for name in names:
         label = class_of(name)
         rows.add(label, name, numbers.number(label))
-    return Found(rows, lambda _: FolderReader(root, flat=True))
+    return Found(rows, lambda _: _reader(root, flat=True))
+
+
+def _reader(root: Place, *, flat: bool = False) -> FolderReader:
+    return BucketFolderReader(root, flat) if isinstance(root, Url) else FolderReader(root, flat)
 
 
 def subfolders(folder: Place) -> list[str]:
@@ -184,11 +227,13 @@ def _test_images(root: Place, numbers: ClassNumbers) -> Found:
 
 def _annotations(path: Place) -> Mapping[str, str]:
     """Return the class of each file: the first two of the columns, which tabs separate."""
-    lines = small_file(path, LARGEST_LIST).splitlines()
-    rows = [os.fsdecode(line).split("\t") for line in lines if line.strip()]
-    if wrong := [number for number, row in enumerate(rows, 1) if len(row) < 2]:
-        raise CorruptSourceError(f"no class in line {wrong[0]}", where=path, expected="file name, tab, class, …")
-    return {row[0]: row[1] for row in rows}
+    classes: dict[str, str] = {}
+    for number, line in enumerate(filter(bytes.strip, small_lines(path)), 1):
+        name, *columns = os.fsdecode(line.rstrip(b"\r\n")).split("\t", 2)
+        if not columns:
+            raise CorruptSourceError(f"no class in line {number}", where=path, expected="file name, tab, class, …")
+        classes[name] = columns[0]
+    return classes
 
 
 def _annotated(classes: Mapping[str, str], name: str, root: Place) -> str:

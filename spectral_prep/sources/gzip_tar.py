@@ -13,7 +13,6 @@ For a terabyte seek points are 128 MiB apart; making them takes about 0.8 GB of 
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import sys
@@ -24,11 +23,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, cast
 
+import numpy as np
+import numpy.typing as npt
+
 from spectral_prep.errors import CorruptSourceError, StorageError
 from spectral_prep.places.url import Place
-from spectral_prep.sources.opening import GZIP_MAGIC, explained, opened, optional
+from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.locations import Locations, StagedLocations
+from spectral_prep.sources.opening import GZIP_MAGIC, explained, opened, optional, unzipped
 from spectral_prep.sources.row_table import StagedRows
-from spectral_prep.sources.tars import Archive, Member, walk
+from spectral_prep.sources.tars import Member, walk
 from spectral_prep.system.files import AtomicFile, explain
 from spectral_prep.system.staging import SCRATCH
 
@@ -53,10 +57,10 @@ def zipped_members(path: Place, tar: str = "") -> Iterator[Member]:
     CorruptSourceError
         If the archive is truncated or damaged; its checksum is checked once the last member was taken.
     """
-    with explained(path), opened(path) as raw, gzip.GzipFile(fileobj=raw) as unzipped:
-        stream = ForwardFile(cast(BinaryIO, unzipped))
+    with explained(path), opened(path) as raw, unzipped(raw) as plain:
+        stream = ForwardFile(plain)
         yield from walk(cast(BinaryIO, stream), str(path), sys.maxsize, tar)
-        while unzipped.read(READ_BYTES):  # to the end, where the checksum is
+        while plain.read(READ_BYTES):  # to the end, where the checksum is
             pass
 
 
@@ -121,9 +125,8 @@ class ForwardFile:
 class GzipReader:
     """Reads the rows of one split from a gzip-compressed archive, in their order."""
 
-    rows: StagedRows
-    archive: Archive
-    seek_points: Path
+    locations: Locations
+    stream: SeekableStream
 
     @classmethod
     def over(cls, rows: StagedRows, archive: Archive, kept: Path) -> GzipReader:
@@ -136,18 +139,19 @@ class GzipReader:
         StorageError
             If the seek points do not fit on the disk.
         """
-        reader = cls(rows, archive, kept / f"{archive.key}{SEEK_POINTS}")
-        if reader.seek_points.exists():
+        stream = SeekableStream(archive, kept / f"{archive.key}{SEEK_POINTS}")
+        reader = cls(StagedLocations.over(rows, [archive]), stream)
+        if stream.seek_points.exists():
             return reader
         with explained(archive.path):
-            points = _indexed_gzip().IndexedGzipFile(archive.path, spacing=reader.spacing, skip_crc_check=True)
+            points = _indexed_gzip().IndexedGzipFile(archive.path, spacing=stream.spacing, skip_crc_check=True)
             points.build_full_index()
         growing = rows.path(SEEK_POINTS)
         try:
             points.export_index(str(growing))
             with open(growing, "rb") as file:
                 os.fsync(file.fileno())
-            os.replace(growing, reader.seek_points)
+            os.replace(growing, stream.seek_points)
         except OSError as error:
             raise explain(error, growing, SCRATCH) from error
         return reader
@@ -158,27 +162,48 @@ class GzipReader:
         return False
 
     @property
+    def needs_scratch(self) -> bool:
+        """True: 256 MiB of seek points are not sent with every block."""
+        return True
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> GzipReader:
+        """Return what reads these rows; in this process it goes on with what is decompressed."""
+        return GzipReader(self.locations.for_rows(ids), self.stream)
+
+    def read(self, row_id: int, name: str) -> bytes:
+        """Return the bytes of one row's member."""
+        archive, offset, size = self.locations.of(row_id)
+        try:
+            content = self.stream.read(offset, size)
+        except OSError as error:
+            raise StorageError("reading failed", where=f"{archive.path}!{name}", got=error) from error
+        if len(content) != size:
+            raise CorruptSourceError("truncated gzip file", where=f"{archive.path}!{name}")
+        return content
+
+
+@dataclass(frozen=True)
+class SeekableStream:
+    """The decompressed content of an archive."""
+
+    archive: Archive
+    seek_points: Path
+
+    @property
     def spacing(self) -> int:
         """Bytes between two seek points."""
         return max(CLOSEST_SEEK_POINTS, self.archive.size // MOST_SEEK_POINTS)
 
-    def read(self, row_id: int, name: str) -> bytes:
-        """Return the bytes of one row's member."""
-        offset, size, _ = self.rows.span(row_id)
-        try:
-            content = self._window.read(offset, size)
-        except OSError as error:
-            raise StorageError("reading failed", where=f"{self.archive.path}!{name}", got=error) from error
-        if len(content) != size:
-            raise CorruptSourceError("truncated gzip file", where=f"{self.archive.path}!{name}")
-        return content
+    def read(self, offset: int, size: int) -> bytes:
+        """Return some bytes, fewer at the end."""
+        return self._window.read(offset, size)
 
     @cached_property
     def _window(self) -> _Window:
         return _Window(self.archive, self.seek_points, self.spacing)
 
     def __reduce__(self) -> tuple[object, ...]:  # without the window: a worker opens its own
-        return type(self), (self.rows, self.archive, self.seek_points)
+        return type(self), (self.archive, self.seek_points)
 
 
 class _Window:

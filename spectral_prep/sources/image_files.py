@@ -1,17 +1,20 @@
 """Sets of encoded image files, whatever they come in: what their rows are, and one reader a split.
 
 Input: for each split a table of the rows that were found, and how their bytes are read. Output: an
-`EncodedSource`, whose index lies in scratch files: small to send, and a worker looks up only the rows that it reads.
+`EncodedSource`, whose index lies in scratch files; what is sent to a worker holds the places of the rows that it reads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.printable import shown
@@ -27,8 +30,26 @@ class Reader(Protocol):
         """Whether any row costs the same to read next."""
         ...
 
+    @property
+    def needs_scratch(self) -> bool:
+        """Whether what `for_rows` returns reads scratch files."""
+        ...
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> Reader:
+        """Return what reads these rows wherever it is sent."""
+        ...
+
     def read(self, row_id: int, name: str) -> bytes:
         """Return the encoded image of one row."""
+        ...
+
+
+@runtime_checkable
+class ManyReader(Protocol):
+    """Reads the rows of one split from a bucket."""
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return the encoded image of each row (row id, name), or why it is a bad one, with few requests."""
         ...
 
 
@@ -48,6 +69,29 @@ class SplitRows:
     name: str
     rows: StagedRows
     reader: Reader
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """Reads rows of one split, whose name it knows already."""
+
+    reader: Reader
+
+    def read(self, split: str, row_id: int, name: str) -> bytes:
+        """Return the bytes of one row's file; raises as `EncodedSource.read` does."""
+        content = self.reader.read(row_id, name)
+        if not content:
+            raise CorruptSourceError("an image file is empty", where=name)
+        return content
+
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return what `read` returns for each row (row id, name), or why it is a bad image; of a `ManyReader` only."""
+        if not isinstance(self.reader, ManyReader):
+            raise TypeError("these rows are read one by one")
+        return [
+            content or CorruptSourceError("an image file is empty", where=name)
+            for content, (_, name) in zip(self.reader.read_many(rows), rows, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -73,9 +117,18 @@ class EncodedSource:
         """Whether every split can be read in any order."""
         return all(split.reader.random_access for split in self.splits)
 
+    @property
+    def needs_scratch(self) -> bool:
+        """Whether any split is read through scratch files."""
+        return any(split.reader.needs_scratch for split in self.splits)
+
     def index(self) -> Mapping[str, RowIndex]:
         """Return the rows of each split, read back from the scratch files."""
         return {split.name: split.rows.index() for split in self.splits}
+
+    def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> SplitImages:
+        """Return what reads these rows; raises `InputError` if there is no such split."""
+        return SplitImages(self.reader(split).for_rows(ids))
 
     def read(self, split: str, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's file.
@@ -89,12 +142,20 @@ class EncodedSource:
         StorageError
             If the disk fails: the row may be good, so it must not be recorded as bad.
         """
+        return SplitImages(self.reader(split)).read(split, row_id, name)
+
+    def reader(self, split: str) -> Reader:
+        """Return what reads the rows of a split; raise `InputError` if there is no such split."""
+        return self._split(split).reader
+
+    def staged(self, split: str) -> StagedRows:
+        """Return the rows of a split in their scratch files; raises as `reader` does."""
+        return self._split(split).rows
+
+    def _split(self, split: str) -> SplitRows:
         for found in self.splits:
             if found.name == split:
-                content = found.reader.read(row_id, name)
-                if not content:
-                    raise CorruptSourceError("an image file is empty", where=name)
-                return content
+                return found
         raise InputError(f"the source has no split {split}")
 
 

@@ -9,11 +9,8 @@ images do not stand in class folders their classes come from the development kit
 from __future__ import annotations
 
 import csv
-import io
 import re
-import struct
 import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at, exists, is_there
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
+from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.folder import (
     TEST_FOLDERS,
     class_folders,
@@ -30,19 +28,20 @@ from spectral_prep.sources.folder import (
     subfolders,
 )
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
+from spectral_prep.sources.matlab import matlab_variables
 from spectral_prep.sources.name_list import text_of
 from spectral_prep.sources.opening import (
-    LARGEST_LIST,
     contents,
     is_image,
     missing,
     no_images,
     open_plain,
     small_file,
+    small_lines,
 )
 from spectral_prep.sources.row_table import ClassNumbers, RowTable, Span
 from spectral_prep.sources.tar_header import BoundedHeader
-from spectral_prep.sources.tars import TAR, WHOLE_SUFFIXES, Archive, Member, TarReader, class_and_folder, members
+from spectral_prep.sources.tars import TAR, WHOLE_SUFFIXES, Member, TarReader, class_and_folder, members
 
 TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
@@ -52,8 +51,12 @@ META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 SOLUTION = "LOC_val_solution.csv"
 WNID = re.compile(r"n\d{8}")
 VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
-MAT_COMPRESSED = 15
-LARGEST_DEVKIT_FILE = 1 << 26
+LARGEST_META = 1 << 24
+"""Bytes of the development kit's list of classes without compression."""
+
+LARGEST_TRUTH = 1 << 20
+"""Bytes of its labels of 50,000 images."""
+
 EXPECTED = f"{TRAIN_TAR}, or train/<wnid>/ of image files"
 
 ClassOf = Callable[[str], str]
@@ -209,12 +212,12 @@ def _devkit_classes(devkit: Place) -> ClassOf:
 def _devkit_files(devkit: Place) -> tuple[bytes, bytes]:
     """Return meta.mat and the ground truth of an extracted or packed development kit."""
     if at(devkit).is_folder():
-        return small_file(devkit / META, LARGEST_DEVKIT_FILE), small_file(devkit / TRUTH, LARGEST_DEVKIT_FILE)
+        return small_file(devkit / META, LARGEST_META), small_file(devkit / TRUTH, LARGEST_TRUTH)
     found: dict[str, bytes] = {}
     with open_plain(devkit) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=BoundedHeader) as tar:
         for member in tar:
-            for wanted in (META, TRUTH):
-                if member.name.endswith(wanted) and member.size <= LARGEST_DEVKIT_FILE:
+            for wanted, most in ((META, LARGEST_META), (TRUTH, LARGEST_TRUTH)):
+                if member.name.endswith(wanted) and member.size <= most:
                     file = tar.extractfile(member)
                     found[wanted] = file.read() if file else b""
     if lacking := [name for name in (META, TRUTH) if not found.get(name)]:
@@ -224,43 +227,21 @@ def _devkit_files(devkit: Place) -> tuple[bytes, bytes]:
 
 def _leaf_classes(meta: bytes, devkit: Place) -> dict[int, str]:
     """Return the WNID of each id of a class: the synsets that have no children, 1 to 1000."""
-    from scipy.io import loadmat  # slow to import, and needed here only
-
     try:
-        synsets = loadmat(io.BytesIO(_inflated(meta)), squeeze_me=True)["synsets"]  # type: ignore[arg-type]
+        synsets = matlab_variables(meta, LARGEST_META)["synsets"]
         return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if not int(row["num_children"])}
     except Exception as error:  # whatever scipy meets in a damaged file
         raise CorruptSourceError("damaged list of classes", where=f"{devkit}!{META}", got=error) from error
 
 
-def _inflated(meta: bytes) -> bytes:
-    """Return the same MATLAB file without compression; raise `ValueError` for one that would be larger than any.
-
-    After 128 bytes come elements: type and size, four bytes each, then the content; type 15 is compressed
-    (https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf).
-    """
-    order = "<" if meta[126:128] == b"IM" else ">"
-    found, at = bytearray(meta[:128]), 128
-    while at < len(meta):
-        kind, size = struct.unpack_from(f"{order}II", meta, at)
-        content = meta[at : at + 8 + size]
-        if kind == MAT_COMPRESSED:
-            content = zlib.decompressobj().decompress(content[8:], LARGEST_DEVKIT_FILE)
-        found += content
-        at += 8 + size
-        if len(found) >= LARGEST_DEVKIT_FILE:
-            raise ValueError(f"{LARGEST_DEVKIT_FILE} bytes or more without compression")
-    return bytes(found)
-
-
 def _kaggle_classes(solution: Place) -> ClassOf:
     """Return the classes of lines such as "ILSVRC2012_val_00048981,n03995372 85 1 499 272"."""
-    text = small_file(solution, LARGEST_LIST).decode("utf-8", "surrogateescape")
+    lines = (line.decode("utf-8", "surrogateescape") for line in small_lines(solution))
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if len(row) > 1 and row[1].strip()]
+        rows = (row for row in csv.reader(lines) if len(row) > 1 and row[1].strip() and VAL_NAME.match(f"{row[0]}."))
+        classes = {row[0]: row[1].split(maxsplit=1)[0] for row in rows}
     except csv.Error as error:
         raise CorruptSourceError("damaged list of classes", where=solution, got=error) from error
-    classes = {row[0]: row[1].split()[0] for row in rows if VAL_NAME.match(f"{row[0]}.")}
 
     def class_of(name: str) -> str:
         label = classes.get(name.partition(".")[0])

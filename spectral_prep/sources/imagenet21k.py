@@ -16,13 +16,14 @@ from pathlib import Path
 
 from spectral_prep.places import STREAMED_BYTES, at, atomic_write, exists
 from spectral_prep.places.url import Place
+from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.folder import class_folders, subfolders
 from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, kept_members
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.imagenet import WNID, class_tars, tars_in
 from spectral_prep.sources.opening import contents, missing
 from spectral_prep.sources.row_table import ClassNumbers
-from spectral_prep.sources.tars import WHOLE_SUFFIXES, Archive
+from spectral_prep.sources.tars import WHOLE_SUFFIXES
 from spectral_prep.system.staging import SCRATCH, kept_beside
 
 CLASSES: Mapping[str, int] = {"winter21": 19167, "fall11": 21841}

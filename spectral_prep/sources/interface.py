@@ -1,8 +1,8 @@
 """What a source of images is.
 
 Input: a path in some release's layout. Output: for each split an index of rows in canonical order, and the raw
-image of any row by its id. A source is picklable and holds no index, so that sending it to a worker costs nothing;
-workers get the names of the rows they read with each block.
+image of any row by its id. A source is picklable and holds no index; workers, which may be on other machines, do not
+get it but what reads the rows of one block, and the names of these rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,15 @@ class RowIndex:
     labels: npt.NDArray[np.int32]
 
 
-class Source(Protocol):
+class Images(Protocol):
+    """Reads raw images; picklable, and small."""
+
+    def read(self, split: str, row_id: int, name: str) -> RawImage:
+        """Return the raw image of one row; raise `CorruptSourceError` if it cannot be read."""
+        ...
+
+
+class Source(Images, Protocol):
     """A data set before conversion."""
 
     @property
@@ -53,6 +61,11 @@ class Source(Protocol):
         ...
 
     @property
+    def needs_scratch(self) -> bool:
+        """Whether whoever reads rows has to see the scratch files of the process that opened the source."""
+        ...
+
+    @property
     def release(self) -> str | None:
         """Which of a data set's releases this is ("winter21"), None where there is but one."""
         ...
@@ -61,6 +74,6 @@ class Source(Protocol):
         """Return the rows of each split (of `SPLITS`) in canonical order; as stored, if not `random_access`."""
         ...
 
-    def read(self, split: str, row_id: int, name: str) -> RawImage:
-        """Return the raw image of one row; raise `CorruptSourceError` if it cannot be read."""
+    def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> Images:
+        """Return what reads the rows of a split with these ids, wherever it is sent: it holds where they are."""
         ...

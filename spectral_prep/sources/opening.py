@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
-import json
+import io
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -22,6 +22,7 @@ from spectral_prep.places import at
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.download import suggestion
+from spectral_prep.system.json_text import json_value
 
 GZIP_MAGIC = b"\x1f\x8b"
 LARGEST_IMAGE = 1 << 30
@@ -30,8 +31,18 @@ LARGEST_IMAGE = 1 << 30
 LARGEST_TEXT = 1 << 22
 """Bytes of what describes a data set or a sample: JSON, names of classes. ImageNet-21K's take one mebibyte."""
 
-LARGEST_LIST = 1 << 28
+MOST_VALUES = 1 << 20
+"""Of a JSON text, counted as `json_value` does: a name for each of the most classes that there can be."""
+
+LARGEST_LIST = 1 << 26
 """Bytes of a list with a line an image."""
+
+MOST_LINES = 1 << 20
+"""Of such a list: test sets have 50,000."""
+
+BEST_RATIO = 100
+PLENTY = 64 << 20
+"""Bytes after which a gzip stream is held to `BEST_RATIO`: releases of images are packed to a fifth at best."""
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -127,6 +138,14 @@ def small_file(path: Place, at_most: int = LARGEST_TEXT) -> bytes:
     return content
 
 
+def small_lines(path: Place) -> Iterator[bytes]:
+    """Yield the lines of a list with a line an image; raises as `small_file` does, and for more lines than that."""
+    content = small_file(path, LARGEST_LIST)
+    if (count := content.count(b"\n")) > MOST_LINES:
+        raise CorruptSourceError("more lines than images", where=path, expected=f"at most {MOST_LINES}", got=count)
+    yield from io.BytesIO(content)
+
+
 def contents(folder: Place) -> str:
     """Return the names of what is in a folder, for a message."""
     here = at(folder)
@@ -151,7 +170,7 @@ def parsed_json(content: bytes, where: object) -> Any:
             got=len(content),
         )
     try:
-        return json.loads(content)
+        return json_value(content, MOST_VALUES)
     except (ValueError, RecursionError) as error:
         raise CorruptSourceError("not JSON, or nested too deep", where=where, got=error) from error
 
@@ -165,8 +184,27 @@ def open_plain(path: Place) -> Iterator[BinaryIO]:
         if not zipped:
             yield raw
             return
-        with gzip.GzipFile(fileobj=raw) as unzipped:
-            yield cast(BinaryIO, unzipped)
+        with unzipped(raw) as stream:
+            yield stream
+
+
+@contextmanager
+def unzipped(raw: BinaryIO) -> Iterator[BinaryIO]:
+    """Decompress a gzip file for reading forwards; zeros by the gigabyte raise `gzip.BadGzipFile`."""
+    with _Unzipped(raw) as stream:
+        yield cast(BinaryIO, stream)
+
+
+class _Unzipped(gzip.GzipFile):
+    def __init__(self, raw: BinaryIO) -> None:
+        super().__init__(fileobj=raw, mode="rb")
+        self._packed = raw
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        if (given := self.tell()) > max(PLENTY, BEST_RATIO * self._packed.tell()):
+            raise gzip.BadGzipFile(f"{given} bytes of {self._packed.tell()}: more than images ever take")
+        return content
 
 
 @contextmanager

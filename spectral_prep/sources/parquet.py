@@ -6,7 +6,7 @@ rows in their stored order, called "file/row".
 
 Rows of a Parquet row group are decoded one after the other; reading single rows in another order would decode a group
 of hundreds for each. So there is no random access. However large the groups, a data page or two are in memory: 100
-images in Hugging Face's files, 1024 at most where pyarrow wrote larger groups.
+images in Hugging Face's files, 1024 at most where pyarrow wrote larger groups; `parquet_pages` looks at them first.
 """
 
 from __future__ import annotations
@@ -14,23 +14,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
+from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
-from spectral_prep.sources.opening import explained, listed, optional, parsed_json
+from spectral_prep.sources.locations import Locations, StagedLocations
+from spectral_prep.sources.opening import BEST_RATIO, PLENTY, explained, listed, optional, parsed_json
+from spectral_prep.sources.parquet_pages import largest_page, require_room
 from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, listed_names, split_files
 from spectral_prep.sources.row_table import RowTable, Span, StagedRows
-from spectral_prep.sources.tars import Archive, load_archives, save_archives
 
 SUFFIX = ".parquet"
 LABELS = ("label", "labels", "fine_label", "cls", "class")
 BATCH_ROWS = 16
+BATCH_BYTES = 64 << 20
 BUFFER_BYTES = 1 << 20
 
 
@@ -64,68 +69,80 @@ def open_parquet(dataset: str, path: Place, staging: Path) -> EncodedSource:
 class ParquetReader:
     """Reads the rows of one split, in their order."""
 
-    rows: StagedRows
-    column: str
+    locations: Locations
+    cursor: Cursor
 
     @classmethod
     def over(cls, rows: StagedRows, archives: Sequence[Archive], column: str) -> ParquetReader:
         """Return a reader, after putting the list of files beside the rows."""
-        save_archives(rows, archives)
-        return cls(rows, column)
+        return cls(StagedLocations.over(rows, archives), Cursor(column))
 
     @property
     def random_access(self) -> bool:
         """False: a row that does not follow costs decoding its row group up to it."""
         return False
 
+    @property
+    def needs_scratch(self) -> bool:
+        """False: a worker gets where its rows are."""
+        return False
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> ParquetReader:
+        """Return what reads these rows; in this process it goes on where the last read was."""
+        return ParquetReader(self.locations.for_rows(ids), self.cursor)
+
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's image."""
-        row, _, number = self.rows.span(row_id)
-        content = self._cursor.read(number, row)
+        archive, row, _ = self.locations.of(row_id)
+        content = self.cursor.read(archive, row)
         if content is None:
             raise CorruptSourceError("a row holds no image bytes", where=name)
         return content
 
-    @cached_property
-    def _cursor(self) -> _Cursor:
-        return _Cursor(load_archives(self.rows), self.column)
 
-    def __reduce__(self) -> tuple[object, ...]:  # without the cursor: a worker opens its own
-        return type(self), (self.rows, self.column)
-
-
-class _Cursor:
+class Cursor:
     """A place in a row group: `batch` holds the rows from `first` on, the group ends before `end`."""
 
-    def __init__(self, archives: Sequence[Archive], column: str) -> None:
-        self._archives, self._column = archives, column
-        self._number = -1
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._archive: Archive | None = None
         self._first = self._end = 0
+        self._given = self._most = 0  # bytes of the row group's images: a value may be there once and stand for many
         self._batch: list[bytes | None] = []
         self._batches: Iterator[Any] = iter(())
 
-    def read(self, number: int, row: int) -> bytes | None:
-        with _understood(self._archives[number].path):
-            if number != self._number or not self._first <= row < self._end:
-                self._open(number, row)
+    def __reduce__(self) -> tuple[object, ...]:  # at no place: a worker opens its own files
+        return type(self), (self._column,)
+
+    def read(self, archive: Archive, row: int) -> bytes | None:
+        """Return the image in a row of a file, None if there is none in it."""
+        name = archive.path
+        with _understood(name):
+            if archive != self._archive or not self._first <= row < self._end:
+                self._open(archive, row)
             while row >= self._first + len(self._batch):
+                if self._given > self._most:
+                    raise CorruptSourceError("more bytes of images than the file has room for", where=name)
                 self._first += len(self._batch)
                 batch = next(self._batches, None)
                 if batch is None:
-                    raise CorruptSourceError("fewer rows than the file says", where=self._archives[number].path)
+                    raise CorruptSourceError("fewer rows than the file says", where=name)
                 self._batch = _images(batch, self._column)
+                self._given += sum(len(image) for image in self._batch if image)
             return self._batch[row - self._first]
 
-    def _open(self, number: int, row: int) -> None:
-        archive = self._archives[number]
+    def _open(self, archive: Archive, row: int) -> None:
         archive.check()
         opened = _file(archive.place)
         file = _parquet().ParquetFile(opened, buffer_size=BUFFER_BYTES, pre_buffer=False)  # not the whole group
         group, start = 0, 0
         while row >= (end := start + file.metadata.row_group(group).num_rows):
             group, start = group + 1, end
-        self._batches = file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[self._column], use_threads=False)
-        self._number, self._first, self._end, self._batch = number, start, end, []
+        largest = largest_page(archive.place, file.metadata, group, self._column)
+        rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))  # each may be a copy of all that is in a page
+        self._batches = file.iter_batches(rows, row_groups=[group], columns=[self._column], use_threads=False)
+        self._archive, self._first, self._end, self._batch = archive, start, end, []
+        self._given, self._most = 0, max(PLENTY, BEST_RATIO * archive.size)
 
 
 def _images(batch: Any, column: str) -> list[bytes | None]:
@@ -161,6 +178,9 @@ def _labels(path: Place, column: str) -> Iterator[object]:
         file = _parquet().ParquetFile(_file(path))
         if column not in file.schema_arrow.names:
             raise InputError(f"no column {column!r}", where=path, got=listed(file.schema_arrow.names))
+        require_room(path, file.metadata)
+        for group in range(file.num_row_groups):
+            largest_page(path, file.metadata, group, column)
         for batch in file.iter_batches(columns=[column]):
             yield from batch.column(0).to_pylist()
 

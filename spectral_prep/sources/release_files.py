@@ -19,6 +19,9 @@ TEST_WORDS = ("validation", "val", "valid", "test")
 MOST_CLASSES = 1 << 20
 """More than there are words; one label that is none must not make as many classes."""
 
+MOST_UNNAMED = 1 << 16
+"""Classes that nothing but a largest label speaks for; more have to be named."""
+
 NUMBERED = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})")
 
 
@@ -119,10 +122,14 @@ def checked_names(names: tuple[str, ...] | None, found: Iterable[LargestLabel]) 
         If there are fewer names, or so many classes without a name that the label must be wrong.
     """
     largest = max(found, key=lambda each: each.label)
-    count = MOST_CLASSES if names is None else len(names)
+    count = MOST_UNNAMED if names is None else len(names)
     if largest.label >= count:
         raise CorruptSourceError(
-            "label out of range", where=largest.where, expected=f"0 to {count - 1}", got=largest.label
+            "label out of range",
+            where=largest.where,
+            expected=f"0 to {count - 1}",
+            got=largest.label,
+            run="if it is one, with the names of all classes in classes.txt" if names is None else None,
         )
     return tuple(map(str, range(largest.label + 1))) if names is None else names
 

@@ -4,7 +4,7 @@
 2. `RowTable.stage` sorts them by (file name, class, folder), byte by byte, so that the order does not depend on the
    container; where only the stored order can be read it keeps that.
 3. It writes four columns to the scratch folder: names, where each ends, labels, and places (archive, offset, size).
-4. `StagedRows` reads them back: the whole index for the converter, one place at a time for a worker.
+4. `StagedRows` reads them back: the whole index for the converter, the spans of a few rows for whoever reads these.
 """
 
 from __future__ import annotations
@@ -82,6 +82,14 @@ class StagedRows:
         """Return where one row is; nothing else is read."""
         (found,) = self._column(SPANS, SPAN, count=1, offset=row * SPAN.itemsize)
         return Span(*found.item())
+
+    def spans(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
+        """Return where several rows are, (n,) of `SPAN`; only the pages of the file that these are on are read."""
+        path = self.path(SPANS)
+        try:
+            return np.array(np.memmap(path, SPAN, "r")[rows]) if len(rows) else np.empty(0, SPAN)
+        except (OSError, ValueError) as error:
+            raise StorageError("cannot read the index back", where=path, got=error) from error
 
     def path(self, suffix: str) -> Path:
         """Return the scratch file that ends so."""

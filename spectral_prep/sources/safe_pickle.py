@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError
 
-MOST_STEPS = 1 << 20
+MOST_STEPS = 3 << 17
 """CIFAR-100's training set, the largest of those releases, takes a quarter of a million."""
 
 

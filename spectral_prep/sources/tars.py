@@ -4,32 +4,31 @@
    512-byte headers only and seeks over the data. Hidden files, such as macOS's `._…`, and folders are passed over.
 2. What cannot be read in place (links, sparse files) is refused; a truncated or damaged archive is named with the
    member where that shows.
-3. `TarReader` reads a member's bytes, and notices an archive that has changed since it was indexed.
+3. `TarReader` reads a member's bytes, and notices an archive that has changed since it was indexed. Where they are it
+   looks up in scratch files (`StagedLocations`) or, in a worker, in what came with its rows (`CarriedLocations`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tarfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from spectral_prep.errors import CorruptSourceError, InputError, StorageError
-from spectral_prep.places import at
-from spectral_prep.places.interface import State
-from spectral_prep.places.url import Place, place_of
+import numpy as np
+import numpy.typing as npt
+
+from spectral_prep.errors import CorruptSourceError
+from spectral_prep.places.url import Place, Url
 from spectral_prep.printable import shown
-from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, not_regular, opened
+from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.locations import Locations, StagedLocations
+from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, opened
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tar_header import BoundedHeader
-from spectral_prep.system.files import explain
-from spectral_prep.system.staging import SCRATCH
 
-ARCHIVES = ".archives"
+ARCHIVES_AT_ONCE = 16
 LARGEST_MEMBER = (1 << 31) - 1
 TAR = ".tar"
 WHOLE_SUFFIXES = (TAR, ".tar.gz", ".tgz")
@@ -49,116 +48,55 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Archive:
-    """An archive, and what its size and time were when it was indexed."""
-
-    path: str
-    size: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, path: Place) -> Archive:
-        """Look at an archive."""
-        with explained(path):
-            try:
-                found = at(path).state()
-            except ValueError as error:
-                raise not_regular(path) from error
-        return cls(str(path), *found)
-
-    @property
-    def place(self) -> Place:
-        """Where it is."""
-        return place_of(self.path)
-
-    @property
-    def key(self) -> str:
-        """A name for this archive in this state: 16 hexadecimal digits."""
-        content = [self.place.name, self.size, self.changed_ns]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return some bytes of it.
-
-        Raises
-        ------
-        InputError
-            If it is gone or not what it was when it was indexed.
-        StorageError
-            If the disk fails.
-        """
-        try:
-            self.check()
-            with at(self.place).open() as file:
-                return file.read(offset, size)
-        except (FileNotFoundError, PermissionError) as error:
-            raise InputError("cannot read a source file", where=self.path, got=error.strerror) from error
-        except (ValueError, OSError) as error:
-            raise StorageError("reading failed", where=self.path, got=error) from error
-
-    def check(self) -> None:
-        """Raise `InputError` unless the archive still has its size and time; one in a bucket is looked at once."""
-        found = at(self.place).state() if isinstance(self.place, Path) else _state(self.path)
-        if found != (self.size, self.changed_ns):
-            raise InputError(
-                "an archive has changed since it was indexed",
-                where=self.path,
-                expected=f"{self.size} bytes, the same time of change",
-                got=f"{found.size} bytes",
-                run="the same command, once the archive is whole and left alone",
-            )
-
-
-@cache
-def _state(path: str) -> State:
-    return at(place_of(path)).state()
-
-
-@dataclass(frozen=True)
 class TarReader:
     """Reads the rows of one split from archives, in any order."""
 
-    rows: StagedRows
+    locations: Locations
 
     @classmethod
     def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> TarReader:
         """Return a reader, after putting the list of archives beside the rows."""
-        save_archives(rows, archives)
-        return cls(rows)
+        in_bucket = any(isinstance(archive.place, Url) for archive in archives)
+        return (BucketTarReader if in_bucket else cls)(StagedLocations.over(rows, archives))
 
     @property
     def random_access(self) -> bool:
         """True: a seek a row."""
         return True
 
+    @property
+    def needs_scratch(self) -> bool:
+        """False: a worker gets where its rows are."""
+        return False
+
+    def for_rows(self, ids: npt.NDArray[np.int32]) -> TarReader:
+        """Return what reads these rows."""
+        return type(self)(self.locations.for_rows(ids))
+
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's member."""
-        offset, size, number = self.rows.span(row_id)
-        return self._archives[number].read(offset, size)
-
-    @cached_property
-    def _archives(self) -> list[Archive]:
-        return load_archives(self.rows)
-
-    def __reduce__(self) -> tuple[object, ...]:  # without the list: a worker loads it when it needs it
-        return type(self), (self.rows,)
+        archive, offset, size = self.locations.of(row_id)
+        return archive.read(offset, size)
 
 
-def save_archives(rows: StagedRows, archives: Sequence[Archive]) -> None:
-    """Put the list of archives, which may be long, beside the rows whose places count through it."""
-    try:
-        rows.path(ARCHIVES).write_text(json.dumps([[a.path, a.size, a.changed_ns] for a in archives]))
-    except OSError as error:
-        raise explain(error, rows.path(ARCHIVES), SCRATCH) from error
+class BucketTarReader(TarReader):
+    """The same from a bucket, many rows at a time; a `ManyReader`."""
 
-
-def load_archives(rows: StagedRows) -> list[Archive]:
-    """Return the list that `save_archives` wrote."""
-    path = rows.path(ARCHIVES)
-    try:
-        return [Archive(*fields) for fields in json.loads(path.read_text())]
-    except OSError as error:
-        raise StorageError("cannot read the index back", where=path, got=error) from error
+    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
+        """Return the bytes of the rows' members: neighbours by one request, others at the same time."""
+        wanted: dict[Archive, list[int]] = {}
+        places = [self.locations.of(row_id) for row_id, _ in rows]
+        for number, place in enumerate(places):
+            wanted.setdefault(place.archive, []).append(number)
+        found: dict[int, bytes] = {}
+        with ThreadPoolExecutor(ARCHIVES_AT_ONCE) as pool:
+            jobs = {
+                pool.submit(archive.read_many, [places[number][1:] for number in numbers]): numbers
+                for archive, numbers in wanted.items()
+            }
+            for job, numbers in jobs.items():
+                found |= zip(numbers, job.result(), strict=True)
+        return [found[number] for number in range(len(rows))]
 
 
 def members(path: Place, tar: str = "") -> Iterator[Member]:

@@ -6,21 +6,24 @@ or "label" in <key>.json. Output: a source that reads images in place, in any or
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
+from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.opening import EXTENSIONS, LARGEST_TEXT, listed
 from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, split_files
 from spectral_prep.sources.row_table import RowTable, Span
-from spectral_prep.sources.tars import TAR, Archive, Member, TarReader, members
+from spectral_prep.sources.tars import TAR, Member, TarReader, members
+from spectral_prep.system.json_text import json_value
 
 Sample = tuple[str, dict[str, Member]]
 MOST_FAULTS = 1000
+MOST_VALUES = 1 << 16
+"""Of the JSON of a sample, counted as `json_value` does."""
 
 
 def open_webdataset(dataset: str, path: Place, staging: Path) -> EncodedSource:
@@ -100,7 +103,7 @@ def _label(archive: Archive, parts: dict[str, Member]) -> int | str:
         return f"a label of {found.size} bytes"
     content = archive.read(found.offset, found.size)
     try:
-        label = int(content) if "cls" in parts else json.loads(content)["label"]
+        label = int(content) if "cls" in parts else json_value(content, MOST_VALUES)["label"]
         return label if isinstance(label, int) and 0 <= label < 1 << 31 else f"label {shown(repr(label))}"
     except (ValueError, KeyError, TypeError, RecursionError):
         return f"label {content[:40]!r}"

@@ -18,9 +18,6 @@ from spectral_prep.places.url import Place
 BAD_LABEL = -1
 """Of a row whose image cannot be converted: it keeps its place, with zeros in every spectral."""
 
-BAD_LABEL = -1
-"""Of a row whose image cannot be converted: it keeps its place, with zeros in every spectral."""
-
 PIECE_BYTES = 1 << 20
 UNREADABLE = (ValueError, RuntimeError, OSError, KeyError)
 """What readers of damaged files raise."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic
 
 from spectral_prep.choices import Format
 from spectral_prep.places import at, exists
-from spectral_prep.places.url import Place
+from spectral_prep.places.url import P, inside
 from spectral_prep.system.files import Advice
 
 PARTS: Mapping[Format, str] = {"zarr": "{split}/x/c/{index}/0/0/0", "webdataset": "{split}-{index:05d}.tar"}
@@ -29,60 +30,62 @@ def spectral_name(k: int) -> str:
 
 
 @dataclass(frozen=True)
-class SpectralPaths:
+class SpectralPaths(Generic[P]):
     """Where things are inside one spectral folder, which may stand alone on a node."""
 
-    root: Place
+    root: P
 
     @property
-    def record(self) -> Place:
+    def record(self) -> P:
         """`spectral.json`."""
-        return self.root / "spectral.json"
+        return inside(self.root, "spectral.json")
 
-    def part(self, split: str, index: int, format: Format) -> Place:
+    def part(self, split: str, index: int, format: Format) -> P:
         """The file with the index-th block of rows of a split."""
-        return self.root / PARTS[format].format(split=split, index=index)
+        return inside(self.root, PARTS[format].format(split=split, index=index))
 
 
 @dataclass(frozen=True)
-class DatasetPaths:
+class DatasetPaths(Generic[P]):
     """Where things are inside a whole converted data set."""
 
-    root: Place
+    root: P
 
     @property
-    def plan(self) -> Place:
+    def plan(self) -> P:
         """`plan.json`: written first, never again."""
-        return self.root / "plan.json"
+        return inside(self.root, "plan.json")
 
     @property
-    def manifest(self) -> Place:
+    def manifest(self) -> P:
         """`manifest.json`: written last; its presence means complete."""
-        return self.root / "manifest.json"
+        return inside(self.root, "manifest.json")
 
     @property
-    def card(self) -> Place:
+    def card(self) -> P:
         """`README.md`: the dataset card."""
-        return self.root / "README.md"
+        return inside(self.root, "README.md")
 
     @property
-    def blocks(self) -> Place:
+    def blocks(self) -> P:
         """The folder of block records."""
-        return self.root / "blocks"
+        return inside(self.root, "blocks")
 
-    def block(self, number: int) -> Place:
+    def block(self, number: int) -> P:
         """The record of one finished block."""
-        return self.blocks / f"{number:05d}.json"
+        return inside(self.blocks, f"{number:05d}.json")
 
-    def rows(self, split: str) -> Place:
+    def rows(self, split: str) -> P:
         """The row index of a split: line i holds [name, label] of the row with id i, as JSON."""
-        return self.root / "rows" / f"{split}.jsonl"
+        return inside(self.root, f"rows/{split}.jsonl")
 
-    def spectral(self, k: int) -> SpectralPaths:
+    def spectral(self, k: int) -> SpectralPaths[P]:
         """One spectral folder."""
-        return SpectralPaths(self.root / spectral_name(k))
+        return SpectralPaths(inside(self.root, spectral_name(k)))
 
-    def spectrals(self) -> tuple[SpectralPaths, ...]:
+    def spectrals(self) -> tuple[SpectralPaths[P], ...]:
         """The spectral folders that are here and have a record, ascending: all Q, or those that a node has."""
         names = [name for name in at(self.root).folders() if name.startswith("spectral-")]
-        return tuple(paths for paths in (SpectralPaths(self.root / name) for name in names) if exists(paths.record))
+        return tuple(
+            paths for paths in (SpectralPaths(inside(self.root, name)) for name in names) if exists(paths.record)
+        )

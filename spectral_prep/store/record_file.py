@@ -24,6 +24,7 @@ from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.places import at, atomic_write
 from spectral_prep.places.url import Place
 from spectral_prep.system.files import ANYWHERE, Advice
+from spectral_prep.system.json_text import json_value
 
 FORMAT = "spectral-shards"
 VERSION = 1
@@ -31,6 +32,8 @@ DIGEST = "sha256"
 LONGEST_TEXT = 200
 LARGEST = 1 << 28
 """Bytes of a record: the manifest of ImageNet-21K at Q = 16 has some 10 MB."""
+MOST_VALUES = 1 << 22
+"""Of a record: that manifest has some 300,000, counted as `json_value` does."""
 
 Value = TypeVar("Value")
 Content = Mapping[str, Any]
@@ -93,7 +96,7 @@ def read_content(path: Place, kind: str) -> dict[str, Any]:
         raise CorruptFileError(f"the {kind} record is a symbolic link", where=path, expected="a file of the folder")
     try:
         written = at(path).read(LARGEST)
-        record = json.loads(written)
+        record = json_value(written, MOST_VALUES)
     except FileNotFoundError:
         raise InputError(f"no {kind} record", where=path, expected=f"a file {path.name}") from None
     except (ValueError, OSError, RecursionError) as error:

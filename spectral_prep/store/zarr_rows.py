@@ -123,15 +123,15 @@ def _decode(content: bytes, compression: str, into: npt.NDArray[Any], what: str)
             raise ValueError(f"{what} has {len(content)} bytes, expected {into.nbytes}")
         into[...] = np.frombuffer(content, into.dtype).reshape(into.shape)
         return
-    if (stated := _content_size(content)) != into.nbytes:
+    if (stated := content_size(content)) != into.nbytes:
         raise ValueError(f"{what} says that it holds {stated} bytes, expected {into.nbytes}")
     _zstd().decode(content, out=into)
 
 
-def _content_size(frame: bytes) -> int | None:
+def content_size(frame: bytes) -> int | None:
     """Return the content size that a zstd frame states (RFC 8878, section 3.1.1.1), None if it states none.
 
-    >>> _content_size(Zstd(1).encode(bytes(1000)))
+    >>> content_size(Zstd(1).encode(bytes(1000)))
     1000
     """
     if len(frame) < 5 or frame[:4] != b"\x28\xb5\x2f\xfd":

@@ -12,16 +12,19 @@ from pathlib import Path
 
 UNLIMITED = 1 << 60
 """Cgroup v1 writes the absence of a memory limit as a number near 2**63."""
+GRANTED_CPUS = "SPECTRAL_GRANTED_CPUS"
+"""The variable in which an engine tells a task's process how many CPUs the task was given."""
 
 
 def usable_cpus(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
     """Return how many CPUs this process may use, at least 1.
 
-    The least of its affinity, the CPU quota of its control group and of every group above it (v2 and v1), and what
-    Slurm gave the task (SLURM_CPUS_PER_TASK) or else the job on this node (SLURM_CPUS_ON_NODE).
+    The least of its affinity, the CPU quota of its control group and of every group above it (v2 and v1), what an
+    engine gave the task, and what Slurm gave it (SLURM_CPUS_PER_TASK) or else the job on this node
+    (SLURM_CPUS_ON_NODE).
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *_quotas(root), *_slurm_cpus(environment)]))
+    return max(1, min([affinity, *_quotas(root), *_granted_cpus(environment)]))
 
 
 def memory_limit(root: Path = Path("/")) -> int | None:
@@ -53,10 +56,9 @@ def _quotas(root: Path) -> Iterator[int]:
             yield math.ceil(limit / every)
 
 
-def _slurm_cpus(environment: Mapping[str, str]) -> Iterator[int]:
-    granted = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE", "")
-    if granted.isdecimal():
-        yield int(granted)
+def _granted_cpus(environment: Mapping[str, str]) -> Iterator[int]:
+    by_slurm = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE", "")
+    yield from (int(granted) for granted in (environment.get(GRANTED_CPUS, ""), by_slurm) if granted.isdecimal())
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from spectral_prep.system.files import Advice, explained, is_temporary, sync_folder
 
 PREFIX = ".staging-"
+KEPT = f"{PREFIX}kept"
+"""The folder of what further runs and tasks can use until the data set is complete."""
 
 SCRATCH = Advice(
     full="free space there (plan and verify: set TMPDIR to a folder on another disk), then the same command",
@@ -44,7 +46,7 @@ def kept_beside(staging: Path) -> Path:
     >>> kept_beside(Path("out/.staging-1b2c")).name, kept_beside(Path("elsewhere")).name
     ('.staging-kept', 'elsewhere')
     """
-    return staging.with_name(f"{PREFIX}kept") if is_staging(staging.name) else staging
+    return staging.with_name(KEPT) if is_staging(staging.name) else staging
 
 
 def is_staging(name: str) -> bool:

@@ -80,7 +80,7 @@ def check_shard(shard: Shard, chosen: Placement) -> None:
     """Prove the files of a shard whole before the first step.
 
     Training rows that are read as a whole are proved by the crc32c of every chunk; where they are streamed, by their
-    sha256, which costs one reading of the files.
+    sha256, which costs one reading of the files; in a bucket, where that is an epoch, by the crc32c again.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def check_shard(shard: Shard, chosen: Placement) -> None:
         Naming the file that is missing or damaged.
     """
     for folder in shard.folders:
-        check_files(folder, thorough=chosen.where == "disk")
+        check_files(folder, thorough=chosen.where == "disk" and isinstance(folder.paths.root, Path))
 
 
 def open_rows(shard: Shard, split: str, y: Tensor, chosen: Placement, device: torch.device | str = "cpu") -> RowSource:

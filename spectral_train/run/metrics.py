@@ -6,6 +6,7 @@ training was resumed, and a line of progress for whoever listens.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,8 +14,15 @@ from dataclasses import asdict, dataclass
 from spectral_prep.errors import CorruptFileError
 from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.places.url import Place
-from spectral_prep.store.record_file import LARGEST, decoded
+from spectral_prep.store.record_file import decoded
+from spectral_prep.system.json_text import json_value
 from spectral_train.run.paths import WRITING
+
+LARGEST = 1 << 24
+"""Bytes: 100,000 epochs."""
+
+MOST_VALUES = 1 << 8
+"""Of a line, counted as `json_value` does."""
 
 Log = Callable[[str], None]
 """Takes one line of progress."""
@@ -58,7 +66,7 @@ def read_lines(path: Place) -> tuple[EpochMetrics, ...]:
         return ()
     what, run = "the metrics of a network", f"delete {path}: curves alone need it"
     try:
-        lines = [json.loads(line) for line in at(path).read(LARGEST).decode().splitlines()]
+        with io.BytesIO(at(path).read(LARGEST)) as lines:
+            return tuple(decoded(EpochMetrics, json_value(line, MOST_VALUES), path, what, run) for line in lines)
     except (ValueError, OSError, RecursionError) as error:
         raise CorruptFileError(f"{what} are damaged", where=path, got=error, run=run) from error
-    return tuple(decoded(EpochMetrics, line, path, what, run) for line in lines)

@@ -19,6 +19,7 @@ from torch import Tensor
 from spectral_prep.errors import CorruptFileError
 from spectral_prep.places import on_disk
 from spectral_prep.places.url import Place
+from spectral_train.run.tensor_file import require_short_header
 
 HELD_OUT = "held_out"
 TEST = "test"
@@ -98,6 +99,7 @@ def read_outputs(path: Place, rows: str) -> Outputs:
     The tensors are maps of the file: what is read of them can leave memory again.
     """
     try:
+        require_short_header(on_disk(path))
         with safetensors.safe_open(on_disk(path), "pt") as file:
             values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
     except (safetensors.SafetensorError, OSError) as error:

@@ -18,9 +18,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
 
 from spectral_prep.places import at, exists
-from spectral_prep.places.url import Place
+from spectral_prep.places.url import P, Place, inside
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.system.files import Advice
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
@@ -36,66 +37,67 @@ WRITING = Advice(
 
 
 @dataclass(frozen=True)
-class NetworkPaths:
+class NetworkPaths(Generic[P]):
     """Where things are inside the folder of one trained network."""
 
-    root: Place
+    root: P
 
     @property
-    def record(self) -> Place:
+    def record(self) -> P:
         """`branch.json`: written last; its presence means done."""
-        return self.root / "branch.json"
+        return inside(self.root, "branch.json")
 
     @property
-    def checkpoint(self) -> Place:
+    def checkpoint(self) -> P:
         """The state after the last finished epoch; removed when done."""
-        return self.root / "checkpoint.safetensors"
+        return inside(self.root, "checkpoint.safetensors")
 
     @property
-    def model(self) -> Place:
+    def model(self) -> P:
         """The final weights."""
-        return self.root / "model.safetensors"
+        return inside(self.root, "model.safetensors")
 
     @property
-    def outputs(self) -> Place:
+    def outputs(self) -> P:
         """Log-probabilities on held-out and test rows."""
-        return self.root / "outputs.safetensors"
+        return inside(self.root, "outputs.safetensors")
 
     @property
-    def metrics(self) -> Place:
+    def metrics(self) -> P:
         """One JSON line an epoch."""
-        return self.root / "metrics.jsonl"
+        return inside(self.root, "metrics.jsonl")
 
     @property
-    def tensorboard(self) -> Place:
+    def tensorboard(self) -> P:
         """Event files."""
-        return self.root / "tensorboard"
+        return inside(self.root, "tensorboard")
 
 
 @dataclass(frozen=True)
-class RunPaths:
+class RunPaths(Generic[P]):
     """Where the networks of one run are."""
 
-    root: Place
+    root: P
 
-    def branch(self, shard: int) -> NetworkPaths:
+    def branch(self, shard: int) -> NetworkPaths[P]:
         """The folder of one branch.
 
         >>> RunPaths(Path("run")).branch(3).root.as_posix()
         'run/branch-03'
         """
-        return NetworkPaths(self.root / f"branch-{shard:02d}")
+        return NetworkPaths(inside(self.root, f"branch-{shard:02d}"))
 
     @property
-    def baseline(self) -> NetworkPaths:
+    def baseline(self) -> NetworkPaths[P]:
         """The conventional network, for comparison."""
-        return NetworkPaths(self.root / "baseline")
+        return NetworkPaths(inside(self.root, "baseline"))
 
     def finished(self) -> tuple[int, ...]:
         """Return the shards whose branches are done, ascending."""
         names = at(self.root).folders() if at(self.root).is_folder() else []
         found = [match for name in names if (match := re.fullmatch(r"branch-(\d+)", name))]
-        return tuple(sorted(int(match[1]) for match in found if exists(NetworkPaths(self.root / match[0]).record)))
+        done = [match for match in found if exists(NetworkPaths(inside(self.root, match[0])).record)]
+        return tuple(sorted(int(match[1]) for match in done))
 
 
 def default_run(dataset: str, spec: SpectralSpec, model: str, choice: ShardChoice = DEFAULT_CHOICE) -> RunPaths:

@@ -24,6 +24,7 @@ from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics, read_lines
 from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.tensor_file import require_short_header
 
 ROWS = {"training", "held_out", "test"}
 FILES = {"model.safetensors", "outputs.safetensors"}
@@ -174,6 +175,7 @@ def train_again(paths: NetworkPaths) -> str:
 def _require_sizes(record: NetworkRecord, paths: NetworkPaths) -> None:
     """Hold the plan against the header of the weights: nothing is built that is larger than what the file holds."""
     try:
+        require_short_header(on_disk(paths.model))
         with safetensors.safe_open(on_disk(paths.model), "pt") as file:
             tensors = len(file.keys())
     except (safetensors.SafetensorError, OSError) as error:

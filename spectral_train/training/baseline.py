@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spectral_prep.kernel import fused_merge
 from spectral_train.data.grouping import ShardChoice
+from spectral_train.data.nearby import nearby
 from spectral_train.data.pieces import PieceReader
 from spectral_train.data.reader import RowReader
 from spectral_train.data.rows import Examples
@@ -47,6 +48,7 @@ def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord
     if (record := finished(plan, paths)) is not None:
         log(f"{plan.name}: finished already in {paths.root}")
         return record
+    all_spectrals = nearby(all_spectrals, request.resources.cache)
     for folder in all_spectrals.folders:
         check_files(folder)
     resources = request.resources

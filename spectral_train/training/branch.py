@@ -5,21 +5,28 @@ Input: a shard and a recipe. Output: the folder of a finished branch (`run.paths
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from spectral_prep.system.workers import run_all
-from spectral_train.data.placement import check_shard, memory_each, placement
+from spectral_prep.engines.interface import Needs
+from spectral_prep.errors import InputError
+from spectral_prep.places.url import absolute
+from spectral_prep.system.files import explained, make_folder
+from spectral_train.data.nearby import nearby
+from spectral_train.data.placement import check_shard, memory_each, placement, split_bytes
 from spectral_train.data.reader import row_reader
 from spectral_train.data.shard import Shard, find_data, open_shard, open_shards
 from spectral_train.device import DEFAULT_RESOURCES, Resources, choose_device
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import Log, silent
-from spectral_train.run.paths import NetworkPaths, RunPaths, run_of
+from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths, run_of
 from spectral_train.run.record import NetworkRecord
 from spectral_train.training.fit import Training
 from spectral_train.training.network import finished, train_network
 from spectral_train.training.plan import branch_plan
-from spectral_train.training.processes import processes_for
+from spectral_train.training.processes import needs_of, processes_for
 from spectral_train.training.request import TrainingRequest
 
 
@@ -27,13 +34,16 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
     """Train one branch, or all of them (`shard` None), and return their records.
 
     All of them: networks that train on one CPU thread each (`processes.threads_for`) go into as many processes as
-    `Resources.workers` says; others, and all on a GPU, train one after the other. The weights are the same either way.
+    `Resources.workers` says; others, and all on a GPU, train one after the other. With an engine for other machines
+    each is a task of its own, and what it takes is asked of the engine. The weights are the same either way.
 
     Raises
     ------
     InputError, PlanMismatchError, CorruptFileError
-        As `find_data`, `open_shard` and `train_branch` do.
+        As `find_data`, `open_shard` and `train_branch` do, or as the engine does.
     """
+    if request.resources.engine.elsewhere:
+        return _train_elsewhere(request, shard, log)
     root, recipe, resources = find_data(request.data), request.recipe, request.resources
     opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
     paths = run_of(opened[0], recipe, request.run)
@@ -44,8 +54,31 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
         trained = tuple(run_task(each, log) for each in tasks)
         log(what_next(paths))
         return trained
+    return _told(resources.engine.run(run_task, tasks, processes, Needs()), paths, log)
+
+
+def _train_elsewhere(request: TrainingRequest, shard: int | None, log: Log) -> tuple[NetworkRecord, ...]:
+    """Train branches on an engine's machines, which see data and run under the paths that they have here."""
+    root, recipe, resources = absolute(find_data(request.data)), request.recipe, request.resources
+    opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
+    paths = RunPaths(absolute(run_of(opened[0], recipe, request.run).root))
+    if isinstance(paths.root, Path):
+        with explained(paths.root, WRITING):
+            make_folder(paths.root)  # by which a task knows that it sees the same file system
+    rows = max(split_bytes(each, "train") for each in opened)
+    with resources.engine.started():
+        needs = needs_of(branch_plan(opened[0], recipe), resources, rows)
+        workers = min(resources.workers or len(opened), resources.engine.at_once(needs), len(opened))
+        device = "cuda" if needs.gpus else "cpu"
+        own = replace(resources, device=device, memory=rows if resources.memory is None else resources.memory)
+        tasks = [BranchTask(each, recipe, paths.branch(each.index), own) for each in opened]
+        return _told(resources.engine.run(run_task, tasks, workers, needs), paths, log)
+
+
+def _told(trained: Iterator[NetworkRecord], paths: RunPaths, log: Log) -> tuple[NetworkRecord, ...]:
+    """Return the records in order, after saying of each that it is there."""
     records = []
-    for record in run_all(run_task, tasks, processes):
+    for record in trained:
         records.append(record)
         log(f"{record.plan.name}: done, held-out accuracy {100 * record.held_out_accuracy:.2f} %")
     log(what_next(paths))
@@ -59,7 +92,7 @@ def what_next(run: RunPaths) -> str:
 
 @dataclass(frozen=True)
 class BranchTask:
-    """All that a worker process needs to train one branch."""
+    """All that a worker process, here or on another machine, needs to train one branch."""
 
     shard: Shard
     recipe: Recipe
@@ -71,7 +104,16 @@ class BranchTask:
 
 
 def run_task(task: BranchTask, log: Log = silent) -> NetworkRecord:
-    """Train one branch, in a process of its own or in this one."""
+    """Train one branch, in a process of its own or in this one; raise `InputError` if that does not see the run."""
+    run = task.paths.root.parent
+    if task.resources.engine.elsewhere and isinstance(run, Path) and not run.is_dir():
+        raise InputError(
+            "the folder of the run is not seen by a worker",
+            where=run,
+            expected="a folder that all nodes share under the same path, or a bucket",
+            got=f"none there on {socket.gethostname()}",
+            run="the same command with --data and --run on a file system that all nodes share",
+        )
     return train_branch(task.shard, task.recipe, task.paths, task.resources, log)
 
 
@@ -115,6 +157,7 @@ def train_branch(
     if (record := finished(plan, paths)) is not None:
         log(f"{plan.name}: finished already in {paths.root}")
         return record
+    shard = nearby(shard, resources.cache)
     chosen = placement(shard, "train", resources.memory, training.device)
     log(f"{plan.name}: {chosen.text}")
     check_shard(shard, chosen)

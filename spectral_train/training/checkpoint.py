@@ -21,12 +21,17 @@ from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError
 from spectral_prep.places import atomic_write, exists, on_disk
-from spectral_prep.store.record_file import decoded, plain
+from spectral_prep.store.record_file import MOST_VALUES, decoded, plain
+from spectral_prep.system.json_text import json_value
 from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.paths import WRITING, NetworkPaths
+from spectral_train.run.tensor_file import require_short_header
 
 METADATA = "spectral_train"
 DIGEST = "sha256"
+LARGEST_HEADER = 64 << 20
+"""Bytes of the header of a checkpoint, where the JSON is, with the names of all classes."""
+
 START_AGAIN = "delete it, then the same command: training starts again"
 
 
@@ -51,8 +56,9 @@ def read_content(paths: NetworkPaths) -> Content | None:
     if not exists(paths.checkpoint):
         return None
     try:
+        require_short_header(on_disk(paths.checkpoint), LARGEST_HEADER)
         with safetensors.safe_open(on_disk(paths.checkpoint), "pt") as file:
-            content = json.loads(file.metadata()[METADATA])
+            content = json_value(file.metadata()[METADATA].encode(), MOST_VALUES)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise damaged(paths, error) from error
     return decoded(Content, content, paths.checkpoint, "the checkpoint", START_AGAIN)

@@ -14,11 +14,12 @@ from typing import TypeVar
 
 import torch
 
+from spectral_prep.engines.processes import run_all
 from spectral_prep.errors import InputError
 from spectral_prep.system.resources import usable_cpus
 from spectral_prep.system.threads import torch_threads
-from spectral_prep.system.workers import run_all
 from spectral_train.data.loader import ShardLoader
+from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import Placement, available_memory, check_shard, memory_each, place, split_bytes
 from spectral_train.data.reader import row_reader
 from spectral_train.data.rows import Examples
@@ -118,7 +119,7 @@ def train_one_device(work: DeviceWork, log: Log = silent) -> tuple[NetworkRecord
             log(f"{training.plan.name}: finished already in {training.paths.root}")
             records.append(record)
         else:
-            members.append((shard, training))
+            members.append((nearby(shard, work.resources.cache), training))
     chosen = _placed(work, [shard for shard, _ in members])
     readers = [(training, row_reader(shard, training.device, chosen)) for shard, training in members]
     return (*records, *train_stacked(readers))

@@ -25,11 +25,13 @@ from torch.optim.swa_utils import update_bn
 
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.places import exists
+from spectral_prep.places.cache import DEFAULT_CACHE
 from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_prep.system.threads import torch_threads
 from spectral_train.data.loader import batches
+from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import check_shard, placement
 from spectral_train.data.reader import row_reader
 from spectral_train.data.shard import find_data, open_shard
@@ -150,7 +152,7 @@ def mean_weights(weights: Sequence[Weights]) -> dict[str, Tensor]:
 
 def _soup_of(ingredients: Sequence[Ingredient], root: Place, method: SoupMethod, training: Training) -> NetworkRecord:
     plan = training.plan
-    shard = open_shard(root, plan.shard or 0, plan.choice)
+    shard = nearby(open_shard(root, plan.shard or 0, plan.choice), DEFAULT_CACHE)
     if shard.dataset_id != plan.dataset_id:
         raise PlanMismatchError(
             "the runs were trained on another data set", where=root, expected=plan.dataset_id, got=shard.dataset_id

@@ -412,10 +412,13 @@ def _sealed(content: Mapping[str, Any], base: Path) -> bool:
             continue
         try:
             path = base / entry["path"]
+            if not path.is_file():  # a device, whose content has no end
+                continue
             now = {"size": path.stat().st_size, "sha256": sha256_of(path)}
         except (OSError, ValueError):
             continue
-        whole = isinstance(entry["sha256"], str) and len(entry["sha256"]) == 64 and entry["size"] in range(1 << 62)
+        sealed = isinstance(entry["sha256"], str) and len(entry["sha256"]) == 64
+        whole = sealed and type(entry["size"]) is int and 0 <= entry["size"] < 1 << 62
         if whole and any(entry[key] != value for key, value in now.items()):
             entry.update(now)
             stale = True

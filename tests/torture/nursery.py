@@ -63,13 +63,13 @@ class _Forking(multiprocessing.context.ForkContext):
 
 def serve() -> None:
     """Run what is asked for until nothing more is."""
-    _load()
+    load()
     print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _run(request)
+            run(request)
         os.setpgid(pid, pid)
         print(pid, flush=True)  # noqa: T201
         _, status = os.waitpid(pid, 0)
@@ -78,7 +78,7 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
 
 
-def _load() -> None:
+def load() -> None:
     import torch
 
     import cli  # noqa: F401
@@ -97,7 +97,8 @@ def _load() -> None:
     gc.freeze()
 
 
-def _run(request: dict[str, Any]) -> NoReturn:
+def run(request: dict[str, Any]) -> NoReturn:
+    """Be the command that a request asks for, and end."""
     os.setpgid(0, 0)
     os.environ.update(request["environment"])
     os.chdir(str(request["folder"]))

@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PREP = ("spectral_prep", "spectral_prep/system", "spectral_prep/sources", "spectral_prep/kernel")
+PREP = (
+    "spectral_prep",
+    "spectral_prep/system",
+    "spectral_prep/engines",
+    "spectral_prep/sources",
+    "spectral_prep/kernel",
+)
 BASES = ("", *PREP, "spectral_train", "spectral_train/ensemble")
-TESTS = ("tests/prep/conversion", "tests/train/training")
+TESTS = ("tests/prep/conversion", "tests/prep/engines", "tests/train/training")
 EXAMPLES = ("spectral-03/",)
 """Of a data set, not of the house."""
 

@@ -23,6 +23,7 @@ PREP = (
     "encoding",
     "system",
     "places",
+    "engines",
     "kernel",
     "sources",
     "images",
@@ -36,6 +37,7 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_prep.encoding": {"errors", "choices", "spectrum"},
     "spectral_prep.system": {"errors"},
     "spectral_prep.places": {"errors", "system"},
+    "spectral_prep.engines": {"errors", "choices", "system"},
     "spectral_prep.kernel": {"errors", "choices", "spectrum", "encoding", "system"},
     "spectral_prep.sources": {"printable", "errors", "system", "places"},
     "spectral_prep.images": {"errors", "sources"},
@@ -165,7 +167,7 @@ try:
     cli.{command}(["--help"])
 except SystemExit as ended:
     assert ended.code == 0
-print([name for name in ("torch", "zarr", "pydantic", "matplotlib") if name in sys.modules], file=sys.stderr)
+print([name for name in ("torch", "zarr", "pydantic", "matplotlib", "ray") if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stderr.strip() == "[]"

@@ -175,3 +175,26 @@ def test_names_in_a_run_of_somebody_else(here: Path) -> None:
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     assert device in html.unescape(page)
     assert "![](http://evil/a.png)[b](javascript:c)`<i>`" in html.unescape(page)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "spectral-prep convert --dataset digits --q 4 --layout '{}'",
+        "spectral-prep convert --dataset digits --q 4 '{}'",
+        "spectral-prep convert --dataset digits --q 4 --workers '{}'",
+        "spectral-prep '{}'",
+        "spectral-prep info --'{}'",
+        "spectral-prep show set --row '{}'",
+        "spectral-train --shard 0 --device '{}'",
+        "spectral-ensemble evaluate run '{}'",
+        "spectral-ensemble evaluate run --without '{}'",
+    ],
+)
+def test_arguments_that_click_refuses_do_nothing(here: Path, command: str) -> None:
+    """click's own messages are escaped as the others are."""
+    done = plainly(run(command.format(f"{RED}\x9b2J\u202e")), 2)
+    assert r"\x1b[31mred\x1b[0m\x9b2J\u202e" in done.err
+    if "convert" in command:
+        assert done.err.startswith("Usage: ")
+    assert "Error: " in done.err

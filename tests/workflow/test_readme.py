@@ -20,7 +20,10 @@ def blocks(language: str) -> list[str]:
 
 
 def lines() -> Iterator[str]:
-    """Yield the command lines, without comments; the download is left out, since a test has no network."""
+    """Yield the command lines, without comments; the download is left out, since a test has no network.
+
+    The line for Slurm runs in `tests/deploy/test_slurm.py`.
+    """
     for block in blocks("sh"):
         for line in block.splitlines():
             if line.partition(" ")[0] in COMMANDS:

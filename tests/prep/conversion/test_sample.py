@@ -19,6 +19,7 @@ class Rows:
     """As much of a source as a sample asks for."""
 
     random_access: bool = True
+    needs_scratch: bool = False
     classes: tuple[str, ...] = ("0",)
     fingerprint: str = ""
     image_shape: tuple[int, int, int] | None = None
@@ -26,6 +27,9 @@ class Rows:
 
     def index(self) -> Mapping[str, RowIndex]:
         return INDEX
+
+    def for_rows(self, split: str, ids: npt.NDArray[np.int32]) -> Rows:
+        return self
 
     def read(self, split: str, row_id: int, name: str) -> npt.NDArray[np.uint8]:
         raise AssertionError("a sample reads nothing")

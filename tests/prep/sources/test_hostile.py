@@ -27,7 +27,7 @@ from spectral_prep.sources import open_source, safe_pickle
 from spectral_prep.sources.idx import IMAGES_MAGIC, LABELS_MAGIC
 from spectral_prep.sources.interface import Source
 from spectral_prep.sources.opening import LARGEST_TEXT
-from spectral_prep.sources.release_files import MOST_CLASSES
+from spectral_prep.sources.release_files import MOST_CLASSES, MOST_UNNAMED
 from spectral_prep.sources.tar_header import BoundedHeader
 from tests.support.commands import run
 from tests.support.releases import (
@@ -72,7 +72,11 @@ def refused(dataset: str, path: Path, words: str, mebibytes: int = 64) -> None:
 def test_a_giant_label_makes_no_classes(tmp_path: Path) -> None:
     samples = {"a.png": PNG, "a.cls": b"0", "b.png": PNG, "b.cls": b"2000000000"}
     write_files(tmp_path / "w", {"train.tar": tar_bytes(samples)})
-    refused("webdataset", tmp_path / "w", rf"label out of range.*train\.tar!b.*0 to {MOST_CLASSES - 1}.*2000000000")
+    refused(
+        "webdataset",
+        tmp_path / "w",
+        rf"label out of range.*train\.tar!b.*0 to {MOST_UNNAMED - 1}.*2000000000.*classes\.txt",
+    )
 
 
 def test_a_giant_label_in_parquet(tmp_path: Path) -> None:
@@ -265,9 +269,9 @@ def test_idx_headers_that_promise_too_much(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x80\x02" + b"]" * 2000 + b".", "more than 1048576 steps"),
+        (b"\x80\x02" + b"]" * 2000 + b".", "more than 393216 steps"),
         (b"\x80\x05\x96" + struct.pack("<Q", 60 << 30) + b".", "a bytearray"),
-        (b"\x80\x04\x95" + struct.pack("<Q", 2000) + b"]" * 2000 + b".", "more than 1048576 steps"),
+        (b"\x80\x04\x95" + struct.pack("<Q", 2000) + b"]" * 2000 + b".", "more than 393216 steps"),
     ],
     ids=["lists", "bytearray", "frame"],
 )
@@ -402,3 +406,48 @@ def test_a_pickle_of_the_release_takes_few_steps() -> None:
     largest = pickle.dumps({b"fine_labels": [1] * 50_000, b"coarse_labels": [2] * 50_000, b"x": [b"a.png"] * 50_000}, 2)
     assert len(safe_pickle.load(io.BytesIO(largest), len(largest), "here")) == 3
     assert len(largest) < safe_pickle.MOST_STEPS
+
+
+# What inflates, and lists without an end
+
+
+def test_gzip_streams_of_zeros_end_soon(tmp_path: Path) -> None:
+    """Honest files of any ratio are read to 64 MiB, those of images to their end."""
+    write_mnist(tmp_path / "m")
+    rows = 1 << 18
+    for kind, magic, shape in (("images-idx3", IMAGES_MAGIC, (rows, 28, 28)), ("labels-idx1", LABELS_MAGIC, (rows,))):
+        with gzip.open(tmp_path / f"m/train-{kind}-ubyte.gz", "wb") as file:
+            file.write(struct.pack(f">I{len(shape)}I", magic, *shape))
+            for _ in range(rows >> 12):
+                file.write(bytes((784 if len(shape) == 3 else 1) << 12))
+    refused("mnist", tmp_path / "m", r"damaged gzip file.*train-images.*more than images ever take")
+
+
+def test_a_development_kit_with_something_large_in_it(tmp_path: Path) -> None:
+    train, val = imagenet_files()
+    write_files(tmp_path / "i" / "train", train)
+    write_files(tmp_path / "i" / "val", flat(val))
+    with gzip.open(tmp_path / "i/ILSVRC2012_devkit_t12.tar.gz", "wb") as file:
+        file.write(header("notes.txt", tarfile.REGTYPE, 1 << 40))
+        for _ in range(200):
+            file.write(bytes(MIB))
+    refused("imagenet", tmp_path / "i", r"damaged gzip file.*devkit")
+
+
+def test_lists_with_more_lines_than_there_are_images(tmp_path: Path) -> None:
+    train, val = imagenet_files()
+    write_files(tmp_path / "i" / "train", train)
+    write_files(tmp_path / "i" / "val", flat(val))
+    (tmp_path / "i/LOC_val_solution.csv").write_bytes(b"a,b\n" * 2 * MIB)
+    refused("imagenet", tmp_path / "i", r"more lines than images.*LOC_val_solution\.csv")
+    write_files(tmp_path / "f", {"train/cat/1.png": PNG, "val/images/2.png": PNG})
+    (tmp_path / "f/val/val_annotations.txt").write_bytes(b"a\tb\n" * 2 * MIB)
+    refused("folder", tmp_path / "f", r"more lines than images.*val_annotations\.txt")
+
+
+def test_a_label_that_speaks_for_a_million_classes(tmp_path: Path) -> None:
+    samples = {"a.png": PNG, "a.cls": b"0", "b.png": PNG, "b.cls": b"%d" % MOST_UNNAMED}
+    write_files(tmp_path / "w", {"train.tar": tar_bytes(samples)})
+    refused("webdataset", tmp_path / "w", rf"label out of range.*0 to {MOST_UNNAMED - 1}.*Got: {MOST_UNNAMED}")
+    (tmp_path / "w/classes.txt").write_bytes(b"x\n" * (MOST_UNNAMED + 1))
+    assert len(opened("webdataset", tmp_path / "w").classes) == MOST_UNNAMED + 1

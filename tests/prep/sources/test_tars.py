@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectral_prep.errors import CorruptSourceError, InputError, SpectralError
-from spectral_prep.sources.tars import Archive, Member, members
+from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.tar_header import MOST_GLOBAL_FIELDS
+from spectral_prep.sources.tars import Member, members
+from tests.prep.sources.test_hostile import MEMBER, pax
 from tests.support.releases import tar_bytes
 
 IMAGES = {"n01_0.JPEG": b"a" * 700, "n01_1.JPEG": b"", "n01_2.JPEG": b"\x89PNG" * 400}
@@ -146,3 +149,21 @@ def test_a_negative_size_does_not_seek_backwards_for_ever(tmp_path: Path) -> Non
     content = header.tobuf(tarfile.GNU_FORMAT)
     with pytest.raises(CorruptSourceError, match="-1024"):
         found(written(tmp_path, tar_bytes({"c/0.png": b"1"})[:1024] + content))
+
+
+@pytest.mark.parametrize("fields", [MOST_GLOBAL_FIELDS, MOST_GLOBAL_FIELDS + 1])
+def test_global_fields_are_counted_over_all_headers(tmp_path: Path, fields: int) -> None:
+    """Each adds one field to those that hold for all members that follow, and tarfile keeps them for each member.
+
+    A member follows each header: that many in a row nest too deep for Python before they are too many.
+    """
+    path = tmp_path / "x.tar"
+    headers = [pax(tarfile.XGLTYPE, **{f"field{number}": "x"}) for number in range(fields)]
+    path.write_bytes(
+        b"".join(each + MEMBER for each in headers) + pax(tarfile.XHDTYPE, comment="x") + MEMBER + bytes(1024)
+    )
+    if fields > MOST_GLOBAL_FIELDS:
+        with pytest.raises(CorruptSourceError, match=rf"{fields} fields in global headers"):
+            list(members(path))
+    else:
+        assert [member.path for member in members(path)] == ["c/1.png"] * (fields + 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spectral_prep.conversion.block import finished_blocks
+from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.errors import CorruptFileError
 from spectral_prep.inspection.verify import verify
 from spectral_prep.store.layout import DatasetPaths

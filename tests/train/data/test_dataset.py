@@ -47,7 +47,7 @@ def test_it_pickles_without_its_rows_and_each_worker_opens_the_files_itself(shar
 def test_a_flipped_byte_stops_and_names_the_file(tmp_path: Path) -> None:
     shard = open_shard(make_shards(tmp_path, block_rows=64), 1)
     dataset = ShardDataset(shard)
-    part = shard.folders[0].paths.part("train", 1, "zarr")
+    part = Path(str(shard.folders[0].paths.part("train", 1, "zarr")))
     content = bytearray(part.read_bytes())
     content[20] ^= 1
     part.write_bytes(content)

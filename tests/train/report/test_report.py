@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def written(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return report(runs[:1], tmp_path_factory.mktemp("report")).folder
+    return Path(str(report(runs[:1], tmp_path_factory.mktemp("report")).folder))
 
 
 def lines_with(text: str, start: str) -> list[list[str]]:
@@ -73,7 +73,7 @@ def test_the_page_needs_nothing_but_itself(written: Path) -> None:
 
 
 def test_seeds_are_averaged(runs: list[Path], tmp_path: Path) -> None:
-    text = (report(runs, tmp_path / "out").folder / MARKDOWN).read_text()
+    text = Path(str(report(runs, tmp_path / "out").folder / MARKDOWN)).read_text()
     means = [100 * evaluate(run).mean_accuracy for run in runs]
     (row,) = lines_with(text, "seed0, seed1")
     assert row[1] == "2"
@@ -112,7 +112,7 @@ def test_what_is_missing_is_said(runs: list[Path], tmp_path: Path, monkeypatch: 
         RunPaths(run).branch(number).metrics.unlink()
         rewrite_record(run, number, lambda record: replace(record, files=record.files[:2]))
     found = report([run], combination=Combination(allow_missing=True))
-    assert "Branches that take no part: 1" in (found.folder / MARKDOWN).read_text()
+    assert "Branches that take no part: 1" in Path(str(found.folder / MARKDOWN)).read_text()
     assert "loss.png" not in [path.name for path in found.files]
     RunPaths(run).branch(0).metrics.write_text("{")
     with pytest.raises(CorruptFileError, match=r"metrics\.jsonl"):

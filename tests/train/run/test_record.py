@@ -26,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def branch(trained: Path, tmp_path: Path) -> NetworkPaths:
+def branch(trained: Path, tmp_path: Path) -> NetworkPaths[Path]:
     """Return a branch that a test may change."""
     return RunPaths(Path(shutil.copytree(trained, tmp_path / "run"))).branch(0)
 
@@ -58,7 +58,7 @@ PLANS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", PLANS, ids=str)
-def test_fields_of_a_plan_agree(branch: NetworkPaths, change: dict[str, Any]) -> None:
+def test_fields_of_a_plan_agree(branch: NetworkPaths[Path], change: dict[str, Any]) -> None:
     content = read_content(branch.record, "branch")
     write_content(branch.record, "branch", {**content, "plan": {**content["plan"], **change}})
     with pytest.raises(CorruptFileError, match=r"the branch record has an unusable field.*branch\.json"):
@@ -80,7 +80,7 @@ RECORDS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", RECORDS, ids=str)
-def test_fields_of_a_record_agree(branch: NetworkPaths, change: dict[str, Any]) -> None:
+def test_fields_of_a_record_agree(branch: NetworkPaths[Path], change: dict[str, Any]) -> None:
     content = read_content(branch.record, "branch")
     write_content(branch.record, "branch", {**content, **change})
     with pytest.raises(CorruptFileError, match=r"the branch record has an unusable field.*branch\.json"):
@@ -88,7 +88,7 @@ def test_fields_of_a_record_agree(branch: NetworkPaths, change: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../branch-01/model.safetensors", "./model.safetensors"])
-def test_no_file_of_another_folder_is_read(branch: NetworkPaths, path: str) -> None:
+def test_no_file_of_another_folder_is_read(branch: NetworkPaths[Path], path: str) -> None:
     content = read_content(branch.record, "branch")
     content["files"][0]["path"] = path
     write_content(branch.record, "branch", content)
@@ -97,7 +97,7 @@ def test_no_file_of_another_folder_is_read(branch: NetworkPaths, path: str) -> N
 
 
 @pytest.mark.parametrize("name", ["model", "outputs"])
-def test_links_and_pipes_are_no_files_of_a_branch(branch: NetworkPaths, name: str) -> None:
+def test_links_and_pipes_are_no_files_of_a_branch(branch: NetworkPaths[Path], name: str) -> None:
     path = getattr(branch, name)
     whole = path.with_suffix(".whole")
     path.rename(whole)
@@ -127,7 +127,7 @@ def test_links_and_pipes_are_no_files_of_a_branch(branch: NetworkPaths, name: st
     ],
     ids=lambda line: line[:20],
 )
-def test_lines_that_are_no_metrics_are_refused(branch: NetworkPaths, line: str) -> None:
+def test_lines_that_are_no_metrics_are_refused(branch: NetworkPaths[Path], line: str) -> None:
     branch.metrics.write_bytes(line.encode("utf-8", "surrogateescape") + b"\n")
     with pytest.raises(CorruptFileError, match=r"metrics of a network.*metrics\.jsonl.*Run next: delete"):
         read_lines(branch.metrics)

@@ -37,11 +37,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> NetworkPaths:
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> NetworkPaths[Path]:
     return train(data, tmp_path_factory.mktemp("run"))
 
 
-def train(data: Path, run: Path, recipe: Recipe = QUICK, shard: int = 1) -> NetworkPaths:
+def train(data: Path, run: Path, recipe: Recipe = QUICK, shard: int = 1) -> NetworkPaths[Path]:
     paths = RunPaths(run).branch(shard)
     train_branch(open_shard(data, shard), recipe, paths, CPU)
     return paths
@@ -58,7 +58,7 @@ def train_until(data: Path, run: Path, epoch: int, recipe: Recipe = QUICK) -> No
         train_branch(open_shard(data, 1), recipe, RunPaths(run).branch(1), CPU, stop)
 
 
-def test_a_branch_learns(undisturbed: NetworkPaths) -> None:
+def test_a_branch_learns(undisturbed: NetworkPaths[Path]) -> None:
     record = read_network(undisturbed)
     assert record.held_out_accuracy > 0.7
     assert read_outputs(undisturbed.outputs, TEST).accuracy > 0.7
@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(data: Path, tmp_path: 
 
 
 def test_another_seed_and_another_shard_give_other_weights(
-    data: Path, tmp_path: Path, undisturbed: NetworkPaths
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]
 ) -> None:
     assert not equal_weights(train(data, tmp_path / "seed", replace(QUICK, seed=1)), undisturbed)
     assert not equal_weights(train(data, tmp_path / "shard", shard=0), undisturbed)
@@ -102,7 +102,9 @@ def test_a_resumed_run_gives_the_weights_of_an_undisturbed_one(
     assert [line["epoch"] for line in metrics(resumed)] == [1, 2, 3, 4]
 
 
-def test_kill_9_in_the_middle_of_training_loses_nothing(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
+def test_kill_9_in_the_middle_of_training_loses_nothing(
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]
+) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
@@ -125,7 +127,7 @@ train_branch(open_shard(Path({str(data)!r}), 1), QUICK, RunPaths(Path({str(tmp_p
 
 @pytest.mark.parametrize("write", range(1, 12))
 def test_a_crash_at_any_write_loses_at_most_an_epoch(
-    data: Path, tmp_path: Path, undisturbed: NetworkPaths, monkeypatch: pytest.MonkeyPatch, write: int
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path], monkeypatch: pytest.MonkeyPatch, write: int
 ) -> None:
     """4 epochs write a checkpoint and metrics each; then come the weights, the outputs and the record."""
     done = 0
@@ -146,7 +148,7 @@ def test_a_crash_at_any_write_loses_at_most_an_epoch(
     assert equal_weights(train(data, tmp_path), undisturbed)
 
 
-def test_a_finished_branch_is_not_trained_again(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
+def test_a_finished_branch_is_not_trained_again(data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]) -> None:
     shutil.copytree(undisturbed.root, tmp_path / "branch-01")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     lines: list[str] = []
@@ -188,7 +190,7 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "outputs.safetensors", "branch.json"])
 def test_a_damaged_file_of_a_finished_branch_is_named(
-    data: Path, tmp_path: Path, undisturbed: NetworkPaths, name: str
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path], name: str
 ) -> None:
     path = Path(shutil.copytree(undisturbed.root, tmp_path / "branch-01")) / name
     content = bytearray(path.read_bytes())
@@ -199,7 +201,7 @@ def test_a_damaged_file_of_a_finished_branch_is_named(
 
 
 def test_a_node_with_its_own_folder_alone_trains_the_same_branch(
-    data: Path, tmp_path: Path, undisturbed: NetworkPaths
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]
 ) -> None:
     shutil.copytree(data / "spectral-01", tmp_path / "node" / "spectral-01")
     assert equal_weights(train(tmp_path / "node", tmp_path / "run"), undisturbed)
@@ -230,18 +232,18 @@ def test_every_branch_holds_out_the_same_rows_whatever_the_stored_order(tmp_path
     assert labels == draw(300).labels[ids].tolist()
 
 
-def test_bad_rows_are_neither_trained_on_nor_held_out_nor_tested(data: Path, undisturbed: NetworkPaths) -> None:
+def test_bad_rows_are_neither_trained_on_nor_held_out_nor_tested(data: Path, undisturbed: NetworkPaths[Path]) -> None:
     record = read_network(undisturbed)
     assert record.rows["training"] + record.rows["held_out"] == 297
     assert not {3, 5, 8} & set(read_outputs(undisturbed.outputs, HELD_OUT).ids)
 
 
-def test_test_rows_have_no_part_in_training(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
+def test_test_rows_have_no_part_in_training(data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]) -> None:
     other = make_shards(tmp_path / "other", test=draw(50, seed=77, noise=5), bad=[3, 5, 8])
     assert equal_weights(train(other, tmp_path / "run"), undisturbed)
 
 
-def test_the_record_says_all_that_the_ensemble_needs(data: Path, undisturbed: NetworkPaths) -> None:
+def test_the_record_says_all_that_the_ensemble_needs(data: Path, undisturbed: NetworkPaths[Path]) -> None:
     shard = open_shard(data, 1)
     plan = read_network(undisturbed).plan
     assert (plan.dataset_id, plan.spec, plan.encoding) == (shard.dataset_id, shard.spec, shard.encoding)
@@ -255,7 +257,7 @@ def test_the_record_says_all_that_the_ensemble_needs(data: Path, undisturbed: Ne
     assert record.seconds > 0
 
 
-def test_the_outputs_are_those_of_the_weights(data: Path, undisturbed: NetworkPaths) -> None:
+def test_the_outputs_are_those_of_the_weights(data: Path, undisturbed: NetworkPaths[Path]) -> None:
     shard = open_shard(data, 1)
     rows = stored(shard, "test")
     weights = weights_of(undisturbed)
@@ -266,11 +268,11 @@ def test_the_outputs_are_those_of_the_weights(data: Path, undisturbed: NetworkPa
     assert outputs.labels.tolist() == rows.y[rows.ids.argsort()].tolist()
 
 
-def metrics(paths: NetworkPaths) -> list[dict[str, float]]:
+def metrics(paths: NetworkPaths[Path]) -> list[dict[str, float]]:
     return [json.loads(line) for line in paths.metrics.read_text().splitlines()]
 
 
-def test_metrics_are_a_line_an_epoch(undisturbed: NetworkPaths) -> None:
+def test_metrics_are_a_line_an_epoch(undisturbed: NetworkPaths[Path]) -> None:
     lines = metrics(undisturbed)
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert set(lines[0]) == {"epoch", "train_loss", "held_out_loss", "held_out_accuracy", "lr", "seconds"}
@@ -298,7 +300,7 @@ def test_tensorboard_has_every_epoch_once(data: Path, tmp_path: Path) -> None:
 
 
 def test_without_tensorboard_training_is_the_same(
-    data: Path, tmp_path: Path, undisturbed: NetworkPaths, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
     paths = train(data, tmp_path)
@@ -317,7 +319,9 @@ def test_bfloat16_and_label_smoothing_train_too(data: Path, tmp_path: Path) -> N
     assert {tensor.dtype for tensor in weights_of(paths).values()} == {torch.float32}
 
 
-def test_all_shards_are_trained_one_after_the_other(data: Path, tmp_path: Path, undisturbed: NetworkPaths) -> None:
+def test_all_shards_are_trained_one_after_the_other(
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]
+) -> None:
     records = train_branches(on_cpu(data, tmp_path))
     assert [record.plan.shard for record in records] == [0, 1, 2, 3]
     assert equal_weights(RunPaths(tmp_path).branch(1), undisturbed)

@@ -63,12 +63,12 @@ def any_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "__post_init__", lambda training: None)
 
 
-def train(data: Path, root: Path, recipe: Recipe, resources: Resources = CPU) -> NetworkPaths:
+def train(data: Path, root: Path, recipe: Recipe, resources: Resources = CPU) -> NetworkPaths[Path]:
     train_branch(open_shard(data, 1), recipe, NetworkPaths(root), resources)
     return NetworkPaths(root)
 
 
-def lines(paths: NetworkPaths) -> list[dict[str, float]]:
+def lines(paths: NetworkPaths[Path]) -> list[dict[str, float]]:
     return [json.loads(line) for line in paths.metrics.read_text().splitlines()]
 
 

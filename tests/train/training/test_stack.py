@@ -48,12 +48,12 @@ def _one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "usable_cpus", lambda: 1)
 
 
-def jointly(data: Path, run: Path, recipe: Recipe, log: Log = silent, resources: Resources = CPU) -> RunPaths:
+def jointly(data: Path, run: Path, recipe: Recipe, log: Log = silent, resources: Resources = CPU) -> RunPaths[Path]:
     train_on_devices(replace(on_cpu(data, run, recipe), resources=resources), "always", log)
     return RunPaths(run)
 
 
-def require_the_same(one: RunPaths, other: RunPaths) -> None:
+def require_the_same(one: RunPaths[Path], other: RunPaths[Path]) -> None:
     for shard in range(4):
         mine, theirs = one.branch(shard), other.branch(shard)
         record, expected = read_network(mine), read_network(theirs)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from spectral_prep.engines.processes import run_all
 from spectral_prep.errors import InputError, WorkerError
-from spectral_prep.system.workers import run_all
 
 
 def square(number: int) -> int:

@@ -1,6 +1,4 @@
-"""Many tasks in one process or in several.
-
-Input: a function and its tasks. Output: its results, in the order in which they are done.
+"""The engine that needs nothing: many tasks in this process or in several of this machine.
 
 Each worker process has a pipe of its own and one task at a time, so that it is known at any moment who does what: a
 worker that dies closes its pipe, which is seen at once, whatever it was doing, and its task can be named.
@@ -13,19 +11,50 @@ import multiprocessing
 import os
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any
 
+from spectral_prep.engines.interface import Needs, Result, Task, attempt
 from spectral_prep.errors import WorkerError
+from spectral_prep.system.resources import usable_cpus
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of this machine: an `Engine` that does no task again, since a dead worker most often lacked memory.
+
+    >>> sorted(Processes().run(abs, [-3, 2], workers=1, needs=Needs()))
+    [2, 3]
+    """
+
+    @property
+    def elsewhere(self) -> bool:
+        """False."""
+        return False
+
+    def started(self) -> AbstractContextManager[None]:
+        """Nothing: `run` starts its processes."""
+        return contextlib.nullcontext()
+
+    def has_gpus(self) -> bool:
+        """False: a process takes the GPUs that it finds."""
+        return False
+
+    def at_once(self, needs: Needs) -> int:
+        """Return for how many such tasks there are CPUs; memory is the caller's to divide."""
+        return max(1, usable_cpus() // needs.cpus)
+
+    def run(
+        self, work: Callable[[Task], Result], tasks: Iterable[Task], workers: int, needs: Needs
+    ) -> Generator[Result, None, None]:
+        """Do as `run_all` does."""
+        return run_all(work, tasks, workers)
 
 
 def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Generator[Result, None, None]:
@@ -42,7 +71,7 @@ def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
     if workers <= 1:
         yield from map(work, tasks)
         return
-    context, remaining = _context(getattr(work, "__module__", __name__)), iter(tasks)
+    context, remaining = _context(getattr(work, "func", work).__module__), iter(tasks)  # `func` of a partial
     running: dict[Any, _Worker] = {}
     try:
         for task in islice(remaining, workers):
@@ -119,12 +148,7 @@ def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
     with contextlib.suppress(EOFError, ConnectionError):  # nobody waits for more
         while True:
             task = connection.recv()
-            try:
-                answer = (False, work(task))
-            except Exception as error:  # noqa: BLE001 it is raised again in the parent
-                error.add_note(f"In a worker process:\n{traceback.format_exc()}")
-                answer = (True, error)
-            connection.send(answer)
+            connection.send(attempt(work, task))
 
 
 def _context(preloaded: str) -> multiprocessing.context.BaseContext:

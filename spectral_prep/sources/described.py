@@ -1,0 +1,58 @@
+"""What reads the rows of a split, as a record that another process can make the same of.
+
+Input: the reader of a split. Output: a `Description`, and back: with the spans of some rows what reads these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spectral_prep.places.url import Url, place_of
+from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.folder import BucketFolderReader, FolderReader
+from spectral_prep.sources.image_files import EncodedSource, Reader, SplitImages
+from spectral_prep.sources.locations import CarriedLocations, StagedLocations
+from spectral_prep.sources.tars import BucketTarReader, TarReader
+
+
+@dataclass(frozen=True)
+class Description:
+    """Where the rows of a split are: in archives, each (path, bytes, ns of its last change), or below `folder`."""
+
+    archives: tuple[tuple[str, int, int], ...] = ()
+    folder: str | None = None
+    flat: bool = False
+
+    def images(self, ids: npt.NDArray[np.int32], spans: npt.NDArray[Any]) -> SplitImages:
+        """Return what reads these rows, (n,) ids and spans, wherever it is sent."""
+        if self.folder is not None:
+            root = place_of(self.folder)
+            return SplitImages((BucketFolderReader if isinstance(root, Url) else FolderReader)(root, self.flat))
+        unique, first = np.unique(ids, return_index=True)
+        numbers, within = np.unique(spans["archive"][first], return_inverse=True)
+        own = spans[first].copy()
+        own["archive"] = within
+        archives = tuple(Archive(*self.archives[number]) for number in numbers.tolist())
+        in_bucket = any(isinstance(archive.place, Url) for archive in archives)
+        reader = (BucketTarReader if in_bucket else TarReader)(CarriedLocations(unique, own, archives))
+        return SplitImages(reader)
+
+
+def described(source: object, split: str) -> Description | None:
+    """Return what another process needs beside spans, None where it has to open the source itself."""
+    reader: Reader | None = source.reader(split) if isinstance(source, EncodedSource) else None
+    if isinstance(reader, FolderReader):
+        return Description(folder=str(reader.root), flat=reader.flat)
+    if isinstance(reader, TarReader) and isinstance(reader.locations, StagedLocations):
+        archives = reader.locations.archives
+        return Description(tuple((each.path, each.size, each.changed_ns) for each in archives))
+    return None
+
+
+def spans_of(source: EncodedSource, split: str, ids: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+    """Return where the rows with these ids are, (n,) of `row_table.SPAN`."""
+    return source.staged(split).spans(ids)
