@@ -78,6 +78,7 @@ class Server:
             )
         server = cls(ports, str(folder), process.pid)
         _until_ready(server, process)
+        process.returncode = 0  # for Python, which would miss it: psutil ends it, by its number
         return server
 
     def end(self) -> None:
