@@ -70,7 +70,8 @@ def fix(conversion: Conversion) -> None:
     for name in plan.splits:
         if not (begun and exists(paths.rows(name))):
             atomic_write(paths.rows(name), index_pieces(index[name]), WRITING)
-    if begun:
+    if begun:  # perhaps by another task, after this one agreed with nobody
+        _require_same(read_record(paths.plan, Plan), plan, paths)
         return
     folder = at(paths.rows("").parent)
     for name in set(folder.names()) - {paths.rows(split).name for split in plan.splits}:

@@ -100,7 +100,7 @@ def load() -> None:
 def run(request: dict[str, Any]) -> NoReturn:
     """Be the command that a request asks for, and end."""
     os.setpgid(0, 0)
-    os.environ.update(request["environment"])
+    os.environ.update(request.get("environment", {}))
     os.chdir(str(request["folder"]))
     for name, descriptor in (("out", 1), ("err", 2)):
         file = os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -6,15 +6,18 @@ import itertools
 import os
 import shlex
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from spectral_prep.conversion.agree import agreed, fix
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
-from spectral_prep.errors import InputError
+from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.sources import open_source
 from spectral_prep.store.layout import DatasetPaths
 from tests.support.commands import many_blocks, run, started, wait_for_blocks
 from tests.support.trees import tree
@@ -44,6 +47,16 @@ def test_doubled_and_overlapping_tasks_are_harmless(tmp_path: Path, alone: dict[
 
 
 @pytest.mark.parametrize(("done", "run_next"), [([0, 2], r"--task 1/3"), ([], r"convert command again: it"), ([0], "")])
+def test_a_task_that_another_overtook_with_another_plan_is_refused(tmp_path: Path) -> None:
+    """Both find an empty folder; the second finds a plan there when it comes to write its own."""
+    paths, source = DatasetPaths(tmp_path / "out"), open_source("digits", Path(), tmp_path / "staging")
+    first, second = (agreed(paths, source, source.index(), replace(DIGITS, seed=seed)) for seed in (1, 2))
+    fix(first)
+    fix(first)
+    with pytest.raises(PlanMismatchError, match=r"seed: 1 there, 2 here"):
+        fix(second)
+
+
 def test_finalize_names_the_missing_blocks_and_the_task_that_makes_them(
     tmp_path: Path, alone: dict[str, bytes], done: list[int], run_next: str
 ) -> None:
