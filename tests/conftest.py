@@ -78,12 +78,13 @@ def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Server:
 
 
 @pytest.fixture
-def _reachable(bucket_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set what a user sets in the environment; commands that a test starts have it, too."""
+def _reachable(bucket_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what a user sets in the environment, also for commands that it starts; copies go to a folder of its own."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in bucket_server.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SPECTRAL_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class Scene:
 SCENES = (
     Scene("convert zarr", f"{DIGITS} --out {{out}}", True),
     Scene("convert webdataset", f"{DIGITS} --format webdataset --out {{out}}", True),
-    Scene("train", f"spectral-train --shard all --data {{data}} {RECIPE} --workers 1 --run {{out}}", False),
+    Scene("train", f"spectral-train --shard all --data {{data}} {RECIPE} --no-cache --workers 1 --run {{out}}", False),
 )
 
 
@@ -201,7 +201,7 @@ def staged() -> Iterator[Stage]:
     """Start a server and a bench, and set the environment of this process for as long."""
     with own_server() as server, tempfile.TemporaryDirectory(prefix="torture-") as folder:
         before = dict(os.environ)
-        os.environ.update(server.environment)
+        os.environ.update({**server.environment, "SPECTRAL_CACHE": f"{folder}/cache"})
         try:
             with Bench(Path(folder)) as bench:
                 yield Stage(bench, server, server.bucket())

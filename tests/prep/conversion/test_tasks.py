@@ -46,7 +46,6 @@ def test_doubled_and_overlapping_tasks_are_harmless(tmp_path: Path, alone: dict[
     assert tree(finalize(tmp_path / "out").root) == alone
 
 
-@pytest.mark.parametrize(("done", "run_next"), [([0, 2], r"--task 1/3"), ([], r"convert command again: it"), ([0], "")])
 def test_a_task_that_another_overtook_with_another_plan_is_refused(tmp_path: Path) -> None:
     """Both find an empty folder; the second finds a plan there when it comes to write its own."""
     paths, source = DatasetPaths(tmp_path / "out"), open_source("digits", Path(), tmp_path / "staging")
@@ -57,6 +56,7 @@ def test_a_task_that_another_overtook_with_another_plan_is_refused(tmp_path: Pat
         fix(second)
 
 
+@pytest.mark.parametrize(("done", "run_next"), [([0, 2], r"--task 1/3"), ([], r"convert command again: it"), ([0], "")])
 def test_finalize_names_the_missing_blocks_and_the_task_that_makes_them(
     tmp_path: Path, alone: dict[str, bytes], done: list[int], run_next: str
 ) -> None:
