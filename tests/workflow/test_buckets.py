@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -138,8 +139,8 @@ def test_a_run_in_a_bucket_has_the_weights_and_says_the_words_of_one_on_the_disk
         "spectral-ensemble evaluate {run}",
         f"spectral-ensemble predict {{run}} {tmp_path / 'digit.png'}",
     ):
-        one, other = trained.both(line, tmp_path)
-        assert one.out.replace(str(trained.there), "") == other.out.replace(str(trained.here), "")
+        told, told_here = trained.both(line, tmp_path)
+        assert told.out.replace(str(trained.there), "") == told_here.out.replace(str(trained.here), "")
     trained.both("spectral-ensemble export {run} --out {out}.pt2", tmp_path)
     trained.both("spectral-ensemble report {run}", tmp_path)
     reports = [objects(place / "run" / "report") for place in (trained.there, trained.here)]
@@ -157,12 +158,24 @@ def test_a_loader_gives_the_rows_of_a_bucket_in_memory_and_streamed(bucket: Url,
         assert one == other
 
 
+def write_cifar_rows(root: Path, layout: str) -> None:
+    write_cifar(root, "cifar10", layout, cifar_rows())
+
+
+def in_turn(*writers: Callable[[Path], None]) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        for writer in writers:
+            writer(root)
+
+    return write
+
+
 SOURCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "idx": ("mnist", lambda root: write_mnist(root), ""),
     **{
         f"cifar10 {layout}": (
             "cifar10",
-            lambda root, layout=layout: write_cifar(root, "cifar10", layout, cifar_rows()),
+            functools.partial(write_cifar_rows, layout=layout),
             "",
         )
         for layout in CIFAR_LAYOUTS
@@ -175,15 +188,15 @@ SOURCES: dict[str, tuple[str, Callable[[Path], object], str]] = {
         ),
         "",
     ),
-    "imagenet tars": ("imagenet", lambda root: [test_imagenet.train_tar(root), test_imagenet.val_tar(root)], ""),
+    "imagenet tars": ("imagenet", in_turn(test_imagenet.train_tar, test_imagenet.val_tar), ""),
     "imagenet folders": (
         "imagenet",
-        lambda root: [test_imagenet.train_folders(root), test_imagenet.val_folders(root)],
+        in_turn(test_imagenet.train_folders, test_imagenet.val_folders),
         "",
     ),
     "imagenet class tars": (
         "imagenet",
-        lambda root: [test_imagenet.train_class_tars(root), test_imagenet.val_flat(root)],
+        in_turn(test_imagenet.train_class_tars, test_imagenet.val_flat),
         "",
     ),
     "imagenet21k class tars": (
