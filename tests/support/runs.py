@@ -46,11 +46,11 @@ def make_run(data: Path, run: Path, recipe: Recipe = QUICK) -> Path:
     return run
 
 
-def weights_of(paths: NetworkPaths[Path]) -> dict[str, Tensor]:
+def weights_of(paths: NetworkPaths) -> dict[str, Tensor]:
     return read_weights(read_network(paths).plan, paths)
 
 
-def equal_weights(one: NetworkPaths[Path], other: NetworkPaths[Path]) -> bool:
+def equal_weights(one: NetworkPaths, other: NetworkPaths) -> bool:
     """Whether two trained networks are the same bit for bit."""
     first, second = weights_of(one), weights_of(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
