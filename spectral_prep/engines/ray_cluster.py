@@ -114,7 +114,7 @@ class Ray:
             finally:
                 with contextlib.suppress(ray.exceptions.RayError):  # whatever ended this is what the user hears
                     for reference in running:
-                        ray.cancel(reference, force=True)
+                        ray.cancel(reference)  # by force Ray may end this process: a task that is just done is none
 
     def _nodes(self) -> list[dict[str, Any]]:
         with self.started():

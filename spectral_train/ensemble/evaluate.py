@@ -129,6 +129,7 @@ def evaluate(
     The branches' outputs are maps of their files; whatever S, memory is taken for three or four (n, classes) float64
     tensors and what `learned` fits (0.8 GiB at most).
 
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from spectral_prep.conversion.convert import convert
     >>> from spectral_prep.conversion.request import Request

@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 KEY, SECRET = "test-key", "test-secret-never-shown"
 START_SECONDS = 60
 RETRY_SECONDS = "10"
+SETTLE_SECONDS = 0.3
 PORTS = ("master", "volume", "filer", "s3")
 REQUESTS = re.compile(r'^SeaweedFS_s3_request_total\{.*bucket="([^"]*)".*type="([^"]*)".*\} (\S+)$', re.MULTILINE)
 TRAFFIC = re.compile(
@@ -107,7 +108,17 @@ class Server:
             return Url("s3", name)
 
     def counted(self, bucket: Url) -> Counter[str]:
-        """Return what it has done for a bucket: requests by kind, bytes `received` and `sent`."""
+        """Return what it has done for a bucket: requests by kind, bytes `received` and `sent`.
+
+        It counts a request some time after it has answered.
+        """
+        found, before = self._counted(bucket), None
+        while found != before:
+            time.sleep(SETTLE_SECONDS)
+            found, before = self._counted(bucket), found
+        return found
+
+    def _counted(self, bucket: Url) -> Counter[str]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['metrics']}/metrics", timeout=30) as answer:
             text = answer.read().decode()
         found: Counter[str] = Counter()

@@ -217,7 +217,9 @@ def test_every_kind_of_source_has_the_same_rows_in_a_bucket(
         for row, name in enumerate(rows.names):
             one, two = there.read(split, row, name), here.read(split, row, name)
             assert bytes(one) == bytes(two)
-    assert [message.startswith("Copying s3://") for message in caplog.messages] == [True] * (kind == "imagenet21k .tar.gz")
+    assert [message.startswith("Copying s3://") for message in caplog.messages] == [True] * (
+        kind == "imagenet21k .tar.gz"
+    )
 
 
 def test_a_release_in_a_bucket_is_converted_into_a_bucket(bucket: Url, tmp_path: Path) -> None:

@@ -32,13 +32,17 @@ REQUEST = (
 )
 OPTIONS = {
     "plan": REQUEST + "--tasks --workers --max-memory --json",
-    "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --device --download --mirror",
+    "begin": REQUEST,
+    "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --device --download --mirror "
+    "--engine --ray-address",
+    "cache": "--cache --clean --json",
     "finalize": "",
     "info": "--json",
     "verify": "--source --deep --json",
     "show": "--row --split --source --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
-    "--augment --set --memory --shards --grouping --common --device --joint --workers --compile --version",
+    "--augment --set --memory --shards --grouping --common --device --joint --workers --compile --version "
+    "--cache --cache-size --no-cache --engine --ray-address --gpus-per-branch",
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json",
     "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
     "report": "--out --space --allow-missing",
@@ -81,10 +85,12 @@ def test_help_lists_the_commands_in_the_order_of_the_work() -> None:
     shown = run("spectral-prep --help").out.partition("Commands:")[2]
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("  ")] == [
         "plan",
+        "begin",
         "convert",
         "finalize",
         "verify",
         "info",
+        "cache",
         "show",
     ]
 

@@ -15,7 +15,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
-from spectral_prep.sources import SOURCES, open_source
+from spectral_prep.sources import SOURCES, WITHOUT_FILES, open_source
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, stage
 from tests.support.releases import random_images, random_labels
 
@@ -44,7 +44,7 @@ def test_an_unknown_data_set() -> None:
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("dataset", [name for name in SOURCES if name != "digits"])
+@pytest.mark.parametrize("dataset", [name for name in SOURCES if name not in WITHOUT_FILES])
 def test_a_missing_path_is_named_for_every_data_set(tmp_path: Path, dataset: str) -> None:
     told = rf"no {dataset} data here.*Where: {tmp_path}/gone.*Run next: the same command"
     with pytest.raises(InputError, match=told):
