@@ -2,6 +2,7 @@
 
 1. Pieces (whole chunks, about a MiB) come in a seeded order and fill groups (`order.group_plans`).
 2. While one group is used, a thread reads the next into a second buffer. The two take 60 % of the memory budget.
+   From a bucket it has several pieces read at once, within another 10 %.
 3. Rows that are asked for without a seed, in order, are kept from the first time on if they fit into the rest:
    held-out rows are few, and lie scattered over all chunks.
 
@@ -13,15 +14,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spectral_prep.errors import InputError
-from spectral_train.data.order import GroupPlan, Positions, group_plans
+from spectral_prep.places.url import Url
+from spectral_train.data.order import GroupPlan, Piece, Positions, group_plans
 from spectral_train.data.pieces import PieceReader
 from spectral_train.data.rows import Examples, Group
 from spectral_train.data.shard import Shard
@@ -29,6 +32,10 @@ from spectral_train.data.standardise import Standardisation
 
 BUFFERS = 2
 BUFFER_SHARE = 0.3
+PIECES_SHARE = 0.1
+"""What pieces that are read at once may take of what is kept, if they are more than one."""
+
+PIECES_AT_ONCE = 8
 KEPT_SHARE = 1 - BUFFERS * BUFFER_SHARE
 
 
@@ -55,10 +62,13 @@ class StreamedRows:
         self._reader = PieceReader(shard, split)
         self._pieces = self._reader.pieces
         self._row_bytes = math.prod(shard.input_shape) * shard.encoding.torch_dtype.itemsize
-        self._memory = memory
         self._kept: tuple[Positions, Examples] | None = None
         self.group_rows = int(memory * BUFFER_SHARE) // self._row_bytes
         largest = max((piece.stop - piece.start for piece in self._pieces), default=0)
+        room = int(memory * PIECES_SHARE) // max(1, largest * self._row_bytes)
+        in_bucket = any(isinstance(folder.paths.root, Url) for folder in shard.folders)
+        self._at_once = max(1, min(PIECES_AT_ONCE, room)) if in_bucket else 1
+        self._most_kept = memory * (KEPT_SHARE - (PIECES_SHARE if self._at_once > 1 else 0))
         if self.group_rows < largest:
             least = math.ceil(largest * self._row_bytes / BUFFER_SHARE)
             raise InputError(
@@ -86,7 +96,7 @@ class StreamedRows:
         CorruptFileError
             Naming the part that cannot be read.
         """
-        if seed is None and len(positions) * self._row_bytes <= self._memory * KEPT_SHARE:
+        if seed is None and len(positions) * self._row_bytes <= self._most_kept:
             yield from self._keep(positions).groups(np.arange(len(positions), dtype=np.int32), skip=skip)
             return
         plans = group_plans(positions, self._pieces, self.group_rows, seed, skip)
@@ -116,9 +126,23 @@ class StreamedRows:
 
     def _read(self, plan: GroupPlan, buffer: Tensor) -> Group:
         done = 0
-        for piece in plan.pieces:
-            values = self._reader.read(slice(piece.start, piece.stop))
+        for piece, values in self._values(plan.pieces):
             wanted = torch.from_numpy(piece.wanted - piece.start)
             torch.index_select(values, 0, wanted, out=buffer[done : done + len(wanted)])
             done += len(wanted)
         return Group(buffer[:done], self.y[torch.from_numpy(plan.positions)], torch.from_numpy(plan.index))
+
+    def _values(self, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Tensor]]:
+        """Yield pieces with their values, from a bucket several at once: a request takes longer than its bytes do."""
+        if self._at_once == 1:
+            yield from ((piece, self._reader.read(slice(piece.start, piece.stop))) for piece in pieces)
+            return
+        with ThreadPoolExecutor(self._at_once, "pieces") as threads:
+            reading: deque[tuple[Piece, Future[Tensor]]] = deque()
+            for piece in pieces:
+                reading.append((piece, threads.submit(self._reader.read, slice(piece.start, piece.stop))))
+                if len(reading) == self._at_once:
+                    first, values = reading.popleft()
+                    yield first, values.result()
+            for first, values in reading:
+                yield first, values.result()

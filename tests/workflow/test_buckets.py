@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,9 +27,11 @@ from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.inspection.verify import verify
 from spectral_prep.places import at, atomic_write
+from spectral_prep.places.objects import OpenObject
 from spectral_prep.places.url import Place, Url
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import DatasetPaths
+from spectral_train.data import streamed_rows
 from spectral_train.data.loader import LoaderOptions, ShardLoader
 from spectral_train.data.shard import open_shard
 from spectral_train.run.paths import RunPaths
@@ -153,10 +157,38 @@ def test_a_run_in_a_bucket_has_the_weights_and_says_the_words_of_one_on_the_disk
 
 def test_a_loader_gives_the_rows_of_a_bucket_in_memory_and_streamed(bucket: Url, digits: Path) -> None:
     shards = [open_shard(place, 1) for place in (upload(digits, bucket / "data"), digits)]
-    for options in (LoaderOptions(), LoaderOptions(memory=1 << 16), LoaderOptions(split="test", shuffle=False)):
+    for options in (LoaderOptions(), LoaderOptions(memory=20_000), LoaderOptions(split="test", shuffle=False)):
         loaders = [ShardLoader(each, 100, options=options) for each in shards]
         one, other = ([(x.tolist(), y.tolist()) for x, y in loader] for loader in loaders)
         assert one == other
+
+
+def test_pieces_are_read_from_a_bucket_several_at_once_and_come_in_order(
+    bucket: Url, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed_rows, "PIECES_SHARE", 2.0)  # these pieces are small, but so is the memory
+    together, most, lock, get = 0, 0, threading.Lock(), OpenObject._get
+
+    def slow(file: OpenObject, start: int, stop: int) -> memoryview:
+        nonlocal together, most
+        with lock:
+            together += 1
+            most = max(most, together)
+        time.sleep(0.02)
+        with lock:
+            together -= 1
+        return get(file, start, stop)
+
+    monkeypatch.setattr(OpenObject, "_get", slow)
+    loaders = [
+        ShardLoader(open_shard(place, 1), 100, options=LoaderOptions(memory=20_000))
+        for place in (upload(digits, bucket / "data"), digits)
+    ]
+    most = 0
+    for _ in range(3):
+        one, other = ([(x.tolist(), y.tolist()) for x, y in loader] for loader in loaders)
+        assert one == other
+    assert most > 1
 
 
 ODD = [
