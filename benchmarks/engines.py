@@ -22,7 +22,7 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.engines import engine_of
-from spectral_prep.system.files import sha256_of
+from spectral_prep.places import sha256_of
 
 ENGINES = ("processes", "ray")
 CLASSES = 10

@@ -104,13 +104,14 @@ def _refuse_foreign(paths: DatasetPaths) -> None:
         raise InputError("the output is not a folder", where=root)
     if exists(paths.plan) or not at(root).is_folder():
         return
-    names = [*at(root).folders(), *at(root).names()]
     ours = paths.rows("").parent.name
-    if foreign := [name for name in names if not (name == ours or is_temporary(name) or is_staging(name))]:
+    if foreign := [
+        name for name in at(root).children() if not (name == ours or is_temporary(name) or is_staging(name))
+    ]:
         raise InputError(
             "the output folder holds something else",
             where=root,
             expected="an empty folder or an unfinished conversion",
-            got=", ".join(sorted(foreign)[:5]),
+            got=", ".join(foreign[:5]),
             run="the same command with another --out",
         )

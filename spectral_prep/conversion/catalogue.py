@@ -32,7 +32,7 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptFileError, SpectralError
 from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.places.url import Place, absolute
-from spectral_prep.sources.described import Description, described, spans_of
+from spectral_prep.sources.described import Description, described
 from spectral_prep.sources.image_files import EncodedSource
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.sources.row_table import LONGEST_NAME, SPAN
@@ -108,6 +108,11 @@ def catalogue_file(paths: DatasetPaths) -> Place:
     return paths.root / KEPT / "catalogue.json"
 
 
+def has_catalogue(paths: DatasetPaths) -> bool:
+    """Whether there is a catalogue, of whatever request and source."""
+    return exists(catalogue_file(paths))
+
+
 def rows_file(paths: DatasetPaths, split: str) -> Place:
     """Return where the rows of a split are."""
     return paths.root / KEPT / f"{split}.rows"
@@ -158,7 +163,7 @@ def _frames(plan: Plan, split: str, source: EncodedSource, rows: RowIndex, ends:
             continue
         ids = order[block.start : block.stop]
         names = [rows.names[i] for i in ids.tolist()]
-        content = _packed(ids, rows.labels[ids], spans_of(source, split, ids), names)
+        content = _packed(ids, rows.labels[ids], source.staged(split).spans(ids), names)
         end += len(content)
         ends.append(end)
         yield content

@@ -16,7 +16,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.places.disk import DiskPlace
 from spectral_prep.places.interface import Here
 from spectral_prep.places.url import Place
-from spectral_prep.system.files import ANYWHERE, Advice
+from spectral_prep.system.files import ANYWHERE, Advice, write_whole
 from spectral_prep.system.regular import EMPTY
 
 STREAMED_BYTES = 1 << 23
@@ -56,13 +56,7 @@ def is_there(place: Place) -> bool:
 
 def atomic_write(place: Place, content: bytes | Iterable[bytes], advice: Advice = ANYWHERE) -> None:
     """Write a file, given whole or in pieces, as a whole or not at all; raises what `Here.new` and `NewFile` raise."""
-    file = at(place).new(advice)
-    try:
-        for piece in (content,) if isinstance(content, bytes) else content:
-            file.append(piece)
-        file.finish()
-    finally:
-        file.abandon()
+    write_whole(at(place).new(advice), content)
 
 
 def sha256_of(place: Place) -> str:
@@ -72,6 +66,12 @@ def sha256_of(place: Place) -> str:
         while piece := file.read(STREAMED_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def copy_to(path: Path, place: Place, advice: Advice) -> None:
+    """Write a copy of a file to a path, as a whole or not at all; raises what `Here.stream` and `AtomicFile` raise."""
+    with at(place).stream(0) as file:
+        atomic_write(path, iter(lambda: file.read(STREAMED_BYTES), b""), advice)
 
 
 def refuse_irregular(folder: Place) -> None:
@@ -106,8 +106,7 @@ def on_disk(place: Place) -> Path:
 
     copy = Path(_scratch().name, hashlib.sha256(f"{place} {version(place)}".encode()).hexdigest())
     if not copy.exists():
-        with at(place).stream(0) as file:
-            atomic_write(copy, iter(lambda: file.read(STREAMED_BYTES), b""), SCRATCH)
+        copy_to(copy, place, SCRATCH)
     return copy
 
 

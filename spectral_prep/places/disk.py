@@ -101,6 +101,10 @@ class DiskPlace:
         with os.scandir(self.path) as entries:
             return sorted(entry.name for entry in entries if not entry.is_dir())
 
+    def children(self) -> list[str]:
+        """Return the names of all in this folder."""
+        return sorted(os.listdir(self.path))
+
     def files(self) -> Iterator[Entry]:
         """Yield every regular file below this folder; links are not followed."""
         for folder, _, names in os.walk(self.path):

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
 
 from spectral_prep.places.url import Place
-from spectral_prep.system.files import Advice
+from spectral_prep.system.files import Advice, Unfinished
 
 
 class Entry(NamedTuple):
@@ -48,8 +48,8 @@ class OpenFile(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-class NewFile(Protocol):
-    """A file that is written as its content comes and gets its name at the end, or never."""
+class NewFile(Unfinished, Protocol):
+    """An `Unfinished` file of either kind, and what is known of it."""
 
     @property
     def place(self) -> Place:
@@ -64,18 +64,6 @@ class NewFile(Protocol):
     @property
     def sha256(self) -> str:
         """Of what was appended so far, in hexadecimal digits."""
-        ...
-
-    def append(self, content: bytes) -> None:
-        """Write further bytes."""
-        ...
-
-    def finish(self) -> None:
-        """Put the file under its name, for good."""
-        ...
-
-    def abandon(self) -> None:
-        """Remove what was written, unless it is finished."""
         ...
 
 
@@ -132,6 +120,10 @@ class Here(Protocol):
 
     def names(self) -> list[str]:
         """Return the names of the files in this folder, in order."""
+        ...
+
+    def children(self) -> list[str]:
+        """Return the names of all that is directly in this folder, in order."""
         ...
 
     def files(self) -> Iterator[Entry]:

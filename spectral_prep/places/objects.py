@@ -116,16 +116,23 @@ class ObjectPlace:
 
     def folders(self) -> list[str]:
         """Return the names of the folders in this one, in order."""
-        with told(self.url):
-            found = obstore.list_with_delimiter(store(self.url), self.url.key or None)
-        return sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
+        return self._listed()[0]
 
     def names(self) -> list[str]:
         """Return the names of the objects directly in this folder, in order."""
+        return self._listed()[1]
+
+    def children(self) -> list[str]:
+        """Return both, by one request."""
+        folders, names = self._listed()
+        return sorted([*folders, *names])
+
+    def _listed(self) -> tuple[list[str], list[str]]:
         with told(self.url):
             found = obstore.list_with_delimiter(store(self.url), self.url.key or None)
+        folders = (prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
         objects = (each["path"] for each in found["objects"])
-        return sorted(path.rpartition("/")[2] for path in objects if path != self.url.key)
+        return sorted(folders), sorted(path.rpartition("/")[2] for path in objects if path != self.url.key)
 
     def files(self) -> Iterator[Entry]:
         """Yield every object below this folder: a request for every thousand.

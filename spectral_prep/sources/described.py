@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.places.url import Url, place_of
+from spectral_prep.places.url import place_of
 from spectral_prep.sources.archive import Archive
-from spectral_prep.sources.folder import BucketFolderReader, FolderReader
+from spectral_prep.sources.folder import FolderReader
 from spectral_prep.sources.image_files import EncodedSource, Reader, SplitImages
 from spectral_prep.sources.locations import CarriedLocations, StagedLocations
-from spectral_prep.sources.tars import BucketTarReader, TarReader
+from spectral_prep.sources.tars import TarReader
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,13 @@ class Description:
     def images(self, ids: npt.NDArray[np.int32], spans: npt.NDArray[Any]) -> SplitImages:
         """Return what reads these rows, (n,) ids and spans, wherever it is sent."""
         if self.folder is not None:
-            root = place_of(self.folder)
-            return SplitImages((BucketFolderReader if isinstance(root, Url) else FolderReader)(root, self.flat))
+            return SplitImages(FolderReader.below(place_of(self.folder), flat=self.flat))
         unique, first = np.unique(ids, return_index=True)
         numbers, within = np.unique(spans["archive"][first], return_inverse=True)
         own = spans[first].copy()
         own["archive"] = within
         archives = tuple(Archive(*self.archives[number]) for number in numbers.tolist())
-        in_bucket = any(isinstance(archive.place, Url) for archive in archives)
-        reader = (BucketTarReader if in_bucket else TarReader)(CarriedLocations(unique, own, archives))
-        return SplitImages(reader)
+        return SplitImages(TarReader.of(CarriedLocations(unique, own, archives), archives))
 
 
 def described(source: object, split: str) -> Description | None:
@@ -51,8 +48,3 @@ def described(source: object, split: str) -> Description | None:
         archives = reader.locations.archives
         return Description(tuple((each.path, each.size, each.changed_ns) for each in archives))
     return None
-
-
-def spans_of(source: EncodedSource, split: str, ids: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
-    """Return where the rows with these ids are, (n,) of `row_table.SPAN`."""
-    return source.staged(split).spans(ids)

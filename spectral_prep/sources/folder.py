@@ -52,6 +52,11 @@ class FolderReader:
     root: Place
     flat: bool = False
 
+    @classmethod
+    def below(cls, root: Place, *, flat: bool = False) -> FolderReader:
+        """Return a reader of the files below a folder; in a bucket one that reads many at a time."""
+        return (BucketFolderReader if isinstance(root, Url) else cls)(root, flat)
+
     @property
     def random_access(self) -> bool:
         """True: a file a row."""
@@ -154,7 +159,7 @@ def class_folders(root: Place, numbers: ClassNumbers, *, empty: bool = False) ->
             without.append(name)
     if without and not empty:
         raise classes_without_images(root, without)
-    return Found(rows, lambda _: _reader(root))
+    return Found(rows, lambda _: FolderReader.below(root))
 
 
 def flat_folder(root: Place, class_of: Callable[[str], str], numbers: ClassNumbers) -> Found:
@@ -167,11 +172,7 @@ def flat_folder(root: Place, class_of: Callable[[str], str], numbers: ClassNumbe
     for name in names:
         label = class_of(name)
         rows.add(label, name, numbers.number(label))
-    return Found(rows, lambda _: _reader(root, flat=True))
-
-
-def _reader(root: Place, *, flat: bool = False) -> FolderReader:
-    return BucketFolderReader(root, flat) if isinstance(root, Url) else FolderReader(root, flat)
+    return Found(rows, lambda _: FolderReader.below(root, flat=True))
 
 
 def subfolders(folder: Place) -> list[str]:

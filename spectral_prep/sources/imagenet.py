@@ -121,7 +121,7 @@ def class_tars(
 def tars_in(folder: Place) -> list[Place]:
     """Return what is called as class tars in a folder, in order: a folder of that name is refused when it is opened."""
     here = at(folder)
-    names = sorted([*here.names(), *here.folders()]) if here.is_folder() else []
+    names = here.children() if here.is_folder() else []
     return [folder / name for name in names if name.endswith(TAR) and WNID.fullmatch(name[: -len(TAR)])]
 
 

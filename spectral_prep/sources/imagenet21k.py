@@ -14,7 +14,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from spectral_prep.places import STREAMED_BYTES, at, atomic_write, exists
+from spectral_prep.places import at, copy_to, exists
 from spectral_prep.places.url import Place
 from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.folder import class_folders, subfolders
@@ -92,6 +92,5 @@ def _copied(path: Place, kept: Path) -> Path:
     copy = kept / Archive.of(path).key / path.name
     if not copy.exists():
         LOG.warning("Copying %s to %s: a compressed archive cannot be read in place", path, copy)
-        with at(path).stream() as file:
-            atomic_write(copy, iter(lambda: file.read(STREAMED_BYTES), b""), SCRATCH)
+        copy_to(copy, path, SCRATCH)
     return copy

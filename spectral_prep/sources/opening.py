@@ -151,7 +151,7 @@ def contents(folder: Place) -> str:
     here = at(folder)
     if not here.is_folder():
         return "no folder"
-    return listed(sorted([*here.folders(), *here.names()])) or "an empty folder"
+    return listed(here.children()) or "an empty folder"
 
 
 def parsed_json(content: bytes, where: object) -> Any:

@@ -56,8 +56,13 @@ class TarReader:
     @classmethod
     def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> TarReader:
         """Return a reader, after putting the list of archives beside the rows."""
+        return cls.of(StagedLocations.over(rows, archives), archives)
+
+    @classmethod
+    def of(cls, locations: Locations, archives: Sequence[Archive]) -> TarReader:
+        """Return a reader of rows at these locations; in a bucket one that reads many at a time."""
         in_bucket = any(isinstance(archive.place, Url) for archive in archives)
-        return (BucketTarReader if in_bucket else cls)(StagedLocations.over(rows, archives))
+        return (BucketTarReader if in_bucket else cls)(locations)
 
     @property
     def random_access(self) -> bool:

@@ -25,7 +25,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +79,10 @@ def fetched(root: Url, record: SpectralRecord, cache: Cache) -> Path:
     folder = cache.folder / f"{record.dataset_id}-{spectral_name(record.k)}-{hashlib.sha256(content).hexdigest()[:16]}"
     with explained(folder, FETCHING):
         _hold(folder)
-        if _missing(folder, record):
+        if missing := _missing(folder, record.files):
             with open(folder / FETCH_LOCK, "wb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                _fetch_all(root, folder, record, cache)
+                _fetch_all(root, folder, missing, cache)
         os.utime(folder)
     atomic_write(folder / RECORD, content, FETCHING)
     return folder
@@ -113,8 +113,8 @@ def _hold(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _fetch_all(root: Url, folder: Path, record: SpectralRecord, cache: Cache) -> None:
-    missing = _missing(folder, record)  # another process may have fetched it while this one waited
+def _fetch_all(root: Url, folder: Path, missing: Sequence[FileEntry], cache: Cache) -> None:
+    missing = _missing(folder, missing)  # another process may have fetched it while this one waited
     _make_room(cache, folder, sum(entry.size for entry in missing))
     with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
         for done in [pool.submit(_fetch, root, folder, entry) for entry in missing]:
@@ -127,11 +127,11 @@ def _copy(path: Path) -> Copy:
         return Copy(path, size, path.stat().st_mtime, not alone)
 
 
-def _missing(folder: Path, record: SpectralRecord) -> list[FileEntry]:
-    """Return the files that are not there, or not what the record vouches for."""
+def _missing(folder: Path, entries: Sequence[FileEntry]) -> list[FileEntry]:
+    """Return those of these files that are not there, or not what the record vouches for."""
     with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
-        whole = pool.map(lambda entry: _is_whole(folder / entry.path, entry), record.files)
-        return [entry for entry, there in zip(record.files, whole, strict=True) if not there]
+        whole = pool.map(lambda entry: _is_whole(folder / entry.path, entry), entries)
+        return [entry for entry, there in zip(entries, whole, strict=True) if not there]
 
 
 def _is_whole(path: Path, entry: FileEntry) -> bool:

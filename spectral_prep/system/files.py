@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from spectral_prep.errors import InputError, SpectralError, StorageError
 
@@ -134,9 +135,29 @@ class AtomicFile:
             self._temporary.unlink(missing_ok=True)
 
 
+class Unfinished(Protocol):
+    """A file that is written as its content comes and gets its name at the end, or never."""
+
+    def append(self, content: bytes) -> None:
+        """Write further bytes."""
+        ...
+
+    def finish(self) -> None:
+        """Put the file under its name, for good."""
+        ...
+
+    def abandon(self) -> None:
+        """Remove what was written, unless it is finished."""
+        ...
+
+
 def atomic_write(path: Path, content: bytes | Iterable[bytes], advice: Advice = ANYWHERE) -> None:
     """Write a file, given whole or in pieces, as a whole or not at all; raises what `AtomicFile` raises."""
-    file = AtomicFile(path, advice)
+    write_whole(AtomicFile(path, advice), content)
+
+
+def write_whole(file: Unfinished, content: bytes | Iterable[bytes]) -> None:
+    """Write the content, given whole or in pieces, and finish the file; abandon it if that fails."""
     try:
         for piece in (content,) if isinstance(content, bytes) else content:
             file.append(piece)
@@ -202,14 +223,6 @@ def remove(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def has_size(path: Path, size: int) -> bool:
-    """Whether a file is there and has this size."""
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
 def remove_empty(folder: Path) -> None:
     """Remove every folder below this one that holds nothing but such folders."""
     for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes first
@@ -221,12 +234,6 @@ def remove_empty(folder: Path) -> None:
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is what a killed `AtomicFile` leaves behind."""
     return name.endswith(TEMPORARY_SUFFIX)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def explain(error: OSError, path: object, advice: Advice = ANYWHERE) -> SpectralError:

@@ -342,7 +342,7 @@ def _any_folder(data: Place, preferred: int) -> SpectralFolder:
             "no spectral folder here",
             where=data,
             expected="spectral-00/ … with a spectral.json in each",
-            got=", ".join(sorted([*at(data).folders(), *at(data).names()])[:8]) or "an empty folder",
+            got=", ".join(at(data).children()[:8]) or "an empty folder",
             run=CONVERT,
         )
     own = DatasetPaths(data).spectral(max(preferred, 0)).root

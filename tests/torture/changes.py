@@ -24,8 +24,8 @@ import safetensors.torch
 from hypothesis import strategies as st
 
 from spectral_prep.errors import SpectralError
+from spectral_prep.places import sha256_of
 from spectral_prep.store.record_file import DIGEST, read_content, write_content
-from spectral_prep.system.files import sha256_of
 from spectral_train.training import checkpoint
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
