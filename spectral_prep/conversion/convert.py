@@ -17,7 +17,7 @@ from pathlib import Path
 
 from spectral_prep.conversion.agree import Conversion, agreed, fix
 from spectral_prep.conversion.block import AllBlocks, BlockTask, run_block
-from spectral_prep.conversion.catalogue import open_catalogue, write_catalogue
+from spectral_prep.conversion.catalogue import has_catalogue, open_catalogue, write_catalogue
 from spectral_prep.conversion.estimate import Estimate, choose_workers, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
 from spectral_prep.conversion.finalize import finalize, is_complete
@@ -143,6 +143,8 @@ def convert(
         done, wanted = _rows(plan, records.values()), _rows(plan, own)
         if pending:
             started.enter_context(engine.started())
+        if opened and pending:
+            _refuse_unseen(opened, engine)
         first = execution.task == ALONE or not planned  # further tasks do not estimate what was estimated
         found = _estimated(opened, pending, execution) if opened and pending and first else None
         progress(Progress(plan, done, wanted, None, found))
@@ -150,13 +152,13 @@ def convert(
             refuse_without_room(found, out)
         if opened and (pending or not complete):
             fix(opened)
-            if execution.task != ALONE:  # others begin from it
+            if execution.task != ALONE and not (planned and has_catalogue(paths)):  # others begin from it
                 write_catalogue(opened, request, source)
         if pending:  # a data set whose blocks are missing is not complete, whatever an earlier run said
             at(paths.manifest).remove()
         bad: list[tuple[str, BadRow]] = []
         tasks = block_tasks(begun, pending) if isinstance(begun, Conversion) else map(begun.task, pending)
-        for record in _converted(all_blocks(out, plan, execution), tasks, pending, execution) if pending else ():
+        for record in _converted(all_blocks(out, plan, execution), tasks, pending, execution, found) if pending else ():
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
@@ -194,16 +196,15 @@ def _opened(paths: DatasetPaths, request: Request, source: Place, staging: Path)
 
 
 def _estimated(conversion: Conversion, pending: Sequence[Block], execution: Execution) -> Estimate:
-    _refuse_unseen(conversion, execution.engine)
     return estimate_pending(conversion, pending, replace(execution, task=ALONE), SAMPLED_SHARE)
 
 
 def _converted(
-    common: AllBlocks, tasks: Iterator[BlockTask], blocks: Sequence[Block], execution: Execution
+    common: AllBlocks, tasks: Iterator[BlockTask], blocks: Sequence[Block], execution: Execution, found: Estimate | None
 ) -> Iterator[BlockRecord]:
-    """Yield the record of each block when it is done."""
-    memory = memory_of(common.plan, elsewhere=execution.engine.elsewhere)
-    workers = choose_workers(common.plan, blocks, memory, execution)
+    """Yield the record of each block when it is done, in the memory and by the workers that were estimated, if any."""
+    memory = found.memory if found else memory_of(common.plan, elsewhere=execution.engine.elsewhere)
+    workers = found.workers if found else choose_workers(common.plan, blocks, memory, execution)
     work = functools.partial(run_block, common)
     return execution.engine.run(work, tasks, workers, needs_of(memory, execution.device))
 

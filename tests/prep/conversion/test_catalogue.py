@@ -16,7 +16,8 @@ from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.tasks import block_tasks
-from spectral_prep.errors import CorruptFileError
+from spectral_prep.engines.processes import Processes
+from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.places import at
 from spectral_prep.places.url import Place, Url
 from spectral_prep.sources import open_source
@@ -149,3 +150,23 @@ def test_in_a_bucket_it_is_removed_in_the_end(photos: Path, bucket: Url) -> None
     finalize(bucket / "out")
     assert not at(bucket / "out" / KEPT).is_folder()
     assert not [path for path in at(bucket / "out").paths() if KEPT in path]
+
+
+class Elsewhere(Processes):
+    """An engine whose workers may be on other machines."""
+
+    @property
+    def elsewhere(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_scratch_files_that_other_machines_do_not_see_are_refused_to_the_first_task_and_the_next(
+    begun: bool, bucket: Url
+) -> None:
+    request = Request("digits", "4")
+    if begun:
+        begin(request, Path(), bucket / "out")
+    execution = Execution(Task(0, 2), workers=1, engine=Elsewhere())
+    with pytest.raises(InputError, match=r"read through scratch files, which lie on this machine alone"):
+        convert(request, Path(), bucket / "out", execution)
