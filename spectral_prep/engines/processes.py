@@ -100,7 +100,8 @@ class _Worker:
 
 def _started(context: multiprocessing.context.BaseContext, work: Callable[[Any], Any]) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(work, theirs), daemon=True)  # type: ignore[attr-defined]
+    given = (work, theirs, dict(os.environ))
+    process = context.Process(target=_serve, args=given, daemon=True)  # type: ignore[attr-defined]
     resource_tracker.ensure_running()  # starting it lets Ctrl-C through again, even where it is held
     with _interrupts_held():
         process.start()
@@ -141,8 +142,14 @@ def _death(worker: _Worker, workers: int) -> WorkerError:
     )
 
 
-def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
-    """Do the tasks that come through a pipe until it is closed."""
+def _serve(work: Callable[[Any], Any], connection: Connection, environment: dict[str, str]) -> None:
+    """Do the tasks that come through a pipe until it is closed.
+
+    A worker would find the environment of the moment when the first of all workers was started: it is given the
+    parent's, since credentials may have been set since.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):  # nobody waits for more

@@ -44,6 +44,12 @@ def test_every_task_is_done_once(workers: int) -> None:
     assert sorted(run_all(square, range(20), workers)) == [number**2 for number in range(20)]
 
 
+def test_workers_have_what_was_set_in_the_environment_after_the_first_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    list(run_all(square, range(2), workers=2))
+    monkeypatch.setenv("SET_SINCE", "yes")
+    assert list(run_all(os.getenv, ["SET_SINCE"], workers=2)) == ["yes"]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_our_errors_come_through_with_their_paragraph(workers: int) -> None:
     with pytest.raises(InputError, match=r"no such number\. Got: \d\. Run next: another"):
