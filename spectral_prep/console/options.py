@@ -122,7 +122,7 @@ REQUEST_OPTIONS = (
     click.option(
         "--block-rows",
         type=click.IntRange(1),
-        help="Rows a part file.  [default: for parts of 32 MiB before compression]",
+        help="Rows a part file.  [default: for 64 parts or more, of at most 32 MiB before compression]",
     ),
     click.option(
         "--max-pixels",

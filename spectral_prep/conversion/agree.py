@@ -48,7 +48,7 @@ def agreed(paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], r
     refuse_irregular(paths.root)
     fixed = read_record(paths.plan, Plan) if exists(paths.plan) else None
     hashes = _hashes(fixed, source, index)
-    plan = make_plan(source, index, hashes, request, fixed.encoding if fixed else None)
+    plan = make_plan(source, index, hashes, request, fixed)
     if fixed is not None:
         _require_same(fixed, plan, paths)
     return Conversion(paths, plan, source, index)

@@ -31,7 +31,7 @@ class Request:
     seed
         Of the order of training rows and of the calibration sample.
     block_rows
-        Rows a part file; default: parts of 32 MiB before compression, see `spectral_prep.conversion.plan`.
+        Rows a part file; default: 64 parts or more, of at most 32 MiB before compression: see `conversion.plan`.
     max_pixels
         How many the header of an image file may promise; default: `images.decode.MAX_PIXELS`, Pillow's limit.
     shuffle
