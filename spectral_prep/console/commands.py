@@ -187,7 +187,7 @@ def verify_command(folder: Place, source: Place | None, deep: bool, as_json: boo
     from spectral_prep.inspection.verify import verify
 
     with tempfile.TemporaryDirectory() as staging:
-        found = verify(folder, lambda plan: _source_of(plan, source, Path(staging)), deep=deep)
+        found = verify(folder, lambda plan: _source_of(folder, plan, source, Path(staging)), deep=deep)
     click.echo(json.dumps(found.to_dict()) if as_json else printable(verification_text(found, folder)))
     if found.faults:
         if not as_json:
@@ -252,19 +252,23 @@ def show_command(folder: Place, row: int, split: str, source: Place | None, out:
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
-        shown = sheet(folder, row, split, _source_of(plan, source, Path(staging)))
-    out = out or Path(f"{plan.dataset}-{split}-{row}.png")
+        shown = sheet(folder, row, split, _source_of(folder, plan, source, Path(staging)))
+    out = out or Path(f"{plan.title}-{split}-{row}.png")
     atomic_write(out, draw(shown), TO_OUT)
     answer(f"{shown.title}\nDrawn: {out}")
 
 
-def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:
+def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path) -> Source | None:
     """Return the source that was named, or the one in its usual place if it is there and what was converted."""
+    from spectral_prep.conversion.chosen import as_planned
     from spectral_prep.places import is_there
     from spectral_prep.sources import open_source
+    from spectral_prep.store.layout import DatasetPaths
 
     where = given or default_source(plan.dataset)
     if given is None and not is_there(where):
         return None
     found = open_source(plan.dataset, where, staging)
-    return found if given is not None or found.fingerprint == plan.fingerprint else None
+    if given is None and found.fingerprint != plan.fingerprint:
+        return None
+    return as_planned(DatasetPaths(folder), plan, found)

@@ -72,8 +72,11 @@ def make_plan(
     index_sha256: Mapping[str, str],
     request: Request,
     encoding: Encoding | None = None,
+    name: str | None = None,
 ) -> Plan:
     """Decide everything; images are read only to calibrate int8, where no `encoding` is given, and to learn their size.
+
+    Of a selection, `source` and `index` have the selected rows alone.
 
     Raises
     ------
@@ -121,6 +124,8 @@ def make_plan(
         request.shuffle,
         splits,
         augmentation,
+        request.selection,
+        name,
     )
 
 
