@@ -28,6 +28,16 @@ def conversion_text(plan: Plan) -> str:
     )
 
 
+def warning_text(plan: Plan) -> str | None:
+    """Say what is better known before a conversion than after it, if there is anything."""
+    if "test" in plan.splits:
+        return None
+    return (
+        "Warning: no test split, so networks can only be evaluated on held-out training rows. To set a tenth of the "
+        "images apart for testing: the same command with --test-fraction 0.1 (and another --out once this has begun)"
+    )
+
+
 def outlook_text(found: Estimate) -> str:
     """Say what a conversion that begins will take: memory, room and time."""
     return (

@@ -19,7 +19,7 @@ from spectral_prep.printable import shown
 from spectral_prep.sources.interface import RawImage, RowIndex, Source
 from spectral_prep.sources.related import related_rows
 from spectral_prep.sources.selected_images import Ids, SelectedImages, SomeNames
-from spectral_prep.sources.strata import drawn, shares, test_rows
+from spectral_prep.sources.strata import drawn, set_apart, shares
 
 MOST_LISTED = 10
 
@@ -232,7 +232,7 @@ def _fewer(
 
 def _set_apart(source: Source, rows: RowIndex, ids: Ids, fraction: float, seed: int) -> dict[str, Picked]:
     """Divide rows of the training split into a training and a test split."""
-    apart = test_rows(related_rows(source, "train", rows, ids), rows.labels[ids], fraction, seed)
+    apart = set_apart(related_rows(source, "train", rows, ids), rows.labels[ids], fraction, seed)
     if not apart.any() or apart.all():
         raise InputError(
             "too few images to set some apart for testing",

@@ -47,12 +47,12 @@ def drawn(labels: npt.NDArray[np.integer], counts: Counts, seed: int) -> npt.NDA
     return np.sort(order[_within(labels[order]) < counts[labels[order]]])
 
 
-def test_rows(groups: npt.NDArray[np.integer], labels: npt.NDArray[np.integer], fraction: float, seed: int) -> Mask:
+def set_apart(groups: npt.NDArray[np.integer], labels: npt.NDArray[np.integer], fraction: float, seed: int) -> Mask:
     """Return which rows are test rows, (n,): about `fraction` of each class, whole groups of related rows.
 
     At least one group of each class that has two, and never all of them. A group is of the class of its first row.
 
-    >>> test_rows(np.array([0, 0, 1, 2, 3, 4]), np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0).tolist()
+    >>> set_apart(np.array([0, 0, 1, 2, 3, 4]), np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0).tolist()
     [False, False, True, False, True, False]
     """
     _, first, inverse, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
