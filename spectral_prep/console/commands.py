@@ -49,13 +49,15 @@ def prep_group() -> None:
 @as_json
 def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: str | None, as_json: bool) -> None:
     """Say what convert would write and take: bytes, files, memory, room and time; nothing is written."""
-    from spectral_prep.console.text import estimate_text
+    from spectral_prep.console.text import estimate_text, warning_text
     from spectral_prep.conversion.estimate import estimate
     from spectral_prep.conversion.execution import Execution, Task
     from spectral_prep.system.units import parse_bytes
 
     execution = Execution(Task(0, tasks), workers, parse_bytes(max_memory) if max_memory else None)
     found = estimate(wanted.request, wanted.source, wanted.out, execution)
+    if warning := warning_text(found.plan):
+        say(warning)
     click.echo(json.dumps(found.to_dict()) if as_json else printable(estimate_text(found, wanted.out)))
 
 
@@ -66,9 +68,14 @@ def begin_command(wanted: Wanted) -> None:
 
     The tasks then start in seconds; without it the first of them does this, and those that start with it as well.
     """
+    from spectral_prep.console.text import warning_text
     from spectral_prep.conversion.convert import begin
+    from spectral_prep.store.plan_record import Plan
+    from spectral_prep.store.record_file import read_record
 
-    begin(wanted.request, wanted.source, wanted.out)
+    paths = begin(wanted.request, wanted.source, wanted.out)
+    if warning := warning_text(read_record(paths.plan, Plan)):
+        say(warning)
     answer(f"Begun: {wanted.out}. Run next: the spectral-prep convert commands with --task I/N")
 
 
@@ -170,7 +177,10 @@ def _complete(out: Place) -> None:
     found = info(out)
     answer(info_text(found))
     if "test" not in found.rows:
-        say("No test rows: training works, evaluating needs some. Put them into test/ or val/ beside train/.")
+        say(
+            "No test rows: spectral-ensemble evaluate will measure on held-out training rows. For a test split: the "
+            "same command with --test-fraction 0.1 and another --out"
+        )
     answer(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
 
 
@@ -187,7 +197,7 @@ def verify_command(folder: Place, source: Place | None, deep: bool, as_json: boo
     from spectral_prep.inspection.verify import verify
 
     with tempfile.TemporaryDirectory() as staging:
-        found = verify(folder, lambda plan: _source_of(plan, source, Path(staging)), deep=deep)
+        found = verify(folder, lambda plan: _source_of(folder, plan, source, Path(staging)), deep=deep)
     click.echo(json.dumps(found.to_dict()) if as_json else printable(verification_text(found, folder)))
     if found.faults:
         if not as_json:
@@ -252,19 +262,23 @@ def show_command(folder: Place, row: int, split: str, source: Place | None, out:
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
-        shown = sheet(folder, row, split, _source_of(plan, source, Path(staging)))
-    out = out or Path(f"{plan.dataset}-{split}-{row}.png")
+        shown = sheet(folder, row, split, _source_of(folder, plan, source, Path(staging)))
+    out = out or Path(f"{plan.title}-{split}-{row}.png")
     atomic_write(out, draw(shown), TO_OUT)
     answer(f"{shown.title}\nDrawn: {out}")
 
 
-def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:
+def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path) -> Source | None:
     """Return the source that was named, or the one in its usual place if it is there and what was converted."""
+    from spectral_prep.conversion.chosen import as_planned
     from spectral_prep.places import is_there
     from spectral_prep.sources import open_source
+    from spectral_prep.store.layout import DatasetPaths
 
     where = given or default_source(plan.dataset)
     if given is None and not is_there(where):
         return None
     found = open_source(plan.dataset, where, staging)
-    return found if given is not None or found.fingerprint == plan.fingerprint else None
+    if given is None and found.fingerprint != plan.fingerprint:
+        return None
+    return as_planned(DatasetPaths(folder), plan, found)

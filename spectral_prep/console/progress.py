@@ -91,10 +91,12 @@ class ConversionProgress:
         self._bars = {}
 
     def _begin(self, progress: Progress) -> None:
-        from spectral_prep.console.text import conversion_text, outlook_text
+        from spectral_prep.console.text import conversion_text, outlook_text, warning_text
 
         plan, self._at_start, self._started = progress.plan, sum(progress.done.values()), time.monotonic()
         say(conversion_text(plan) + (", resuming" if self._at_start else ""))
+        if not progress.finished and (warning := warning_text(plan)):
+            say(warning)
         if progress.estimate is not None:
             say(outlook_text(progress.estimate))
         if self._terminal:

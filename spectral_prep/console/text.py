@@ -23,8 +23,18 @@ def conversion_text(plan: Plan) -> str:
     """Say what will be converted into what."""
     height, width, channels = plan.geometry.height, plan.geometry.width, plan.geometry.channels
     return (
-        f"{plan.dataset}: {plan.rows:,} images of {height}x{width}x{channels} "
+        f"{plan.title}: {plan.rows:,} images of {height}x{width}x{channels} "
         f"into {plan.spec.q} spectrals, {plan.encoding.dtype}, {len(plan.blocks)} blocks, plan {plan.plan_id}"
+    )
+
+
+def warning_text(plan: Plan) -> str | None:
+    """Say what is better known before a conversion than after it, if there is anything."""
+    if "test" in plan.splits:
+        return None
+    return (
+        "Warning: no test split, so networks can only be evaluated on held-out training rows. To set a tenth of the "
+        "images apart for testing: the same command with --test-fraction 0.1 (and another --out once this has begun)"
     )
 
 
@@ -46,7 +56,7 @@ def _estimate_lines(found: Estimate, out: Place) -> Iterator[str]:
     plan, q = found.plan, found.plan.spec.q
     rows = ", ".join(f"{part.rows:,} {name}" for name, part in plan.splits.items())
     done = f"; {found.remaining_rows:,} still to be converted" if found.remaining_rows < plan.rows else ""
-    yield f"plan       {plan.plan_id} of {plan.dataset}"
+    yield f"plan       {plan.plan_id} of {plan.title}"
     yield f"rows       {rows}; {len(plan.classes)} classes{done}"
     yield f"images     {plan.geometry.height}x{plan.geometry.width}x{plan.geometry.channels}"
     yield (

@@ -32,9 +32,8 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptFileError, SpectralError
 from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.places.url import Place, absolute
-from spectral_prep.sources.described import Description, described
-from spectral_prep.sources.image_files import EncodedSource
-from spectral_prep.sources.interface import RowIndex
+from spectral_prep.sources.described import Description, described, spans_of
+from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.sources.row_table import LONGEST_NAME, SPAN
 from spectral_prep.store.fields import Id, Size
 from spectral_prep.store.layout import WRITING, DatasetPaths
@@ -146,7 +145,7 @@ def write_catalogue(conversion: Conversion, request: Request, source: Place) -> 
     splits = {}
     for name in plan.splits:
         images = described(opened, name)
-        if images is None or not isinstance(opened, EncodedSource):
+        if images is None:
             return
         ends: list[int] = []
         atomic_write(rows_file(paths, name), _frames(plan, name, opened, conversion.index[name], ends), WRITING)
@@ -155,7 +154,7 @@ def write_catalogue(conversion: Conversion, request: Request, source: Place) -> 
     write_record(catalogue_file(paths), record, WRITING)
 
 
-def _frames(plan: Plan, split: str, source: EncodedSource, rows: RowIndex, ends: list[int]) -> Iterator[bytes]:
+def _frames(plan: Plan, split: str, source: Source, rows: RowIndex, ends: list[int]) -> Iterator[bytes]:
     """Yield the rows of each block; `ends` grows by where each ends."""
     order, end = plan.ids(split), 0
     for block in plan.blocks:
@@ -163,7 +162,7 @@ def _frames(plan: Plan, split: str, source: EncodedSource, rows: RowIndex, ends:
             continue
         ids = order[block.start : block.stop]
         names = [rows.names[i] for i in ids.tolist()]
-        content = _packed(ids, rows.labels[ids], source.staged(split).spans(ids), names)
+        content = _packed(ids, rows.labels[ids], spans_of(source, split, ids), names)
         end += len(content)
         ends.append(end)
         yield content

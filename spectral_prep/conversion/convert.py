@@ -30,7 +30,7 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import AnyPlace, Place, absolute
-from spectral_prep.sources import open_source
+from spectral_prep.sources import default_name, open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
@@ -192,7 +192,7 @@ def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPla
 
 def _opened(paths: DatasetPaths, request: Request, source: Place, staging: Path) -> Conversion:
     opened = open_source(request.dataset, source, staging)
-    return agreed(paths, opened, opened.index(), request)
+    return agreed(paths, opened, opened.index(), request, default_name(request.dataset, source))
 
 
 def _estimated(conversion: Conversion, pending: Sequence[Block], execution: Execution) -> Estimate:

@@ -32,7 +32,7 @@ from spectral_prep.conversion.sample import sample_ids
 from spectral_prep.conversion.tasks import all_blocks, block_task
 from spectral_prep.errors import InputError, StorageError
 from spectral_prep.places.url import Place
-from spectral_prep.sources import open_source
+from spectral_prep.sources import default_name, open_source
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store import STORES
 from spectral_prep.store.layout import DatasetPaths
@@ -112,7 +112,7 @@ class Estimate:
         """Return the plain form for `--json`."""
         q = self.plan.spec.q
         return {
-            "dataset": self.plan.dataset,
+            "dataset": self.plan.title,
             "plan_id": self.plan.plan_id,
             "rows": {name: part.rows for name, part in self.plan.splits.items()},
             "classes": len(self.plan.classes),
@@ -150,7 +150,8 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
     """
     with staging_folder(None) as staging:
         opened = open_source(request.dataset, source, staging)
-        conversion = agreed(DatasetPaths(out), opened, opened.index(), request)
+        called = default_name(request.dataset, source)
+        conversion = agreed(DatasetPaths(out), opened, opened.index(), request, called)
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}
         pending = [block for block in conversion.plan.blocks if block.number not in finished]
         found = estimate_pending(conversion, pending, execution)

@@ -141,7 +141,7 @@ def _finish_spectral(
     """Write all of one spectral folder but its parts; return its record, and entries for what was written."""
     plan, root = finished.plan, finished.paths.spectral(k).root
     arrays = {name: plan.array(name, k) for name in plan.splits}
-    attributes = {"dataset": plan.dataset, "dataset_id": finished.dataset_id, "spectral": k}
+    attributes = {"dataset": plan.title, "dataset_id": finished.dataset_id, "spectral": k}
     written = []
     for name, content in STORES[plan.store].side_files(arrays, finished.labels, finished.ids, attributes).items():
         atomic_write(root / name, content, WRITING)
@@ -167,7 +167,7 @@ def _spectral_record(
     bad_rows = Counter(record.split for record in finished.records for _ in record.bad)
     return SpectralRecord(
         dataset_id=finished.dataset_id,
-        dataset=plan.dataset,
+        dataset=plan.title,
         k=k,
         spec=plan.spec,
         encoding=plan.encoding,

@@ -75,11 +75,14 @@ def make_plan(
     index_sha256: Mapping[str, str],
     request: Request,
     fixed: Plan | None = None,
+    name: str | None = None,
 ) -> Plan:
     """Decide everything; images are read only to calibrate int8 and to learn their size.
 
     What the user did not ask for is as in the plan that is `fixed` already, if there is one: the scalars of int8, which
     are not calibrated again, and the rows of a block, which an older version may have chosen.
+
+    Of a selection, `source` and `index` have the selected rows alone.
 
     Raises
     ------
@@ -130,6 +133,8 @@ def make_plan(
         request.shuffle,
         splits,
         augmentation,
+        request.selection,
+        name,
     )
 
 

@@ -113,7 +113,7 @@ def _unfinished(paths: DatasetPaths) -> Info:
     plan = read_record(paths.plan, Plan)
     finished = list(finished_blocks(paths, plan))
     return Info(
-        dataset=plan.dataset,
+        dataset=plan.title,
         dataset_id=f"plan {plan.plan_id}",
         complete=False,
         blocks_done=len(finished),

@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
@@ -34,6 +34,9 @@ LARGEST = 1 << 28
 """Bytes of a record: the manifest of ImageNet-21K at Q = 16 has some 10 MB."""
 MOST_VALUES = 1 << 22
 """Of a record: that manifest has some 300,000, counted as `json_value` does."""
+
+LEFT_OUT = {"left out": True}
+"""The metadata of a field that a record does not have while it is None: older records stay what they are."""
 
 Value = TypeVar("Value")
 Content = Mapping[str, Any]
@@ -55,7 +58,7 @@ def plain(value: object) -> dict[str, Any]:
     >>> plain(SpectralSpec(4, 4))
     {'q1': 4, 'q2': 4, 'layout': 'blocks', 'transform': 'dct'}
     """
-    result: dict[str, Any] = json.loads(json.dumps(asdict(cast(Any, value))))
+    result: dict[str, Any] = json.loads(json.dumps(value, default=_fields))
     return result
 
 
@@ -142,6 +145,11 @@ def decoded(kind: type[Value], content: object, where: Place, what: str, run: st
     if (difference := _difference(plain(found), content)) is not None:
         raise _unusable(what, where, *difference, run)
     return found
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    named = {field: getattr(value, field.name) for field in fields(value)}
+    return {field.name: each for field, each in named.items() if each is not None or not field.metadata.get("left out")}
 
 
 def rendered(record: Record) -> bytes:
