@@ -72,6 +72,13 @@ REQUEST_OPTIONS = (
         help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
     ),
     click.option(
+        "--psnr",
+        type=float,
+        metavar="DB",
+        help="int8 with one step for all spectrals, as coarse as images keep this many dB: fewer bytes.  [default: "
+        "each spectral as fine as its range allows, some 52 dB]",
+    ),
+    click.option(
         "--size",
         type=click.IntRange(1),
         help="Square crop, pixels.  [default: 224 for imagenet and imagenet21k, else the images' own]",

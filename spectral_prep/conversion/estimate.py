@@ -30,6 +30,7 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
 from spectral_prep.conversion.sample import sample_ids
 from spectral_prep.conversion.tasks import all_blocks, block_task
+from spectral_prep.encoding import decode, expected_psnr
 from spectral_prep.errors import InputError, StorageError
 from spectral_prep.places.url import Place
 from spectral_prep.sources import default_name, open_source
@@ -54,12 +55,16 @@ SAMPLING = Execution(on_error="skip", device="cpu")
 
 @dataclass(frozen=True)
 class Sample:
-    """What a sample of rows took: bytes a row over all spectrals, its standard error, seconds a row of one process."""
+    """What a sample of rows took: bytes a row over all spectrals, its standard error, seconds a row of one process.
+
+    `psnr` is about what the images keep, in dB, None where they keep every pixel.
+    """
 
     rows: int
     bytes_a_row: float
     standard_error: float
     seconds_a_row: float
+    psnr: float | None
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ class Estimate:
             "classes": len(self.plan.classes),
             "spectrals": q,
             "dtype": self.plan.encoding.dtype,
+            "psnr": self.sample.psnr,
             "blocks": len(self.plan.blocks),
             "sampled_rows": self.sample.rows,
             "bytes": self.bytes,
@@ -245,26 +251,30 @@ def take_sample(conversion: Conversion, at_most: int) -> Sample:
     wanted = max(GROUPS, min(GROUPS * part.chunk_rows, at_most) // part.views)
     images = sample_ids(conversion.source, part.images, wanted, plan.seed)
     groups = np.array_split(images, min(GROUPS, len(images)))
-    bytes_a_row, seconds = [], []
+    bytes_a_row, seconds, energies = [], [], []
     for ids in groups:
         start, rows = time.perf_counter(), len(ids) * part.views
-        bytes_a_row.append(_converted_bytes(conversion, np.tile(ids, part.views)) / rows)
+        count, energy_Q = _converted(conversion, np.tile(ids, part.views))
+        bytes_a_row.append(count / rows)
+        energies.append(energy_Q)
         seconds.append((time.perf_counter() - start) / rows)
     scatter = statistics.stdev(bytes_a_row) if len(groups) > 1 else 0.0
     error = scatter * math.sqrt((1 - len(images) / part.images) / len(groups))
-    return Sample(len(images) * part.views, statistics.fmean(bytes_a_row), error, statistics.median(seconds))
+    psnr = plan.psnr or expected_psnr(plan.encoding, np.mean(energies, axis=0))
+    return Sample(len(images) * part.views, statistics.fmean(bytes_a_row), error, statistics.median(seconds), psnr)
 
 
-def _converted_bytes(conversion: Conversion, ids: npt.NDArray[np.int32]) -> int:
-    """Return how many bytes these rows take over all spectrals, as one part of one chunk."""
+def _converted(conversion: Conversion, ids: npt.NDArray[np.int32]) -> tuple[int, npt.NDArray[np.float64]]:
+    """Return how many bytes these rows take over all spectrals, as one part of one chunk, and the variance of each."""
     plan, rows = conversion.plan, len(ids)
     alone = replace(plan, splits={"train": SplitPlan(rows, rows, rows, "", plan.splits["train"].views)})
     planned = replace(conversion, plan=alone)
     task = block_task(planned, alone.blocks[0], ids)
     common = all_blocks(planned.paths.root, alone, SAMPLING)
     with torch_threads(1):
-        stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(common, task)], dim=1).numpy()
-    return _part_bytes(plan, stored_QNChw, task.labels, rows)
+        stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(common, task)], dim=1)
+        energy_Q = decode(stored_QNChw, plan.encoding).flatten(1).double().var(1, correction=0).numpy()
+    return _part_bytes(plan, stored_QNChw.numpy(), task.labels, rows), energy_Q
 
 
 def _padding_bytes(plan: Plan, rows: int, chunk_rows: int) -> int:

@@ -135,6 +135,7 @@ def make_plan(
         augmentation,
         request.selection,
         name,
+        request.psnr,
     )
 
 
