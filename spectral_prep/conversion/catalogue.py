@@ -27,8 +27,8 @@ import numpy.typing as npt
 from numcodecs.zstd import Zstd
 
 from spectral_prep.conversion.agree import Conversion
-from spectral_prep.conversion.block import BlockTask
 from spectral_prep.conversion.request import Request
+from spectral_prep.conversion.tasks import BlockTask
 from spectral_prep.errors import CorruptFileError, SpectralError
 from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.places.url import Place, absolute

@@ -51,7 +51,7 @@ Kind = TypeVar("Kind", bound=Record)
 def plain(value: object) -> dict[str, Any]:
     """Return a dataclass as JSON knows it: dictionaries, lists, numbers, texts.
 
-    >>> from spectral_prep.spectrum import SpectralSpec
+    >>> from spectral_prep.grid import SpectralSpec
     >>> plain(SpectralSpec(4, 4))
     {'q1': 4, 'q2': 4, 'layout': 'blocks', 'transform': 'dct'}
     """
@@ -125,7 +125,7 @@ def decoded(kind: type[Value], content: object, where: Place, what: str, run: st
     CorruptFileError
         Naming the first field that is missing, unknown, of another type or out of its bounds.
 
-    >>> from spectral_prep.spectrum import SpectralSpec
+    >>> from spectral_prep.grid import SpectralSpec
     >>> decoded(SpectralSpec, {"q1": 4, "q2": 4, "layout": "blocks", "transform": "dct"}, Path("plan.json"), "the plan")
     SpectralSpec(q1=4, q2=4, layout='blocks', transform='dct')
     >>> decoded(SpectralSpec, {"q1": 4, "q2": "4", "layout": "blocks", "transform": "dct"}, Path("p.json"), "the plan")
