@@ -12,7 +12,6 @@ from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 from spectral_prep.choices import Layout, Transform
 from spectral_prep.errors import InputError
@@ -126,6 +125,8 @@ def basis(spec: SpectralSpec) -> npt.NDArray[np.float64]:
 
 
 def _dct_matrix(length: int) -> npt.NDArray[np.float64]:
+    import scipy.fft  # slow to import, and records need no matrix
+
     return scipy.fft.dct(np.eye(length), axis=0, norm="ortho").astype(np.float64)
 
 
