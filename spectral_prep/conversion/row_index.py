@@ -32,11 +32,10 @@ def index_pieces(rows: RowIndex) -> Iterator[bytes]:
     >>> list(index_pieces(RowIndex(["a.png", "ü.png"], np.array([3, 0], np.int32))))
     [b'["a.png", 3]\n["\xc3\xbc.png", 0]\n']
     """
-    names = iter(rows.names)
     for start in range(0, len(rows.names), ROWS_A_PIECE):
         labels = rows.labels[start : start + ROWS_A_PIECE].tolist()
         # One call for many names is several times faster; a JSON string holds no bare newline, so they part again.
-        written = json.dumps(list(islice(names, ROWS_A_PIECE)), ensure_ascii=False, separators=("\n", ":"))
+        written = json.dumps(rows.names[start : start + ROWS_A_PIECE], ensure_ascii=False, separators=("\n", ":"))
         pairs = zip(written[1:-1].split("\n"), labels, strict=True)
         yield "".join([f"[{name}, {label}]\n" for name, label in pairs]).encode()
 

@@ -17,6 +17,7 @@ from spectral_prep.conversion.execution import Execution
 from spectral_prep.engines.interface import Late
 from spectral_prep.places.url import Place
 from spectral_prep.sources.interface import Images
+from spectral_prep.sources.name_list import some
 from spectral_prep.store.plan_record import Block, Plan
 
 RUN_BLOCK = Late("spectral_prep.conversion.block", "run_block")
@@ -66,7 +67,7 @@ def block_task(conversion: Conversion, block: Block, ids: npt.NDArray[np.int32])
     return BlockTask(
         block=block,
         ids=ids,
-        names=[rows.names[i] for i in ids.tolist()],
+        names=some(rows.names, ids),
         labels=rows.labels[ids],
         images=conversion.source.for_rows(block.split, ids),
     )
