@@ -290,7 +290,8 @@ def _beside(plan: Plan, index: Mapping[str, RowIndex]) -> tuple[int, int]:
     arrays = {name: plan.array(name, 0) for name in plan.splits}
     ids = {name: plan.ids(name) for name in plan.splits}
     labels = {name: index[name].labels[ids[name]] for name in plan.splits}
-    objects = STORES[plan.store].side_files(arrays, labels, ids, {})
+    store = STORES[plan.store]
+    objects = store.label_files(labels, ids) | store.metadata_files(arrays, {})
     return len(objects), sum(map(len, objects.values()))
 
 
