@@ -170,8 +170,17 @@ def convert(
     return paths
 
 
-def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPlace]:
+def begin(
+    request: Request,
+    source: Place,
+    out: AnyPlace,
+    execution: Execution = BY_DEFAULT,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> DatasetPaths[AnyPlace]:
     """Do once what the tasks of an array would otherwise each do: open the source, calibrate, write plan and catalogue.
+
+    `progress` is called once, with the estimate of the whole, unless it was begun before. Of `execution` count memory,
+    workers and `space_check`.
 
     Raises
     ------
@@ -182,7 +191,10 @@ def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPla
     with at(out).shared_use(WRITING), staging_folder(out) as staging:
         if open_catalogue(paths, request, source) is None:
             conversion = _opened(paths, request, source, staging)
-            refuse_without_room(_estimated(conversion, conversion.plan.blocks, BY_DEFAULT), out)
+            plan, found = conversion.plan, _estimated(conversion, conversion.plan.blocks, execution)
+            progress(Progress(plan, dict.fromkeys(plan.splits, 0), _rows(plan, plan.blocks), None, found))
+            if execution.space_check:
+                refuse_without_room(found, out)
             fix(conversion)
             write_catalogue(conversion, request, source)
     return paths
