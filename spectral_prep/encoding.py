@@ -2,6 +2,8 @@
 
 Input: a float spectrum (Q, N, C, h, w). Output: the same in the storage dtype, and back.
 
+torch is imported by what computes with tensors: an `Encoding` alone is part of records that are read without it.
+
 int8 stores round((X − add_offset[k]) / scale_factor[k]) in −127..127. The offset of spectral k is its response to a
 mid-grey image, so that DC is centred. The scale puts the largest deviation of a calibration sample just under 126.5: it
 is stored as 126, and a stored ±127 is therefore beyond the calibrated range, which makes saturation countable. The
@@ -16,16 +18,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from spectral_prep.choices import Storage
 from spectral_prep.errors import InputError
-from spectral_prep.spectrum import SpectralSpec, basis
+from spectral_prep.grid import SpectralSpec, basis
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 LARGEST = 127
 CALIBRATED = 126.49
@@ -64,13 +68,15 @@ class Encoding:
     @property
     def torch_dtype(self) -> torch.dtype:
         """The dtype of the stored tensors."""
+        import torch
+
         stored: torch.dtype = getattr(torch, self.dtype)
         return stored
 
     @property
     def itemsize(self) -> int:
         """Bytes a stored coefficient."""
-        return self.torch_dtype.itemsize
+        return np.dtype(self.dtype).itemsize
 
     def fits(self, q: int) -> bool:
         """Whether it has a pair of scalars for each of Q spectrals, or needs none."""
@@ -84,9 +90,12 @@ class Encoding:
 def encode(spectrum_QNChw: Tensor, encoding: Encoding) -> Tensor:
     """Return the spectrum in its storage dtype, same shape; int8 rounds to nearest even and saturates at ±127.
 
+    >>> import torch
     >>> encode(torch.full((1, 1, 1, 1, 1), 4.4), Encoding("int8", (2.0,), (1.0,))).item()
     2
     """
+    import torch
+
     if encoding.dtype != "int8":
         return spectrum_QNChw.to(encoding.torch_dtype)
     scale, offset = (_along_q(values, spectrum_QNChw) for values in (encoding.scale_factor, encoding.add_offset))
@@ -96,9 +105,12 @@ def encode(spectrum_QNChw: Tensor, encoding: Encoding) -> Tensor:
 def decode(stored_QNChw: Tensor, encoding: Encoding) -> Tensor:
     """Return float32 coefficients in grey levels from their stored form, same shape.
 
+    >>> import torch
     >>> decode(torch.full((1, 1, 1, 1, 1), 2, dtype=torch.int8), Encoding("int8", (2.0,), (1.0,))).item()
     5.0
     """
+    import torch
+
     values = stored_QNChw.to(torch.float32)
     if encoding.dtype != "int8":
         return values
@@ -155,6 +167,7 @@ def with_psnr(encoding: Encoding, coefficients_Qn: npt.NDArray[np.float32], psnr
     >>> with_psnr(fine, np.linspace(-12, 12, 10_000, dtype=np.float32).reshape(2, -1), 47.0).scale_factor
     (3.869999885559082, 3.869999885559082)
     """
+    import torch
 
     def coarsened(steps: int) -> Encoding:
         common = float(np.float32(steps / STEPS_A_LEVEL))
@@ -202,4 +215,6 @@ def _psnr(coefficient_error: float) -> float:
 
 
 def _along_q(values: tuple[float, ...], like_QNChw: Tensor) -> Tensor:
+    import torch
+
     return torch.tensor(values, dtype=like_QNChw.dtype, device=like_QNChw.device).view(-1, 1, 1, 1, 1)

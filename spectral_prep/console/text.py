@@ -6,17 +6,20 @@ Input: what a public function returned. Output: a string of one or several lines
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from spectral_prep.conversion.convert import Progress
 from spectral_prep.conversion.estimate import Estimate
 from spectral_prep.inspection.info import Info
-from spectral_prep.inspection.verify import Verification
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line
 from spectral_prep.store.cache import Copy
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.units import duration, size
+
+if TYPE_CHECKING:
+    from spectral_prep.inspection.verify import Verification
 
 
 def conversion_text(plan: Plan) -> str:

@@ -22,12 +22,14 @@ from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.spectrum import SpectralSpec, split
+from spectral_prep.system.threads import torch_threads
 
 CALIBRATION_ROWS = 1024
 ERROR_VALUES = 4 << 20
 """Coefficients of the sample by which an error is measured, of all spectrals together."""
 
 
+@torch_threads(1)
 def calibrated(
     source: Source,
     index: Mapping[str, RowIndex],

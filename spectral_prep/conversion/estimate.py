@@ -19,10 +19,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from spectral_prep.conversion.agree import Conversion, agreed
-from spectral_prep.conversion.block import stored_batches
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.memory import Memory, memory_of, needs_of
@@ -40,7 +38,6 @@ from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.resources import memory_limit
 from spectral_prep.system.staging import staging_folder
-from spectral_prep.system.threads import torch_threads
 
 GROUPS = 8
 FEWEST_ROWS = 64
@@ -177,9 +174,9 @@ def estimate_pending(
     """
     plan, index, tasks = conversion.plan, conversion.index, execution.task.count
     remaining = sum(block.stop - block.start for block in pending)
+    sample = take_sample(conversion, max(FEWEST_ROWS, int(share * remaining)))
     memory = memory_of(plan, elsewhere=execution.engine.elsewhere)
     chosen = choose_workers(plan, pending[::tasks], memory, execution)
-    sample = take_sample(conversion, max(FEWEST_ROWS, int(share * remaining)))
     side_files, side_bytes = _beside(plan, index)
     others = len(plan.splits) + 3 + len(plan.blocks)  # row indexes; plan, manifest and card; block records
     files_a_spectral = len(plan.blocks) + side_files + 1
@@ -266,6 +263,11 @@ def take_sample(conversion: Conversion, at_most: int) -> Sample:
 
 def _converted(conversion: Conversion, ids: npt.NDArray[np.int32]) -> tuple[int, npt.NDArray[np.float64]]:
     """Return how many bytes these rows take over all spectrals, as one part of one chunk, and the variance of each."""
+    import torch
+
+    from spectral_prep.conversion.block import stored_batches
+    from spectral_prep.system.threads import torch_threads
+
     plan, rows = conversion.plan, len(ids)
     alone = replace(plan, splits={"train": SplitPlan(rows, rows, rows, "", plan.splits["train"].views)})
     planned = replace(conversion, plan=alone)
@@ -299,7 +301,8 @@ def _beside(plan: Plan, index: Mapping[str, RowIndex]) -> tuple[int, int]:
     arrays = {name: plan.array(name, 0) for name in plan.splits}
     ids = {name: plan.ids(name) for name in plan.splits}
     labels = {name: index[name].labels[ids[name]] for name in plan.splits}
-    objects = STORES[plan.store].side_files(arrays, labels, ids, {})
+    store = STORES[plan.store]
+    objects = store.label_files(labels, ids) | store.metadata_files(arrays, {})
     return len(objects), sum(map(len, objects.values()))
 
 

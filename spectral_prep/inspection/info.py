@@ -13,9 +13,9 @@ from spectral_prep.choices import Format
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.encoding import expected_psnr
 from spectral_prep.errors import InputError
+from spectral_prep.grid import SpectralSpec
 from spectral_prep.places import exists
 from spectral_prep.places.url import Place
-from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import part_bytes

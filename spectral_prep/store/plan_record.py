@@ -16,12 +16,12 @@ from pydantic import Field
 
 from spectral_prep.choices import Compression, Format, Shuffle
 from spectral_prep.encoding import Encoding
+from spectral_prep.grid import SpectralSpec
 from spectral_prep.images.augmentations import ViewKind
 from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RawImage
 from spectral_prep.sources.selection import Selection
-from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import MOST_BLOCKS, Name, Positive, Seed, Sha256, Split, require
 from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.record_file import LEFT_OUT, digest, plain
