@@ -186,7 +186,7 @@ def _fetch(wanted: Wanted, *, download: bool, mirror: str | None) -> None:
     if download or mirror:
         if not isinstance(wanted.source, Path):
             raise InputError("a release is downloaded to a path", where=wanted.source, expected="--source FOLDER")
-        fetch(wanted.request.dataset, wanted.source, mirror)
+        fetch(wanted.request.dataset, wanted.source, mirror, tell=say)
 
 
 @prep_group.command("finalize")

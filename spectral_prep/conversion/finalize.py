@@ -196,6 +196,7 @@ def _spectral_record(
         },
         **statistics,
         files=files,
+        max_pixels=plan.geometry.chosen_max_pixels,
     )
 
 

@@ -41,7 +41,7 @@ def test_photographs_in_class_folders_alone_are_converted_trained_and_evaluated(
 
 def test_with_a_test_fraction_and_chosen_classes_they_are_evaluated_on_test_rows(photos: str, tmp_path: Path) -> None:
     (tmp_path / "wanted.txt").write_text("emu\ncat\n")
-    line = f"spectral-prep convert {photos} --test-fraction 0.2 --classes wanted.txt --fraction 0.5 --out out"
+    line = f"spectral-prep convert {photos} --test-fraction 0.2 --classes wanted.txt --fraction 0.5 --max-pixels 64 --out out"
     converted = run(line)
     assert converted.code == 0, converted.err
     assert "Warning" not in converted.err
@@ -52,6 +52,12 @@ def test_with_a_test_fraction_and_chosen_classes_they_are_evaluated_on_test_rows
     assert (tmp_path / "my-photos-test-3.png").exists()
     assert run(f"spectral-train --shard all --data out --run runs/a {TRAIN}").code == 0
     assert json.loads(run("spectral-ensemble evaluate --json runs/a").out)["measured_on"] == "test"
+    Image.new("RGB", (8, 8)).save("as converted.png")
+    Image.new("RGB", (9, 8)).save("larger.png")
+    assert run("spectral-ensemble predict runs/a 'as converted.png'").code == 0
+    refused = run("spectral-ensemble predict runs/a larger.png")
+    assert refused.code == 1
+    assert "64" in refused.err, "the limit that the conversion had"
 
 
 def test_a_plan_and_a_beginning_warn_as_well(photos: str) -> None:
