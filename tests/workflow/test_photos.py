@@ -41,7 +41,8 @@ def test_photographs_in_class_folders_alone_are_converted_trained_and_evaluated(
 
 def test_with_a_test_fraction_and_chosen_classes_they_are_evaluated_on_test_rows(photos: str, tmp_path: Path) -> None:
     (tmp_path / "wanted.txt").write_text("emu\ncat\n")
-    line = f"spectral-prep convert {photos} --test-fraction 0.2 --classes wanted.txt --fraction 0.5 --max-pixels 64 --out out"
+    line = f"spectral-prep convert {photos} --test-fraction 0.2 --classes wanted.txt --fraction 0.5 --out out"
+    line += " --max-pixels 64"
     converted = run(line)
     assert converted.code == 0, converted.err
     assert "Warning" not in converted.err
