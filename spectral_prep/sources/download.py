@@ -100,7 +100,7 @@ def download(
     if dataset not in releases:
         raise InputError("cannot download this data set", expected=f"one of {', '.join(releases)}", got=dataset)
     release = releases[dataset]
-    pooch, requests = _client()
+    client = _client()
     bases = release.bases if mirror is None else (mirror.rstrip("/") + "/",)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def download(
         raise explain(error, target, WRITING) from error
     for name, sha256 in release.sha256.items():
         if not _there(target / name, release.content.get(name)):
-            _fetch(pooch, requests.RequestException, bases, name, sha256, target, tell)
+            _fetch(client, bases, name, sha256, target, tell)
 
 
 def suggestion(dataset: str) -> str:
@@ -131,14 +131,14 @@ def _there(archive: Path, content: str | None) -> bool:
 
 
 def _fetch(
-    pooch: ModuleType,
-    no_answer: type[Exception],
+    client: tuple[ModuleType, ModuleType],
     bases: tuple[str, ...],
     name: str,
     sha256: str,
     target: Path,
     tell: Callable[[str], None],
 ) -> None:
+    pooch, requests = client
     failures: list[str] = []
     for number, base in enumerate(bases):
         if number:
@@ -151,7 +151,7 @@ def _fetch(
                 target,
                 downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
             )
-        except no_answer as error:
+        except requests.RequestException as error:
             failures.append(f"{base}: {_brief(error)}")
         except ValueError as error:  # how pooch says that the hash is another
             failures.append(f"{base}: wrong sha256 ({_brief(error)})")
