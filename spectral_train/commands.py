@@ -21,7 +21,7 @@ from spectral_prep.console.progress import PLACE, Notices, answer, as_json, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
-from spectral_prep.printable import one_line, printable, shown
+from spectral_prep.printable import one_line, printable, quoted, shown
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
 from spectral_train.device import DEVICES, Resources
 from spectral_train.ensemble.combination import (
@@ -311,7 +311,7 @@ def soup_command(runs: tuple[Place, ...], out: Place, data: Place | None, method
     from spectral_train.training.soup import soup
 
     soup(runs, out, data, method, device, say)
-    answer(f"The run is {out}. Run next: spectral-ensemble evaluate {out}")
+    answer(f"The run is {out}. Run next: spectral-ensemble evaluate {quoted(out)}")
 
 
 @ensemble_group.command("export")

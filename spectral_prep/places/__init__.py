@@ -16,6 +16,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.places.disk import DiskPlace
 from spectral_prep.places.interface import Here
 from spectral_prep.places.url import Place
+from spectral_prep.printable import quoted
 from spectral_prep.system.files import ANYWHERE, Advice, write_whole
 from spectral_prep.system.regular import EMPTY
 
@@ -85,7 +86,9 @@ def refuse_irregular(folder: Place) -> None:
     here = at(folder)
     for place, kind in here.oddities() if here.is_folder() else ():
         if kind != EMPTY:
-            raise InputError(f"the folder holds {kind}", where=place, expected="files and folders", run=f"rm {place}")
+            raise InputError(
+                f"the folder holds {kind}", where=place, expected="files and folders", run=f"rm {quoted(place)}"
+            )
 
 
 def on_disk(place: Place) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.images.decode import MAX_PIXELS
 from spectral_prep.images.load import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
 from spectral_prep.places import at
@@ -86,9 +87,10 @@ def load_image(path: Place, plan: NetworkPlan) -> npt.NDArray[np.uint8] | str:
     """
     try:
         raw, resize = at(path).read(LARGEST_IMAGE), plan.resize
-        if resize is None and image_size(raw) != (plan.height, plan.width):
+        limit = plan.max_pixels or MAX_PIXELS
+        if resize is None and image_size(raw, limit) != (plan.height, plan.width):
             resize = max(plan.height, plan.width)
-        return load(raw, Geometry(plan.height, plan.width, plan.channels, resize))
+        return load(raw, Geometry(plan.height, plan.width, plan.channels, resize, limit))
     except OSError as error:
         raise InputError("cannot read the image", where=path, got=error.strerror) from error
     except ValueError as error:

@@ -14,6 +14,7 @@ import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.places import exists
+from spectral_prep.printable import quoted
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.recipe.options import command_options
@@ -45,7 +46,9 @@ def read_branches(
     """
     numbers = [number for number in run.finished() if number not in without]
     if not numbers:
-        raise InputError("no trained branch here", where=run.root, run=f"spectral-train --shard all --run {run.root}")
+        raise InputError(
+            "no trained branch here", where=run.root, run=f"spectral-train --shard all --run {quoted(run.root)}"
+        )
     records = [read_network(run.branch(number)) for number in numbers]
     for number, record in zip(numbers, records, strict=True):
         _belongs(records[0].plan, record.plan, number)
@@ -165,7 +168,7 @@ def train_command(plan: NetworkPlan, shard: int, run: RunPaths) -> str:
     if plan.shards != plan.spec.q:
         parts.append(f"--shards {plan.shards} --grouping {plan.grouping}")
     parts += [f"--common {k}" for k in plan.common]
-    return " ".join([*parts, *filter(None, [command_options(plan.recipe)]), f"--run {run.root}"])
+    return " ".join([*parts, *filter(None, [command_options(plan.recipe)]), f"--run {quoted(run.root)}"])
 
 
 def _same_rows(one: Outputs, other: Outputs) -> bool:

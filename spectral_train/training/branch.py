@@ -13,6 +13,7 @@ from pathlib import Path
 from spectral_prep.engines.interface import Needs
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import absolute
+from spectral_prep.printable import quoted
 from spectral_prep.system.files import explained, make_folder
 from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import check_shard, memory_each, placement, split_bytes
@@ -87,7 +88,8 @@ def _told(trained: Iterator[NetworkRecord], paths: RunPaths, log: Log) -> tuple[
 
 def what_next(run: RunPaths) -> str:
     """Return the line that says where a run is and what to do with it."""
-    return f"The run is {run.root}. Run next, when all its branches are there: spectral-ensemble evaluate {run.root}"
+    evaluate = f"spectral-ensemble evaluate {quoted(run.root)}"
+    return f"The run is {run.root}. Run next, when all its branches are there: {evaluate}"
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ ROOT = Path(__file__).parents[2]
 REQUEST = (
     "--dataset --source --out --q --layout --transform --dtype --size --resize --format --compression "
     "--seed --shuffle --views --augmentation --block-rows --max-pixels "
-    "--test-fraction --limit --fraction --classes --name "
+    "--test-fraction --limit --fraction --classes --name --psnr "
 )
 OPTIONS = {
     "plan": REQUEST + "--tasks --workers --max-memory --json",
-    "begin": REQUEST,
+    "begin": REQUEST + "--workers --max-memory --no-space-check --download --mirror",
     "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --device --download --mirror "
     "--engine --ray-address",
     "cache": "--cache --clean --json",
@@ -264,7 +264,8 @@ class TestBadInput:
 
     def test_a_plan_that_differs(self, digits: Path) -> None:
         mistake(f"spectral-prep convert --dataset digits --q 2 --out {digits}", 2, "--q")
-        mistake(f"spectral-prep convert --dataset digits --q 4 --out {digits}", 2, "block_rows: 300 there", "--out")
+        blocks = "--block-rows 200"  # without a word on them those that stand there count
+        mistake(f"spectral-prep convert --dataset digits --q 4 {blocks} --out {digits}", 2, "block_rows: 300 there")
 
     def test_a_shard_with_a_flipped_byte(self, digits: Path) -> None:
         part = digits / "spectral-03" / "train" / "x" / "c" / "2" / "0" / "0" / "0"

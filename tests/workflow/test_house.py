@@ -44,7 +44,7 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_prep.spectrum": {"errors", "choices", "grid"},
     "spectral_prep.encoding": {"errors", "choices", "grid"},
     "spectral_prep.system": {"errors"},
-    "spectral_prep.places": {"errors", "system"},
+    "spectral_prep.places": {"printable", "errors", "system"},
     "spectral_prep.engines": {"errors", "choices", "system"},
     "spectral_prep.kernel": {"errors", "choices", "grid", "spectrum", "encoding", "system"},
     "spectral_prep.sources": {"printable", "errors", "system", "places"},
