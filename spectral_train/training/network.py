@@ -10,7 +10,8 @@ At no time are the training and the test rows in memory together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,27 @@ def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
     with explained(paths.root, WRITING):
         at(paths.checkpoint).remove()  # a kill may have come between the record and this
     return record
+
+
+@contextlib.contextmanager
+def alone(plan: NetworkPlan, paths: NetworkPaths) -> Iterator[NetworkRecord | None]:
+    """Yield the record of a finished network, or None while this process is the only one that trains it.
+
+    In a bucket nothing can be held: two trainings of one plan there write the same bits, whichever comes last.
+
+    Raises
+    ------
+    InputError
+        If another process trains it: which, on which host and since when.
+    PlanMismatchError, CorruptFileError
+        As `finished` does.
+    """
+    record = finished(plan, paths)
+    if record is not None:
+        yield record
+        return
+    with at(paths.lock).sole_use(f"{plan.name} is trained already", WRITING):
+        yield finished(plan, paths)  # the other may have ended since
 
 
 def train_network(training: Training, rows: RowReader) -> NetworkRecord:
