@@ -142,10 +142,6 @@ class DiskPlace:
         """Hold the shared lock of this folder."""
         return locks.shared_use(self.path, advice)
 
-    def sole_use(self, what: str, advice: Advice) -> AbstractContextManager[None]:
-        """Hold this lock file, or raise `InputError` where another process does."""
-        return locks.sole_use(self.path, what, advice)
-
     def tidy(self, advice: Advice) -> None:
         """Remove temporary files and staging folders."""
         if self.path.is_dir():

@@ -150,10 +150,6 @@ class Here(Protocol):
         """Say that this process writes in this folder, which is made if need be (`system.locks`)."""
         ...
 
-    def sole_use(self, what: str, advice: Advice) -> AbstractContextManager[None]:
-        """Be the only process that does `what` with this lock file, or raise `InputError` (`system.locks`)."""
-        ...
-
     def tidy(self, advice: Advice) -> None:
         """Remove what killed writers left below this folder, unless somebody writes in it."""
         ...

@@ -176,10 +176,6 @@ class ObjectPlace:
         """Lock nothing: what writers put is whole, and nobody cleans up after them."""
         return nullcontext()
 
-    def sole_use(self, what: str, advice: Advice) -> AbstractContextManager[None]:
-        """Lock nothing: a bucket has no locks that the death of a process would end."""
-        return nullcontext()
-
     def tidy(self, advice: Advice) -> None:
         """Remove what tasks kept for one another: killed writers leave nothing that can be seen."""
         kept = self.url / KEPT

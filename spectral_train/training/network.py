@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from spectral_prep.errors import InputError
-from spectral_prep.places import at, atomic_write, exists, refuse_irregular
+from spectral_prep.places import at, atomic_write, exists, refuse_irregular, sole_use
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import explained
@@ -74,7 +74,7 @@ def alone(plan: NetworkPlan, paths: NetworkPaths) -> Iterator[NetworkRecord | No
     if record is not None:
         yield record
         return
-    with at(paths.lock).sole_use(f"{plan.name} is trained already", WRITING):
+    with sole_use(paths.lock, f"{plan.name} is trained already", WRITING):
         yield finished(plan, paths)  # the other may have ended since
 
 

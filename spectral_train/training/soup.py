@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from spectral_prep.errors import InputError, PlanMismatchError
-from spectral_prep.places import at, exists
+from spectral_prep.places import exists, sole_use
 from spectral_prep.places.cache import DEFAULT_CACHE
 from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
@@ -121,7 +121,7 @@ def soup(
         done = _finished(ingredients, training)
         with contextlib.ExitStack() as held:
             if done is None:
-                held.enter_context(at(training.paths.lock).sole_use(f"{plan.name} is averaged already", WRITING))
+                held.enter_context(sole_use(training.paths.lock, f"{plan.name} is averaged already", WRITING))
                 held.enter_context(torch_threads(threads_for(plan)))
                 done = _soup_of(ingredients, root, method, training)
         records.append(done)

@@ -8,10 +8,11 @@ from typing import get_args
 import click
 import pytest
 
-from spectral_train.commands import ensemble_group, train_command
+from spectral_train.commands import train_command
 from spectral_train.data.grouping import GROUPINGS
 from spectral_train.device import DEVICES
 from spectral_train.ensemble.schemes import SCHEMES
+from spectral_train.ensemble_commands import ensemble_group
 from spectral_train.training.request import Joint
 from spectral_train.training.soup import METHODS
 

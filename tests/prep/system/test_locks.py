@@ -100,9 +100,7 @@ def held_by_a_child(lock: Path) -> int:
 
 def test_a_second_is_told_who_is_there_and_since_when_until_that_one_is_killed(tmp_path: Path) -> None:
     child = held_by_a_child(tmp_path / "its.lock")
-    told = (
-        rf"it is done by another process.*process {child} on {socket.gethostname()}, since 20\d\d-"
-    )
+    told = rf"it is done by another process.*process {child} on {socket.gethostname()}, since 20\d\d-"
     with pytest.raises(InputError, match=told), sole_use(tmp_path / "its.lock", "it is done"):
         pass
     os.kill(child, 9)
