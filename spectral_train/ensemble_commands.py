@@ -56,6 +56,24 @@ allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the 
 calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperature that fits held-out rows best.")
 
 
+@ensemble_group.command("collect")
+@click.argument("run", type=PLACE)
+@click.argument("folders", metavar="DIR...", type=PLACE, nargs=-1, required=True)
+@as_json
+def collect_command(run: Place, folders: tuple[Place, ...], as_json: bool) -> None:
+    """Copy branches that were trained elsewhere into RUN, checked: each DIR is the folder of a branch, or a run."""
+    from spectral_train.run.paths import RunPaths
+    from spectral_train.training.collect import collect
+
+    found = collect(run, folders, say)
+    if as_json:
+        networks = [{"name": each.name, "source": str(each.source), "copied": each.new} for each in found]
+        click.echo(json.dumps({"run": str(run), "networks": networks, "branches": list(RunPaths(run).finished())}))
+    else:
+        count = len(RunPaths(run).finished())
+        answer(f"{run} holds {count} branches. Run next, when all are there: spectral-ensemble evaluate {run}")
+
+
 predictions_option = click.option(
     "--predictions",
     type=PLACE,

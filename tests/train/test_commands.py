@@ -16,7 +16,7 @@ from spectral_train.ensemble_commands import ensemble_group
 from spectral_train.training.request import Joint
 from spectral_train.training.soup import METHODS
 
-ORDER = ["evaluate", "predict", "report", "soup", "export"]
+ORDER = ["collect", "evaluate", "predict", "report", "soup", "export"]
 
 
 @pytest.mark.parametrize("line", ["train --help", "ensemble --help", *(f"ensemble {name} --help" for name in ORDER)])
