@@ -6,6 +6,7 @@ What may be chosen stands in the tables of the modules, not here.
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,23 +14,36 @@ import click
 
 from spectral_prep.choices import EngineName
 from spectral_prep.console.options import engine_option, ray_address_option
-from spectral_prep.console.progress import PLACE, Notices, answer, say
+from spectral_prep.console.progress import PLACE, Notices, answer, as_json, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
+from spectral_prep.printable import printable
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
-from spectral_train.device import DEVICES, Resources
+from spectral_train.device import DEVICES, ONE_GPU, Resources
 from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipe.augmentation import WORDS
+from spectral_train.recipe.listing import LISTINGS, listing_text
 from spectral_train.recipe.options import parse_settings
-from spectral_train.recipe.recipe import Optimizer
 from spectral_train.recipe.recipes import RECIPES, named
+from spectral_train.recipe.settings import Optimizer
 from spectral_train.training.request import Joint, TrainingRequest
 
 if TYPE_CHECKING:
     from spectral_train.run.record import NetworkRecord
 
-on_device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+
+class _DeviceType(click.Choice):  # type: ignore[type-arg]  # older releases have none
+    """A name of `DEVICES`, or `cuda:1` for one of several GPUs."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name."""
+        return value if isinstance(value, str) and ONE_GPU.fullmatch(value) else super().convert(value, param, ctx)
+
+
+on_device = click.option(
+    "--device", type=_DeviceType(DEVICES), default="auto", show_default=True, help="Or cuda:1 for one of several GPUs."
+)
 
 
 @click.command("spectral-train", context_settings={"max_content_width": 120})
@@ -103,6 +117,10 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
     help="With --engine ray: GPUs for each branch, or the share of one.  [default: 1 if the cluster has any]",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
+@click.option("--list-recipes", "listing", flag_value="recipes", help="List the recipes and end.")
+@click.option("--list-models", "listing", flag_value="models", help="List the models with their options and end.")
+@click.option("--list-settings", "listing", flag_value="settings", help="List what --set takes and end.")
+@as_json
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
 def train_command(
     shard: str | None,
@@ -125,9 +143,15 @@ def train_command(
     gpus_per_branch: float | None,
     workers: int | None,
     compiled: bool,
+    listing: str | None,
+    as_json: bool,
     **fields: Any,
 ) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
+    if listing:
+        rows = LISTINGS[listing]()
+        click.echo(json.dumps(rows) if as_json else printable(listing_text(rows)))
+        return
     import torch
 
     from spectral_prep.engines import engine_of
@@ -135,6 +159,7 @@ def train_command(
     from spectral_train.training.baseline import train_baseline
     from spectral_train.training.branch import train_branches
     from spectral_train.training.devices import train_on_devices
+    from spectral_train.training.result import result
 
     chosen = named(recipe, **{**fields, **parse_settings(settings)})
     if baseline == (shard is not None):
@@ -177,6 +202,9 @@ def train_command(
             got=str(error).partition(". ")[0],
             run="it with a smaller --batch-size and another --run, without --joint, or on a GPU that nothing else uses",
         ) from error
+    if as_json:
+        click.echo(json.dumps(result(request, records)))
+        return
     for record in records:
         answer(
             f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "

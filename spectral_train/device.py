@@ -78,6 +78,8 @@ def choose_device(name: str = "auto") -> torch.device:
         raise InputError("unknown device", expected=f"one of {', '.join(DEVICES)}", got=name)
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("no CUDA device here", run="the same command with --device cpu")
+    if ONE_GPU.fullmatch(name) and int(name.partition(":")[2]) >= (count := torch.cuda.device_count()):
+        raise InputError("no such GPU here", expected=", ".join(f"cuda:{number}" for number in range(count)), got=name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
