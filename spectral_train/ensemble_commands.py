@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import Any, get_args
 
 import click
@@ -26,6 +27,7 @@ from spectral_train.ensemble.combination import (
     Combination,
     SchemeName,
 )
+from spectral_train.run.paths import DEFAULT_RUNS
 from spectral_train.training.request import SoupMethod
 
 
@@ -54,6 +56,57 @@ one_scheme = click.option(
 without = click.option("--without", type=int, multiple=True, help="Leave out this branch. May be repeated.")
 allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the branches that are there.")
 calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperature that fits held-out rows best.")
+
+
+@ensemble_group.command("runs")
+@click.argument("folders", metavar="[DIR]...", type=PLACE, nargs=-1)
+@click.option("--clean", is_flag=True, help="Remove checkpoints of finished networks and what killed processes left.")
+@click.option("--unfinished", is_flag=True, help="With --clean: also networks that are begun and not finished.")
+@click.option("--yes", is_flag=True, help="With --clean: do not ask.")
+@as_json
+def runs_command(folders: tuple[Place, ...], clean: bool, unfinished: bool, yes: bool, as_json: bool) -> None:
+    """List the runs in DIR (default ./runs), compare two or more runs, or clean up in them."""
+    from spectral_train.report.runs import compare, overviews
+    from spectral_train.report.runs_text import comparison_text, overviews_text
+
+    if (unfinished or yes) and not clean:
+        raise click.UsageError("--unfinished and --yes are for --clean")
+    if clean:
+        _clean(folders or (DEFAULT_RUNS,), unfinished, yes, as_json)
+    elif len(folders) > 1:
+        comparison = compare(folders)
+        click.echo(json.dumps(asdict(comparison)) if as_json else printable(comparison_text(comparison)))
+    else:
+        found = overviews(folders[0] if folders else DEFAULT_RUNS)
+        for each in found:
+            if each.fault is not None:
+                say(f"Warning: {one_line(each.run)}: {each.fault}")
+        click.echo(json.dumps([each.to_dict() for each in found]) if as_json else printable(overviews_text(found)))
+
+
+def _clean(folders: tuple[Place, ...], unfinished: bool, yes: bool, as_json: bool) -> None:
+    from spectral_prep.places.url import place_of
+    from spectral_prep.system.units import size
+    from spectral_train.report.runs import overviews
+    from spectral_train.run.cleaning import leftovers, remove
+
+    runs = [place_of(each.run) for folder in folders for each in overviews(folder)]
+    found = [each for run in runs for each in leftovers(run, unfinished)]
+    for each in found:
+        say(f"{one_line(each.place)}: {size(each.size)}, {each.why}")
+    total = size(sum(each.size for each in found))
+    if found and not yes:
+        click.confirm(f"Remove these {len(found)} files, {total}?", abort=True, err=True)
+    gone = remove(found)
+    kept = [each for each in found if each not in gone]
+    for network in dict.fromkeys(each.network.root for each in kept):
+        say(f"Kept, a process trains there or it may not be written: {one_line(network)}")
+    if as_json:
+        click.echo(json.dumps([{"path": str(each.place), "size": each.size, "why": each.why} for each in gone]))
+    else:
+        answer(
+            f"{len(gone)} files removed, {size(sum(each.size for each in gone))}." if found else "Nothing to remove."
+        )
 
 
 @ensemble_group.command("collect")

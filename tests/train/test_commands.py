@@ -21,7 +21,7 @@ from spectral_train.training.soup import METHODS
 from tests.support.commands import run
 from tests.support.shards import make_shards
 
-ORDER = ["collect", "evaluate", "predict", "report", "soup", "export"]
+ORDER = ["runs", "collect", "evaluate", "predict", "report", "soup", "export"]
 
 
 @pytest.mark.parametrize("line", ["train --help", "ensemble --help", *(f"ensemble {name} --help" for name in ORDER)])
