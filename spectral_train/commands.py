@@ -20,7 +20,7 @@ from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
-from spectral_train.device import DEVICES, ONE_GPU, Resources
+from spectral_train.device import DEVICES, LOG_NAMES, ONE_GPU, Resources
 from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipe.augmentation import WORDS
 from spectral_train.recipe.listing import LISTINGS, listing_text
@@ -117,6 +117,13 @@ on_device = click.option(
     help="With --engine ray: GPUs for each branch, or the share of one.  [default: 1 if the cluster has any]",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
+@click.option(
+    "--log",
+    "logs",
+    type=click.Choice(LOG_NAMES),
+    multiple=True,
+    help="Send the metrics of each epoch there too; where that is, its own environment variables say. May be repeated.",
+)
 @click.option("--list-recipes", "listing", flag_value="recipes", help="List the recipes and end.")
 @click.option("--list-models", "listing", flag_value="models", help="List the models with their options and end.")
 @click.option("--list-settings", "listing", flag_value="settings", help="List what --set takes and end.")
@@ -143,6 +150,7 @@ def train_command(
     gpus_per_branch: float | None,
     workers: int | None,
     compiled: bool,
+    logs: tuple[str, ...],
     listing: str | None,
     as_json: bool,
     **fields: Any,
@@ -159,6 +167,7 @@ def train_command(
     from spectral_train.training.baseline import train_baseline
     from spectral_train.training.branch import train_branches
     from spectral_train.training.devices import train_on_devices
+    from spectral_train.training.logs import require_logs
     from spectral_train.training.result import result
 
     chosen = named(recipe, **{**fields, **parse_settings(settings)})
@@ -183,7 +192,9 @@ def train_command(
         cache=None if no_cache else Cache(cache, parse_bytes(cache_size) if cache_size else None),
         engine=engine_of(engine, ray_address),
         gpus=gpus_per_branch,
+        logs=logs,
     )
+    require_logs(logs)
     request = TrainingRequest(data, chosen, run, ShardChoice(shards, grouping, common), resources)
     try:
         if baseline:

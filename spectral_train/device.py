@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda")
+LOG_NAMES = ("mlflow", "wandb")
+"""The logs that are written if they are asked for: the keys of `training.logs.LOGS`."""
 ONE_GPU = re.compile(r"cuda:\d+")
 
 
@@ -44,6 +46,8 @@ class Resources:
         Run each network through `torch.compile`: the same checkpoint, other rounding.
     engine
         Where branches train: `engines.engine_of("ray")` for a cluster whose nodes see data and run under one path.
+    logs
+        Of `LOG_NAMES`: where the metrics of each epoch go, too.
     gpus
         GPUs of the engine's that a branch has for itself, or the share of one; None: 1 where `device` is `cuda` or the
         engine has any, otherwise none. Processes take the GPUs of this machine as `device` says.
@@ -56,6 +60,7 @@ class Resources:
     cache: Cache | None = DEFAULT_CACHE
     engine: Engine = Processes()  # noqa: RUF009 a frozen value
     gpus: float | None = None
+    logs: tuple[str, ...] = ()
 
 
 DEFAULT_RESOURCES = Resources()

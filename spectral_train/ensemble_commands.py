@@ -27,7 +27,6 @@ from spectral_train.ensemble.combination import (
     Combination,
     SchemeName,
 )
-from spectral_train.run.paths import DEFAULT_RUNS
 from spectral_train.training.request import SoupMethod
 
 
@@ -68,6 +67,7 @@ def runs_command(folders: tuple[Place, ...], clean: bool, unfinished: bool, yes:
     """List the runs in DIR (default ./runs), compare two or more runs, or clean up in them."""
     from spectral_train.report.runs import compare, overviews
     from spectral_train.report.runs_text import comparison_text, overviews_text
+    from spectral_train.run.paths import DEFAULT_RUNS
 
     if (unfinished or yes) and not clean:
         raise click.UsageError("--unfinished and --yes are for --clean")

@@ -53,7 +53,7 @@ def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord
         for folder in all_spectrals.folders:
             check_files(folder)
         resources = request.resources
-        training = Training(plan, paths, choose_device(resources.device), log, resources.compiled)
+        training = Training(plan, paths, choose_device(resources.device), log, resources.compiled, resources.logs)
         return train_network(training, image_reader(all_spectrals, Standardisation.of(plan.mean, plan.std)))
 
 

@@ -153,7 +153,7 @@ def train_branch(
         If the loss stops being finite, too few rows are good, or another process trains this branch.
     """
     plan = branch_plan(shard, recipe)
-    training = Training(plan, paths, choose_device(resources.device), log, resources.compiled)
+    training = Training(plan, paths, choose_device(resources.device), log, resources.compiled, resources.logs)
     with alone(plan, paths) as record:
         if record is not None:
             log(f"{plan.name}: finished already in {paths.root}")

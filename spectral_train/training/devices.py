@@ -62,7 +62,9 @@ class DeviceWork:
         """Return the training of each branch."""
         device, compiled = choose_device(self.resources.device), self.resources.compiled
         return [
-            Training(branch_plan(each, self.recipe), self.run.branch(each.index), device, log, compiled)
+            Training(
+                branch_plan(each, self.recipe), self.run.branch(each.index), device, log, compiled, self.resources.logs
+            )
             for each in self.shards
         ]
 
