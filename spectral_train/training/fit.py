@@ -38,6 +38,7 @@ from spectral_train.seeds import derive_seed
 from spectral_train.training import checkpoint
 from spectral_train.training.logs import Writer, epoch_logs
 from spectral_train.training.state import State, exhausted, kept_epoch
+from spectral_train.training.trainable import require_trainable
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ class Fitting:
         PlanMismatchError
             If the folder holds a checkpoint of another plan.
         """
-        recipe = training.recipe
+        recipe, rows = training.recipe, len(partition.training[0])
+        if rows == 1:
+            require_trainable(training.plan, rows)
         loader = ShardLoader(
             examples,
             recipe.batch_size,
@@ -126,7 +129,7 @@ class Fitting:
             change=training.augmenter,
             options=LoaderOptions(
                 views=partition.training,
-                drop_last=_leaves_a_lone_row(len(partition.training[0]), recipe.batch_size),
+                drop_last=_leaves_a_lone_row(rows, recipe.batch_size),
             ),
         )
         state = State.fresh(model, recipe, training.device)

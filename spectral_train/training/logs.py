@@ -63,6 +63,7 @@ class MlflowLog:
             self._last = max(
                 (each.step for each in self._client.get_metric_history(self._run, "train_loss")), default=0
             )
+            self._client.update_run(self._run, status="RUNNING")
             return
         self._run = self._client.create_run(experiment, run_name=_name(paths), tags={"spectral": tag}).info.run_id
         self._last = 0

@@ -39,11 +39,12 @@ from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs, to_bytes
 from spectral_train.run.paths import WRITING, NetworkPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, same_plan
-from spectral_train.run.weights import build_network, shape_network
+from spectral_train.run.weights import build_network
 from spectral_train.seeds import derive_seed
 from spectral_train.training.fit import Partition, Training, fit, log_probabilities
 from spectral_train.training.processes import threads_for
 from spectral_train.training.state import kept_epoch
+from spectral_train.training.trainable import require_trainable
 
 
 def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
@@ -75,8 +76,7 @@ def alone(plan: NetworkPlan, paths: NetworkPaths) -> Iterator[NetworkRecord | No
     if record is not None:
         yield record
         return
-    with seeded(0):  # what is initialised here is thrown away
-        shape_network(plan)  # refuses what cannot be built, before any row is read
+    require_trainable(plan)
     with sole_use(paths.lock, f"{plan.name} is trained already", WRITING):
         yield finished(plan, paths)  # the other may have ended since
 
