@@ -134,7 +134,10 @@ def compare(runs: Sequence[Place]) -> Comparison:
     """
     evaluations = [evaluate(run, [DEFAULT_SCHEME], Combination(allow_missing=True)) for run in runs]
     records = [[describe(RunPaths(run).branch(shard)) for shard in RunPaths(run).finished()] for run in runs]
-    settings = [_settings(each[0]) for each in records]
+    settings = [
+        {**_settings(each[0]), "accuracies on": evaluation.measured_on}
+        for each, evaluation in zip(records, evaluations, strict=True)
+    ]
     names = list(dict.fromkeys(name for each in settings for name in each))
     return Comparison(
         runs=tuple(map(str, runs)),
@@ -148,7 +151,7 @@ def compare(runs: Sequence[Place]) -> Comparison:
             "mean branch": tuple(each.mean_accuracy for each in evaluations),
             "best branch": tuple(each.best_accuracy for each in evaluations),
             "baseline": tuple(each.baseline for each in evaluations),
-            "test rows": tuple(each.rows for each in evaluations),
+            "rows": tuple(each.rows for each in evaluations),
             "branches": tuple(len(each) for each in records),
             "parameters": tuple(sum(record.parameters for record in each) for each in records),
             "seconds": tuple(sum(record.seconds for record in each) for each in records),
