@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from spectral_prep.places.disk import DiskPlace
 from spectral_prep.places.interface import Here
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
+from spectral_prep.system import locks
 from spectral_prep.system.files import ANYWHERE, Advice, write_whole
 from spectral_prep.system.regular import EMPTY
 
@@ -58,6 +60,14 @@ def is_there(place: Place) -> bool:
 def atomic_write(place: Place, content: bytes | Iterable[bytes], advice: Advice = ANYWHERE) -> None:
     """Write a file, given whole or in pieces, as a whole or not at all; raises what `Here.new` and `NewFile` raise."""
     write_whole(at(place).new(advice), content)
+
+
+def sole_use(lock: Place, what: str, advice: Advice = ANYWHERE) -> AbstractContextManager[None]:
+    """Be the only process that does `what` under this lock file, or raise `InputError`: who does (`system.locks`).
+
+    In a bucket nothing is locked: no lock there would end with the process that holds it.
+    """
+    return locks.sole_use(lock, what, advice) if isinstance(lock, Path) else nullcontext()
 
 
 def sha256_of(place: Place) -> str:

@@ -125,6 +125,11 @@ def _upgraded(content: Content) -> Content:
         return content
 
 
+def describe(paths: NetworkPaths) -> NetworkRecord:
+    """Return the record of a finished network, whose files are not looked at; raises what `read_record` raises."""
+    return read_record(paths.record, NetworkRecord, _upgraded)
+
+
 def read_network(paths: NetworkPaths) -> NetworkRecord:
     """Return the record of a finished network after proving its files whole.
 
@@ -135,7 +140,7 @@ def read_network(paths: NetworkPaths) -> NetworkRecord:
     CorruptFileError
         If the record or a file it vouches for is damaged; the message names it.
     """
-    record = read_record(paths.record, NetworkRecord, _upgraded)
+    record = describe(paths)
     for entry in record.files:
         if entry.path != METRICS:
             _require_file(record, entry, paths)

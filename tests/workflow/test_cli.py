@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from spectral_prep.console.commands import prep_group
-from spectral_train.commands import ensemble_group, train_command
+from spectral_train.commands import train_command
+from spectral_train.ensemble_commands import ensemble_group
 from spectral_train.models import MODELS
 from spectral_train.recipe.recipes import RECIPES
 from spectral_train.training import fit
