@@ -35,6 +35,10 @@ from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.threads import torch_threads
+from spectral_prep.system.watch import Step, tell
+
+CONVERTING = "converting"
+"""The step that the rows of every block count towards."""
 
 GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
@@ -81,6 +85,7 @@ def run_block(all_blocks: AllBlocks, task: BlockTask) -> BlockRecord:
             for piece_QnChw in torch.split(stored_QNChw, batch_rows, dim=1):
                 totals_3QC += totals(piece_QnChw)
             rows = slice(done, done := done + stored_QNChw.shape[1])
+            tell(Step(str(block), done, block.stop - block.start, "images", within=CONVERTING))
             if not bad or all_blocks.on_error == "skip":
                 writer.append(stored_QNChw.numpy(), _labels(task, rows, bad_in_batch))
         if not bad or all_blocks.on_error == "skip":

@@ -20,6 +20,7 @@ from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.spectrum import SpectralSpec, split
+from spectral_prep.system.watch import counted
 
 CALIBRATION_ROWS = 1024
 
@@ -39,7 +40,8 @@ def calibrated(
     They are kept in place: small results that outlive each image's large one would pin the heap, 600 kB an image.
     """
     lowest, highest = torch.full((spec.q,), torch.inf), torch.full((spec.q,), -torch.inf)
-    for place, row in enumerate(training_sample(source, index, CALIBRATION_ROWS, request.seed)):
+    sample = training_sample(source, index, CALIBRATION_ROWS, request.seed)
+    for place, row in enumerate(counted(sample, "calibrating", "images")):
         with contextlib.suppress(CorruptSourceError):
             key = (request.seed, row[1], place % (1 + request.views))
             image_HWC = load_view(source.read(*row), geometry, augmentation, key)
@@ -47,5 +49,5 @@ def calibrated(
             torch.minimum(lowest, spectrum_Qn.amin(1), out=lowest)
             torch.maximum(highest, spectrum_Qn.amax(1), out=highest)
     extremes_Q2 = torch.stack([lowest, highest], dim=1)
-    sample = extremes_Q2[:, extremes_Q2.isfinite().all(0)]  # none, if no image could be read
-    return calibrate(sample.view(spec.q, -1, 1, 1, 1), spec)
+    found = extremes_Q2[:, extremes_Q2.isfinite().all(0)]  # none, if no image could be read
+    return calibrate(found.view(spec.q, -1, 1, 1, 1), spec)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spectral_prep.conversion.agree import Conversion, agreed, fix
-from spectral_prep.conversion.block import AllBlocks, BlockTask, run_block
+from spectral_prep.conversion.block import CONVERTING, AllBlocks, BlockTask, run_block
 from spectral_prep.conversion.catalogue import has_catalogue, open_catalogue, write_catalogue
 from spectral_prep.conversion.estimate import Estimate, choose_workers, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
@@ -35,6 +35,7 @@ from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
 from spectral_prep.system.staging import staging_folder
+from spectral_prep.system.watch import Step, step, tell
 
 SAMPLED_SHARE = 1 / 16
 """Of the pending rows, converted beforehand to estimate the rest."""
@@ -148,6 +149,7 @@ def convert(
         first = execution.task == ALONE or not planned  # further tasks do not estimate what was estimated
         found = _estimated(opened, pending, execution) if opened and pending and first else None
         progress(Progress(plan, done, wanted, None, found))
+        _tell(done, wanted)
         if found and execution.space_check:
             refuse_without_room(found, out)
         if opened and (pending or not complete):
@@ -162,6 +164,7 @@ def convert(
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
+            _tell(done, wanted)
     if bad and on_error == "fail":
         at(out).prune()  # the folders of parts that were begun
         raise _bad_images(bad, paths)
@@ -191,8 +194,10 @@ def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPla
 
 
 def _opened(paths: DatasetPaths, request: Request, source: Place, staging: Path) -> Conversion:
-    opened = open_source(request.dataset, source, staging)
-    return agreed(paths, opened, opened.index(), request)
+    with step("opening the source"):
+        opened = open_source(request.dataset, source, staging)
+        index = opened.index()
+    return agreed(paths, opened, index, request)
 
 
 def _estimated(conversion: Conversion, pending: Sequence[Block], execution: Execution) -> Estimate:
@@ -219,6 +224,11 @@ def _refuse_unseen(conversion: Conversion, engine: Engine) -> None:
             expected="--out on a file system that all nodes share",
             run="the same command with --engine processes, or with such an --out",
         )
+
+
+def _tell(done: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+    count, total = sum(done.values()), sum(wanted.values())
+    tell(Step(CONVERTING, count, total, "images", ended=count == total))
 
 
 def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:

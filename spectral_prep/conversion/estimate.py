@@ -40,6 +40,7 @@ from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.resources import memory_limit
 from spectral_prep.system.staging import staging_folder
 from spectral_prep.system.threads import torch_threads
+from spectral_prep.system.watch import counted, step
 
 GROUPS = 8
 FEWEST_ROWS = 64
@@ -149,8 +150,10 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
         As `convert` does.
     """
     with staging_folder(None) as staging:
-        opened = open_source(request.dataset, source, staging)
-        conversion = agreed(DatasetPaths(out), opened, opened.index(), request)
+        with step("opening the source"):
+            opened = open_source(request.dataset, source, staging)
+            index = opened.index()
+        conversion = agreed(DatasetPaths(out), opened, index, request)
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}
         pending = [block for block in conversion.plan.blocks if block.number not in finished]
         found = estimate_pending(conversion, pending, execution)
@@ -245,7 +248,7 @@ def take_sample(conversion: Conversion, at_most: int) -> Sample:
     images = sample_ids(conversion.source, part.images, wanted, plan.seed)
     groups = np.array_split(images, min(GROUPS, len(images)))
     bytes_a_row, seconds = [], []
-    for ids in groups:
+    for ids in counted(groups, "converting a sample", "groups"):
         start, rows = time.perf_counter(), len(ids) * part.views
         bytes_a_row.append(_converted_bytes(conversion, np.tile(ids, part.views)) / rows)
         seconds.append((time.perf_counter() - start) / rows)

@@ -28,6 +28,7 @@ from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
+from spectral_prep.system.watch import counted
 
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
@@ -43,7 +44,7 @@ def finalize(out: AnyPlace) -> DatasetPaths[AnyPlace]:
     paths = DatasetPaths(out)
     refuse_irregular(out)
     plan = read_record(paths.plan, Plan)
-    records = list(finished_blocks(paths, plan))
+    records = list(counted(finished_blocks(paths, plan), "checking blocks", "blocks", len(plan.blocks)))
     finished = {record.number for record in records}
     missing = [block for block in plan.blocks if block.number not in finished]
     if missing:
@@ -81,13 +82,14 @@ def _complete(finished: _Finished) -> None:
     paths, plan, records = finished.paths, finished.plan, finished.records
     files = [entry for record in records for entry in record.files]
     spectrals = []
-    for k, statistics in enumerate(spectral_statistics(plan, records)):
+    statistics_of = spectral_statistics(plan, records)
+    for k, statistics in enumerate(counted(statistics_of, "completing spectrals", "spectrals")):
         spectral, written = _finish_spectral(finished, k, statistics)
         spectrals.append(spectral)
         files += written
     atomic_write(paths.card, card(plan, finished.dataset_id, spectrals).encode(), WRITING)
-    files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
-    files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
+    others = [paths.card, paths.plan, *map(paths.rows, plan.splits), *(paths.block(each.number) for each in records)]
+    files += [FileEntry.of(paths.root, path) for path in counted(others, "writing the manifest", "files")]
     bad_rows = tuple(row for record in records for row in record.bad)
     listed = tuple(sorted(files, key=lambda entry: entry.path))
     write_record(paths.manifest, Manifest(finished.dataset_id, bad_rows, listed), WRITING)
