@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from spectral_prep.choices import EngineName
-from spectral_prep.console.group import OrderedGroup
+from spectral_prep.console.failure import ERROR, show_labelled
+from spectral_prep.console.group import SETTINGS, OrderedGroup, WatchedCommand
 from spectral_prep.console.options import engine_option, ray_address_option
-from spectral_prep.console.progress import PLACE, Notices, answer, as_json, say
+from spectral_prep.console.progress import PLACE, Notices, answer, as_json, insist, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 on_device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 
 
-@click.command("spectral-train", context_settings={"max_content_width": 120})
+@click.command("spectral-train", cls=WatchedCommand, context_settings=SETTINGS)
 @click.version_option(package_name="spectral-shards")
 @click.option("--shard", help="Which branch to train: 0 to S-1, or all of them.")
 @click.option("--baseline", is_flag=True, help="Train the conventional network on the whole images instead.")
@@ -182,7 +183,7 @@ def train_command(
             with contextlib.redirect_stdout(Notices()):
                 records = train_branches(request, number, say)
     except KeyboardInterrupt:
-        say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
+        insist("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
         raise
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(
@@ -197,7 +198,7 @@ def train_command(
         )
 
 
-@click.group("spectral-ensemble", cls=OrderedGroup, context_settings={"max_content_width": 120})
+@click.group("spectral-ensemble", cls=OrderedGroup, context_settings=SETTINGS)
 @click.version_option(package_name="spectral-shards")
 def ensemble_group() -> None:
     """Combine the trained branches of a run into one network."""
@@ -269,7 +270,7 @@ def predict_command(run: Place, images: tuple[Place, ...], top: int, as_json: bo
     predictions = predict(run, images, Combination(**combination), top)
     for prediction in predictions:
         if prediction.reason is not None:
-            say(f"Error: {one_line(prediction.path)}: {prediction.reason}")
+            show_labelled([(ERROR, f"{one_line(prediction.path)}: {prediction.reason}")])
             continue
         named = {name: round(probability, 6) for name, probability in prediction.classes}
         if as_json:

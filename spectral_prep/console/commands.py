@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from spectral_prep.choices import Device, EngineName, OnError
-from spectral_prep.console.group import OrderedGroup
+from spectral_prep.console.failure import ERROR, show_labelled
+from spectral_prep.console.group import SETTINGS, OrderedGroup
 from spectral_prep.console.options import (
     Wanted,
     default_source,
@@ -23,7 +24,7 @@ from spectral_prep.console.options import (
     request_options,
     workers_option,
 )
-from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, say
+from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, insist, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from spectral_prep.store.plan_record import Plan
 
 
-@click.group("spectral-prep", cls=OrderedGroup, context_settings={"max_content_width": 120})
+@click.group("spectral-prep", cls=OrderedGroup, context_settings=SETTINGS)
 @click.version_option(package_name="spectral-shards")
 def prep_group() -> None:
     """Convert an image data set once into Q row-aligned spectral shards, and prove what was written."""
@@ -116,6 +117,7 @@ def convert_command(
     mirror: str | None,
 ) -> None:
     """Convert a data set; the same command again goes on where it stopped."""
+    from spectral_prep.console.text import skipped_text
     from spectral_prep.conversion.convert import convert
     from spectral_prep.conversion.execution import ALONE, Execution, Task
     from spectral_prep.engines import engine_of
@@ -139,14 +141,13 @@ def convert_command(
         with contextlib.redirect_stdout(Notices()):
             convert(wanted.request, wanted.source, wanted.out, execution, progress)
     except KeyboardInterrupt:
-        progress.close()
-        say(
+        insist(
             f"Stopped: what is finished is kept in {wanted.out}. "
             "Run next: the same command; it goes on where it stopped."
         )
         raise
-    finally:
-        progress.close()
+    if progress.bad:
+        say(skipped_text(progress.bad, wanted.out, execution.task))
     if task:
         answer(f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {wanted.out}")
     else:
@@ -191,10 +192,9 @@ def verify_command(folder: Place, source: Place | None, deep: bool, as_json: boo
     click.echo(json.dumps(found.to_dict()) if as_json else printable(verification_text(found, folder)))
     if found.faults:
         if not as_json:
-            say(
-                f"Error: {len(found.faults)} faults in {folder}, listed above. Run next: delete the files named, then "
-                "the spectral-prep convert command that made this data set; it writes only those again"
-            )
+            run = "delete the files named, then the spectral-prep convert command that made this data set"
+            what = f"{len(found.faults):,} fault{'s' if len(found.faults) > 1 else ''} in {folder}, listed above"
+            show_labelled([(ERROR, what), ("Run next", f"{run}; it writes only those again")])
         sys.exit(1)
 
 

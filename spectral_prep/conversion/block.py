@@ -85,7 +85,7 @@ def run_block(all_blocks: AllBlocks, task: BlockTask) -> BlockRecord:
             for piece_QnChw in torch.split(stored_QNChw, batch_rows, dim=1):
                 totals_3QC += totals(piece_QnChw)
             rows = slice(done, done := done + stored_QNChw.shape[1])
-            tell(Step(str(block), done, block.stop - block.start, "images", within=CONVERTING))
+            _tell(block, done)
             if not bad or all_blocks.on_error == "skip":
                 writer.append(stored_QNChw.numpy(), _labels(task, rows, bad_in_batch))
         if not bad or all_blocks.on_error == "skip":
@@ -99,9 +99,14 @@ def run_block(all_blocks: AllBlocks, task: BlockTask) -> BlockRecord:
         sum_of_squares=_rows_of(totals_3QC[1]),
         saturated=tuple(totals_3QC[2].sum(-1).long().tolist()),
     )
+    _tell(block, done, ended=True)
     if files:
         write_record(DatasetPaths(all_blocks.root).block(block.number), record, WRITING)
     return record
+
+
+def _tell(block: Block, done: int, *, ended: bool = False) -> None:
+    tell(Step(str(block), done, block.stop - block.start, "images", within=CONVERTING, ended=ended))
 
 
 def _rows_of(totals_QC: Tensor) -> tuple[tuple[float, ...], ...]:

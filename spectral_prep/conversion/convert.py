@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from spectral_prep.conversion import bad_images
 from spectral_prep.conversion.agree import Conversion, agreed, fix
 from spectral_prep.conversion.block import CONVERTING, AllBlocks, BlockTask, run_block
 from spectral_prep.conversion.catalogue import has_catalogue, open_catalogue, write_catalogue
@@ -26,14 +27,14 @@ from spectral_prep.conversion.memory import memory_of, needs_of
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.tasks import all_blocks, block_tasks
 from spectral_prep.engines.interface import Engine
-from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.errors import InputError
 from spectral_prep.kernel.stream import chosen_device
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import AnyPlace, Place, absolute
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
-from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
+from spectral_prep.store.records import BadRow, BlockRecord
 from spectral_prep.system.staging import staging_folder
 from spectral_prep.system.watch import Step, step, tell
 
@@ -167,7 +168,7 @@ def convert(
             _tell(done, wanted)
     if bad and on_error == "fail":
         at(out).prune()  # the folders of parts that were begun
-        raise _bad_images(bad, paths)
+        raise bad_images.refusal(bad, paths, execution.task)
     if complete and not pending:
         at(out).tidy(WRITING)
     elif execution.task == ALONE:
@@ -237,13 +238,3 @@ def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:
     for block in blocks:
         rows[block.split] += block.stop - block.start
     return rows
-
-
-def _bad_images(bad: list[tuple[str, BadRow]], paths: DatasetPaths) -> CorruptSourceError:
-    listed = "".join(sorted(f"\n  {split}: {bad_row_text(row)}" for split, row in bad))
-    return CorruptSourceError(
-        f"{len(bad)} images cannot be converted, so the data set is not complete; all other blocks are kept",
-        where=paths.root,
-        got=f"{listed}\n",
-        run="replace them under the same names, then the same command; or add --on-error skip",
-    )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spectral_prep.conversion.bad_images import remove_lists
 from spectral_prep.conversion.card import card
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.row_index import read_labels
@@ -53,6 +54,7 @@ def finalize(out: AnyPlace) -> DatasetPaths[AnyPlace]:
     with at(out).shared_use(
         WRITING
     ):  # another that completes it must not take this one's temporary files for leftovers
+        remove_lists(paths)
         _complete(_Finished.of(paths, plan, records))
     return paths
 

@@ -62,7 +62,8 @@ def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
     """Yield `work(task)` for every task: in this process for one worker, otherwise in that many processes.
 
     One task a worker is taken at any time, so that memory does not grow with their number. What a worker tells of its
-    steps is told here, now and then (`system.watch`). When the caller stops early, or is interrupted, running processes are ended at once: all they write is atomic.
+    steps is told here, now and then (`system.watch`). When the caller stops early, or is interrupted, running processes
+    are ended at once: all they write is atomic.
 
     Raises
     ------
@@ -157,11 +158,11 @@ def _serve(work: Callable[[Any], Any], connection: Connection, environment: dict
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, ConnectionError):  # nobody waits for more
-        with watched(seldom(lambda told: connection.send((told, (False, None))))):
-            while True:
-                task = connection.recv()
-                connection.send((None, attempt(work, task)))
+    telling = watched(seldom(lambda told: connection.send((told, (False, None)))))
+    with contextlib.suppress(EOFError, ConnectionError), telling:  # nobody waits for more
+        while True:
+            task = connection.recv()
+            connection.send((None, attempt(work, task)))
 
 
 def _context(preloaded: str) -> multiprocessing.context.BaseContext:

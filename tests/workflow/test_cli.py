@@ -50,6 +50,9 @@ OPTIONS = {
     "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json",
 }
 
+LOUDNESS = ("--quiet", "--verbose")
+"""Options of every command."""
+
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +68,7 @@ def test_the_option_surface_is_pinned() -> None:
         name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
         for name, command in commands().items()
     }
-    assert found == {name: set(options.split()) for name, options in OPTIONS.items()}
+    assert found == {name: {*options.split(), *LOUDNESS} for name, options in OPTIONS.items()}
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -184,7 +184,7 @@ def test_what_no_node_has_is_refused_before_anything_waits_for_it(ray_nodes: Any
         f"spectral-prep convert --dataset mnist --q 16 --source {mnist} --out {tmp_path} --engine ray --device cuda"
     )
     assert refused.code == 2
-    assert "1 GPUs. Got: 127.0.0.1" in refused.err
+    assert "1 GPUs\nGot: 127.0.0.1" in refused.err
     assert not (tmp_path / "plan.json").exists()
 
 
