@@ -38,7 +38,7 @@ from spectral_train.recipe.augmentation import WORDS
 from spectral_train.recipe.options import parse_settings
 from spectral_train.recipe.recipe import Optimizer
 from spectral_train.recipe.recipes import RECIPES, named
-from spectral_train.training.request import Joint, SoupMethod, TrainingRequest
+from spectral_train.training.request import Joint, SoupMethod, TrainingRequest, shard_number
 
 if TYPE_CHECKING:
     from spectral_train.run.record import NetworkRecord
@@ -161,7 +161,7 @@ def train_command(
         raise click.UsageError("--engine ray is for --shard all, without --joint")
     if gpus_per_branch is not None and engine != "ray":
         raise click.UsageError("--gpus-per-branch is for --engine ray")
-    number = _shard_number(shard)
+    number = shard_number(shard)
     if no_cache and (cache or cache_size):
         raise click.UsageError("--no-cache goes without --cache and --cache-size")
     resources = Resources(
@@ -340,12 +340,3 @@ def export_command(run: Place, out: Place, as_json: bool, **combination: Any) ->
             f"{out}: {size(at(out).size() or 0)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
             f"to probabilities of {len(metadata['classes'])} classes"
         )
-
-
-def _shard_number(text: str | None) -> int | None:
-    """Return the number of a shard, None for all."""
-    if text is None or text == "all":
-        return None
-    if not text.isdecimal():
-        raise click.UsageError(f"--shard takes a number or all, not {text!r}")
-    return int(text)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -103,6 +104,7 @@ def begin_command(wanted: Wanted) -> None:
     help=f"First fetch the release into --source, hashes checked ({', '.join(RELEASES)}).",
 )
 @click.option("--mirror", help="Download from this base URL instead of the official ones.")
+@as_json
 def convert_command(
     wanted: Wanted,
     task: str | None,
@@ -115,6 +117,7 @@ def convert_command(
     device: Device,
     download: bool,
     mirror: str | None,
+    as_json: bool,
 ) -> None:
     """Convert a data set; the same command again goes on where it stopped."""
     from spectral_prep.console.text import skipped_text
@@ -136,7 +139,7 @@ def convert_command(
         if not isinstance(wanted.source, Path):
             raise InputError("a release is downloaded to a path", where=wanted.source, expected="--source FOLDER")
         fetch(wanted.request.dataset, wanted.source, mirror)
-    progress = ConversionProgress()
+    progress, started = ConversionProgress(), time.monotonic()
     try:
         with contextlib.redirect_stdout(Notices()):
             convert(wanted.request, wanted.source, wanted.out, execution, progress)
@@ -148,7 +151,11 @@ def convert_command(
         raise
     if progress.bad:
         say(skipped_text(progress.bad, wanted.out, execution.task))
-    if task:
+    if as_json:
+        from spectral_prep.console.outcome import outcome
+
+        click.echo(json.dumps(outcome(wanted, time.monotonic() - started)))
+    elif task:
         answer(f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {wanted.out}")
     else:
         _complete(wanted.out)

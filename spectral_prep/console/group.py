@@ -14,18 +14,23 @@ from spectral_prep.system.watch import watched
 
 SETTINGS: Mapping[str, Any] = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
 
-SECTIONS: Mapping[str, str] = {
+OF_PREP: Mapping[str, str] = {
     "Source": "dataset source download mirror max-pixels",
+    "Transform": "q layout transform dtype size resize seed shuffle views augmentation",
+    "Output": "out format compression block-rows on-error",
+    "Machine": "task tasks engine ray-address workers max-memory no-space-check device",
+}
+OF_TRAIN: Mapping[str, str] = {
     "Data": "shard baseline data shards grouping common",
     "Model": "recipe model",
-    "Transform": "q layout transform dtype size resize seed shuffle views augmentation",
-    "Optimisation": "optimizer lr batch-size epochs augment set joint",
-    "Output": "out run format compression block-rows on-error",
-    "Machine": "task tasks engine ray-address gpus-per-branch workers max-memory memory no-space-check device cache "
-    "cache-size no-cache compile",
+    "Optimisation": "optimizer lr batch-size epochs augment seed set",
+    "Output": "run",
+    "Machine": "device memory joint cache cache-size no-cache engine ray-address gpus-per-branch workers compile",
 }
-"""Of the options of the commands that have many, in the order of their help; others stand below "Options"."""
+OTHER = "Options"
+"""Below which options stand that no group names."""
 FEW_OPTIONS = 12
+"""Up to which a command's options need no groups."""
 
 
 class WatchedCommand(click.Command):
@@ -49,9 +54,8 @@ class WatchedCommand(click.Command):
         if len(shown) <= FEW_OPTIONS:
             super().format_options(ctx, formatter)
             return
-        grouped = {title: [record for each, record in shown if section_of(each) == title] for title in SECTIONS}
-        grouped["Options"] = [record for each, record in shown if section_of(each) not in SECTIONS]
-        for title, records in grouped.items():
+        for title in (*_groups(self), OTHER):
+            records = [record for each, record in shown if section_of(each, self) == title]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
@@ -72,10 +76,14 @@ class OrderedGroup(click.Group):
         return list(self.commands)
 
 
-def section_of(option: click.Parameter) -> str:
-    """Return below which title of the help an option stands."""
+def section_of(option: click.Parameter, command: click.Command) -> str:
+    """Return below which title of the help of a command an option stands."""
     names = {name.removeprefix("--") for name in option.opts}
-    return next((title for title, own in SECTIONS.items() if names & {*own.split()}), "Options")
+    return next((title for title, own in _groups(command).items() if names & {*own.split()}), OTHER)
+
+
+def _groups(command: click.Command) -> Mapping[str, str]:
+    return OF_TRAIN if command.name == "spectral-train" else OF_PREP
 
 
 def _loudness(name: str, explained: str) -> click.Option:

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from spectral_prep.console.commands import prep_group
+from spectral_prep.console.group import section_of
 from spectral_train.commands import ensemble_group, train_command
 from spectral_train.models import MODELS
 from spectral_train.recipe.recipes import RECIPES
@@ -34,7 +36,7 @@ OPTIONS = {
     "plan": REQUEST + "--tasks --workers --max-memory --json",
     "begin": REQUEST,
     "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --device --download --mirror "
-    "--engine --ray-address",
+    "--engine --ray-address --json",
     "cache": "--cache --clean --json",
     "finalize": "",
     "info": "--json",
@@ -139,6 +141,54 @@ def test_json_is_one_object_on_stdout(digits: Path) -> None:
         finished = run(line)
         assert finished.code == 0
         assert json.loads(finished.out)["rows"] == {"train": 1438, "test": 359}
+
+
+def test_convert_says_in_json_what_it_made(tmp_path: Path) -> None:
+    line = f"spectral-prep convert --dataset digits --q 1x2 --block-rows 900 --workers 1 --json --out {tmp_path}/d"
+    part = json.loads(run(f"{line} --task 0/2").out)
+    assert (part["complete"], part["psnr"]) == (False, None)
+    whole = json.loads(run(line).out)
+    assert (whole["folder"], whole["rows"]) == (f"{tmp_path}/d", {"train": 1438, "test": 359})
+    assert whole["bytes"] == json.loads(run(f"spectral-prep info {tmp_path}/d --json").out)["bytes"]
+    assert 40 < whole["psnr"] < 80
+    assert whole["seconds"] > 0
+
+
+@pytest.mark.parametrize("program", ["spectral-prep", "spectral-prep convert", "spectral-train", "spectral-ensemble"])
+def test_short_help_is_the_long_one(program: str) -> None:
+    assert run(f"{program} -h").out == run(f"{program} --help").out != ""
+
+
+def test_options_of_large_commands_stand_in_groups() -> None:
+    titles = re.compile(r"^(\w+):$", re.MULTILINE)
+    shared = ["Data", "Model", "Optimisation", "Output", "Machine", "Options"]
+    assert titles.findall(run("spectral-train --help").out) == shared
+    assert titles.findall(run("spectral-prep convert --help").out) == [
+        "Source",
+        "Transform",
+        "Output",
+        "Machine",
+        "Options",
+    ]
+    for name in ("convert", "spectral-train"):
+        command = commands()[name]
+        loose = [each for each in command.params if section_of(each, command) == "Options"]
+        assert {option for each in loose for option in each.opts} <= {*LOUDNESS, "--version", "--json"}, (
+            "name it in console.group"
+        )
+
+
+def test_bash_completes_commands_and_options() -> None:
+    def completed(words: str, number: int) -> str:
+        program = "import sys, cli; sys.argv = ['spectral-prep']; cli.prep()"
+        asked = {"_SPECTRAL_PREP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **asked}, cwd=ROOT
+        )
+        return done.stdout
+
+    assert completed("spectral-prep conv", 1) == "plain,convert\n"
+    assert "plain,blocks" in completed("spectral-prep convert --layout b", 3)
 
 
 def test_info_of_a_single_spectral_folder(digits: Path) -> None:

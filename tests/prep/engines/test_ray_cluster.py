@@ -143,7 +143,7 @@ def test_a_bad_image_is_reported_in_the_words_of_processes_and_its_block_not_don
     said = []
     for name, execution in {"here": Execution(workers=1), "ray": ON_RAY}.items():
         counts: list[int] = []
-        with pytest.raises(CorruptSourceError, match="1 images cannot be converted") as caught:
+        with pytest.raises(CorruptSourceError, match="1 image cannot be converted") as caught:
             convert(
                 Request("folder", "4", block_rows=4),
                 tmp_path / "set",
