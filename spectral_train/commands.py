@@ -19,6 +19,7 @@ from spectral_prep.console.failure import ERROR, show_labelled
 from spectral_prep.console.group import SETTINGS, OrderedGroup, WatchedCommand
 from spectral_prep.console.options import engine_option, ray_address_option
 from spectral_prep.console.progress import PLACE, Notices, answer, as_json, insist, say
+from spectral_prep.console.tables import output_width
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
@@ -248,7 +249,7 @@ def evaluate_command(
     from spectral_train.ensemble.evaluate import evaluate, table
 
     evaluation = evaluate(run, schemes, Combination(**combination), ablate=ablate)
-    click.echo(json.dumps(evaluation.to_dict()) if as_json else printable(table(evaluation)))
+    click.echo(json.dumps(evaluation.to_dict()) if as_json else printable(table(evaluation, output_width())))
 
 
 @ensemble_group.command("predict")

@@ -26,6 +26,7 @@ from spectral_prep.console.options import (
     workers_option,
 )
 from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, insist, say
+from spectral_prep.console.tables import facts
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
@@ -58,7 +59,7 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
 
     execution = Execution(Task(0, tasks), workers, parse_bytes(max_memory) if max_memory else None)
     found = estimate(wanted.request, wanted.source, wanted.out, execution)
-    click.echo(json.dumps(found.to_dict()) if as_json else printable(estimate_text(found, wanted.out)))
+    click.echo(json.dumps(found.to_dict()) if as_json else facts(estimate_text(found, wanted.out)))
 
 
 @prep_group.command("begin")
@@ -176,7 +177,7 @@ def _complete(out: Place) -> None:
     from spectral_prep.inspection.info import info
 
     found = info(out)
-    answer(info_text(found))
+    answer(facts(info_text(found)))
     if "test" not in found.rows:
         say("No test rows: training works, evaluating needs some. Put them into test/ or val/ beside train/.")
     answer(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
@@ -214,7 +215,7 @@ def info_command(folder: Place, as_json: bool) -> None:
     from spectral_prep.inspection.info import info
 
     found = info(folder)
-    click.echo(json.dumps(found.to_dict()) if as_json else printable(info_text(found)))
+    click.echo(json.dumps(found.to_dict()) if as_json else facts(info_text(found)))
 
 
 @prep_group.command("cache")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from spectral_prep.console.tables import aligned
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_train.ensemble.calibration import Quality, calibrated
@@ -240,10 +241,11 @@ def _ablation(
     )
 
 
-def table(evaluation: Evaluation) -> str:
+def table(evaluation: Evaluation, width: int | None = None) -> str:
     """Return the poster's Table 1 for this run, then a line a branch and a line a scheme, then the ablation.
 
-    "Ens. Acc." is that of `geometric`, the long paper's best scheme, or of the first scheme that was asked for.
+    "Ens. Acc." is that of `geometric`, the long paper's best scheme, or of the first scheme that was asked for. Tables
+    that are wider than `width` are stacked.
     """
     name = f"{evaluation.dataset} (Q = {evaluation.q})"
     heads = ["Data set", "Mean Acc.", "Highest Acc.", "Ens. Acc.", "Baseline"]
@@ -257,7 +259,8 @@ def table(evaluation: Evaluation) -> str:
     branches = [[str(branch.shard), percent(branch.accuracy), f"{branch.loss:.4f}"] for branch in evaluation.branches]
     tables = [[heads, cells], [["Branch", "Test acc.", "Held-out loss"], *branches], _scheme_rows(evaluation)]
     lost = [f"Without: {', '.join(map(str, evaluation.missing))}"] if evaluation.missing else []
-    return "\n\n".join([*lost, *map(_aligned, tables), *_ablation_tables(evaluation.ablation)])
+    tables += _ablation_rows(evaluation.ablation)
+    return "\n\n".join([*lost, *(aligned(rows, width) for rows in tables)])
 
 
 def settings_text(settings: Mapping[str, float]) -> str:
@@ -298,17 +301,12 @@ def _scheme_rows(evaluation: Evaluation) -> list[list[str]]:
     ]
 
 
-def _ablation_tables(ablation: Ablation | None) -> list[str]:
+def _ablation_rows(ablation: Ablation | None) -> list[list[list[str]]]:
     if ablation is None:
         return []
     growing = [[str(count), str(shard), percent(value)] for count, (shard, value) in enumerate(ablation.growing, 1)]
     lost = [[str(shard), percent(value)] for shard, value in ablation.lost.items()]
     return [
-        _aligned([["Branches", "Added", f"Test acc. ({ablation.scheme})"], *growing]),
-        *([_aligned([["Lost", f"Test acc. ({ablation.scheme})"], *lost])] if lost else []),
+        [["Branches", "Added", f"Test acc. ({ablation.scheme})"], *growing],
+        *([[["Lost", f"Test acc. ({ablation.scheme})"], *lost]] if lost else []),
     ]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
