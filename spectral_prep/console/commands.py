@@ -32,6 +32,7 @@ from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
 from spectral_prep.sources.download import RELEASES
 from spectral_prep.sources.download import download as fetch
+from spectral_prep.system.watch import counted
 
 if TYPE_CHECKING:
     from spectral_prep.sources.interface import Source
@@ -245,13 +246,16 @@ def cache_command(folder: Path | None, clean: bool, as_json: bool) -> None:
 
 @prep_group.command("show")
 @click.argument("folder", type=PLACE)
-@click.option("--row", type=click.IntRange(0), required=True, help="Place of the row in stored order.")
+@click.option("--row", type=click.IntRange(0), default=0, show_default=True, help="Its place in stored order.")
+@click.option(
+    "--rows", type=click.IntRange(1, 64), default=1, show_default=True, help="So many from there on, a line each."
+)
 @click.option("--split", default="train", show_default=True, help="train or test.")
 @click.option("--source", type=PLACE, help="The release, for the original.  [default: ./data/DATASET if there]")
 @click.option("--out", type=PLACE, help="The PNG to write.  [default: ./DATASET-SPLIT-ROW.png]")
-def show_command(folder: Place, row: int, split: str, source: Place | None, out: Place | None) -> None:
+def show_command(folder: Place, row: int, rows: int, split: str, source: Place | None, out: Place | None) -> None:
     """Draw one row: the image, its spectrals, the image put back together and its error, energy and bytes."""
-    from spectral_prep.inspection.show import draw, sheet
+    from spectral_prep.inspection.show import draw, draw_grid, sheet
     from spectral_prep.places import atomic_write
     from spectral_prep.store.layout import DatasetPaths
     from spectral_prep.store.plan_record import Plan
@@ -260,10 +264,12 @@ def show_command(folder: Place, row: int, split: str, source: Place | None, out:
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
-        shown = sheet(folder, row, split, _source_of(plan, source, Path(staging)))
-    out = out or Path(f"{plan.dataset}-{split}-{row}.png")
-    atomic_write(out, draw(shown), TO_OUT)
-    answer(f"{shown.title}\nDrawn: {out}")
+        opened = _source_of(plan, source, Path(staging))
+        sheets = [sheet(folder, row + place, split, opened) for place in counted(range(rows), "reading rows", "rows")]
+    last = f"-{row + rows - 1}" if rows > 1 else ""
+    out = out or Path(f"{plan.dataset}-{split}-{row}{last}.png")
+    atomic_write(out, draw_grid(sheets) if rows > 1 else draw(sheets[0]), TO_OUT)
+    answer("\n".join([*(each.title for each in sheets), f"Drawn: {out}"]))
 
 
 def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:

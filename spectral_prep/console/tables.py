@@ -29,9 +29,10 @@ def aligned(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     >>> print(aligned([["Scheme", "Test acc."], ["average", "97.21 %"]]))
     Scheme   Test acc.
     average  97.21 %
-    >>> print(aligned([["Scheme", "Test acc."], ["average", "97.2%"]], 17))
-    Scheme: average
-      Test acc.  97.2%
+    >>> print(aligned([["Scheme", "Acc.", "ECE"], ["best", "92 %", "3 %"]], 16))
+    Scheme: best
+      Acc.  92 %
+      ECE   3 %
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if width is None or sum(widths) + 2 * (len(widths) - 1) <= width:

@@ -41,7 +41,7 @@ OPTIONS = {
     "finalize": "",
     "info": "--json",
     "verify": "--source --deep --json",
-    "show": "--row --split --source --out",
+    "show": "--row --rows --split --source --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
     "--augment --set --memory --shards --grouping --common --device --joint --workers --compile --version "
     "--cache --cache-size --no-cache --engine --ray-address --gpus-per-branch",
@@ -399,3 +399,6 @@ def test_show_draws_a_row_and_says_where() -> None:
     assert shown.code == 0
     assert "train row 3" in shown.out
     assert Path("digits-train-3.png").read_bytes().startswith(b"\x89PNG")
+    several = run("spectral-prep show spectral/digits-q4 --row 3 --rows 4")
+    assert several.out.count("train row ") == 4
+    assert Path("digits-train-3-6.png").read_bytes().startswith(b"\x89PNG")
