@@ -193,6 +193,7 @@ class Bars:
             console=console,
             transient=True,
             refresh_per_second=FRAMES_A_SECOND,
+            get_time=clock,
             redirect_stdout=False,
         )
         self._tasks: dict[str, TaskID] = {}

@@ -176,7 +176,9 @@ def draw_grid(sheets: Sequence[Sheet]) -> bytes:
             axis.set_axis_off()
         _image(line[0], each.merged, f"{each.row}: {'bad row' if each.label is None else shown(each.label)[:16]}")
         for axis, k in zip(line[1:], most, strict=True):
-            _draw_spectral(axis, each, k, scales[k], titled=each is first)
+            _draw_spectral(axis, each, k, scales[k])
+            title = f"{k}: ±{scales[k]:.3g}" if each.around_zero(k) else f"{k}"
+            axis.set_title(title if each is first else "", fontsize=9)
     _colour_bar(figure, axes.ravel().tolist())
     return _png(figure, title)
 
@@ -237,17 +239,17 @@ def _draw_spectrals(figure: SubFigure, axes: Sequence[Axes], sheet: Sheet) -> No
     for axis in axes:
         axis.set_axis_off()
     for k, axis in zip(range(len(sheet.spectrum)), axes, strict=False):
-        _draw_spectral(axis, sheet, k, reach(sheet.spectrum[k]), titled=True)
+        _draw_spectral(axis, sheet, k, reach(sheet.spectrum[k]))
     _colour_bar(figure, axes)
 
 
-def _draw_spectral(axis: Axes, sheet: Sheet, k: int, scale: float, *, titled: bool) -> None:
+def _draw_spectral(axis: Axes, sheet: Sheet, k: int, scale: float) -> None:
     if sheet.around_zero(k):
         pixels_hwC, title = around_zero(sheet.spectrum[k], scale), f"{k}: ±{scale:.3g}"
     else:
         pixels_hwC, own = own_scale(sheet.spectrum[k])
         title = f"{k}: ±{own:.3g} around its mean"
-    _image(axis, pixels_hwC, title if titled else "")
+    _image(axis, pixels_hwC, title)
 
 
 def _colour_bar(figure: Figure | SubFigure, axes: Sequence[Axes]) -> None:
