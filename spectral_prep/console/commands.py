@@ -19,10 +19,13 @@ from spectral_prep.console.group import SETTINGS, OrderedGroup
 from spectral_prep.console.options import (
     Wanted,
     default_source,
+    download_option,
     engine_option,
     max_memory_option,
+    mirror_option,
     ray_address_option,
     request_options,
+    space_option,
     workers_option,
 )
 from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, insist, say
@@ -30,7 +33,6 @@ from spectral_prep.console.tables import facts
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
-from spectral_prep.sources.download import RELEASES
 from spectral_prep.sources.download import download as fetch
 from spectral_prep.system.watch import counted
 
@@ -53,26 +55,57 @@ def prep_group() -> None:
 @as_json
 def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: str | None, as_json: bool) -> None:
     """Say what convert would write and take: bytes, files, memory, room and time; nothing is written."""
-    from spectral_prep.console.text import estimate_text
+    from spectral_prep.console.text import estimate_text, warning_text
     from spectral_prep.conversion.estimate import estimate
     from spectral_prep.conversion.execution import Execution, Task
     from spectral_prep.system.units import parse_bytes
 
     execution = Execution(Task(0, tasks), workers, parse_bytes(max_memory) if max_memory else None)
     found = estimate(wanted.request, wanted.source, wanted.out, execution)
+    if warning := warning_text(found.plan):
+        say(warning)
     click.echo(json.dumps(found.to_dict()) if as_json else facts(estimate_text(found, wanted.out)))
 
 
 @prep_group.command("begin")
 @request_options
-def begin_command(wanted: Wanted) -> None:
+@workers_option
+@max_memory_option
+@space_option
+@download_option
+@mirror_option
+def begin_command(
+    wanted: Wanted,
+    workers: int | None,
+    max_memory: str | None,
+    no_space_check: bool,
+    download: bool,
+    mirror: str | None,
+) -> None:
     """Do the first step of an array of tasks once: open the source, calibrate, write the plan and what each block is.
 
-    The tasks then start in seconds; without it the first of them does this, and those that start with it as well.
+    The tasks then start in seconds; without it the first of them does this, and those that start with it as well. It
+    has the options of convert that concern all tasks, and says what memory and room they take.
     """
-    from spectral_prep.conversion.convert import begin
+    from spectral_prep.console.text import conversion_text, outlook_text, warning_text
+    from spectral_prep.conversion.convert import Progress, begin
+    from spectral_prep.conversion.execution import Execution
+    from spectral_prep.system.units import parse_bytes
 
-    begin(wanted.request, wanted.source, wanted.out)
+    def tell(told: Progress) -> None:
+        say(conversion_text(told.plan))
+        if warning := warning_text(told.plan):
+            say(warning)
+        if told.estimate is not None:
+            say(outlook_text(told.estimate))
+
+    execution = Execution(
+        workers=workers,
+        max_memory=parse_bytes(max_memory) if max_memory else None,
+        space_check=not no_space_check,
+    )
+    _fetch(wanted, download=download, mirror=mirror)
+    begin(wanted.request, wanted.source, wanted.out, execution, tell)
     answer(f"Begun: {wanted.out}. Run next: the spectral-prep convert commands with --task I/N")
 
 
@@ -85,7 +118,7 @@ def begin_command(wanted: Wanted) -> None:
 @ray_address_option
 @workers_option
 @max_memory_option
-@click.option("--no-space-check", is_flag=True, help="Start even where the disk has no room for all.")
+@space_option
 @click.option(
     "--on-error",
     type=click.Choice(get_args(OnError)),
@@ -100,12 +133,8 @@ def begin_command(wanted: Wanted) -> None:
     show_default=True,
     help="Where the transform is computed; auto: a GPU where there is one.",
 )
-@click.option(
-    "--download",
-    is_flag=True,
-    help=f"First fetch the release into --source, hashes checked ({', '.join(RELEASES)}).",
-)
-@click.option("--mirror", help="Download from this base URL instead of the official ones.")
+@download_option
+@mirror_option
 @as_json
 def convert_command(
     wanted: Wanted,
@@ -137,10 +166,7 @@ def convert_command(
         space_check=not no_space_check,
         engine=engine_of(engine, ray_address),
     )
-    if download or mirror:
-        if not isinstance(wanted.source, Path):
-            raise InputError("a release is downloaded to a path", where=wanted.source, expected="--source FOLDER")
-        fetch(wanted.request.dataset, wanted.source, mirror)
+    _fetch(wanted, download=download, mirror=mirror)
     progress, started = ConversionProgress(), time.monotonic()
     try:
         with contextlib.redirect_stdout(Notices()):
@@ -163,6 +189,14 @@ def convert_command(
         _complete(wanted.out)
 
 
+def _fetch(wanted: Wanted, *, download: bool, mirror: str | None) -> None:
+    """Download the release, if that is wanted."""
+    if download or mirror:
+        if not isinstance(wanted.source, Path):
+            raise InputError("a release is downloaded to a path", where=wanted.source, expected="--source FOLDER")
+        fetch(wanted.request.dataset, wanted.source, mirror)
+
+
 @prep_group.command("finalize")
 @click.argument("folder", type=PLACE)
 def finalize_command(folder: Place) -> None:
@@ -180,7 +214,10 @@ def _complete(out: Place) -> None:
     found = info(out)
     answer(facts(info_text(found)))
     if "test" not in found.rows:
-        say("No test rows: training works, evaluating needs some. Put them into test/ or val/ beside train/.")
+        say(
+            "No test rows: spectral-ensemble evaluate will measure on held-out training rows. For a test split: the "
+            "same command with --test-fraction 0.1 and another --out"
+        )
     answer(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
 
 
@@ -197,7 +234,7 @@ def verify_command(folder: Place, source: Place | None, deep: bool, as_json: boo
     from spectral_prep.inspection.verify import verify
 
     with tempfile.TemporaryDirectory() as staging:
-        found = verify(folder, lambda plan: _source_of(plan, source, Path(staging)), deep=deep)
+        found = verify(folder, lambda plan: _source_of(folder, plan, source, Path(staging)), deep=deep)
     click.echo(json.dumps(found.to_dict()) if as_json else printable(verification_text(found, folder)))
     if found.faults:
         if not as_json:
@@ -264,21 +301,25 @@ def show_command(folder: Place, row: int, rows: int, split: str, source: Place |
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
-        opened = _source_of(plan, source, Path(staging))
+        opened = _source_of(folder, plan, source, Path(staging))
         sheets = [sheet(folder, row + place, split, opened) for place in counted(range(rows), "reading rows", "rows")]
     last = f"-{row + rows - 1}" if rows > 1 else ""
-    out = out or Path(f"{plan.dataset}-{split}-{row}{last}.png")
+    out = out or Path(f"{plan.title}-{split}-{row}{last}.png")
     atomic_write(out, draw_grid(sheets) if rows > 1 else draw(sheets[0]), TO_OUT)
     answer("\n".join([*(each.title for each in sheets), f"Drawn: {out}"]))
 
 
-def _source_of(plan: Plan, given: Place | None, staging: Path) -> Source | None:
+def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path) -> Source | None:
     """Return the source that was named, or the one in its usual place if it is there and what was converted."""
+    from spectral_prep.conversion.chosen import as_planned
     from spectral_prep.places import is_there
     from spectral_prep.sources import open_source
+    from spectral_prep.store.layout import DatasetPaths
 
     where = given or default_source(plan.dataset)
     if given is None and not is_there(where):
         return None
     found = open_source(plan.dataset, where, staging)
-    return found if given is not None or found.fingerprint == plan.fingerprint else None
+    if given is None and found.fingerprint != plan.fingerprint:
+        return None
+    return as_planned(DatasetPaths(folder), plan, found)

@@ -16,9 +16,11 @@ import click
 
 from spectral_prep.choices import Compression, EngineName, Format, Layout, Shuffle, Storage, Transform
 from spectral_prep.console.progress import PLACE
+from spectral_prep.errors import InputError
 from spectral_prep.images.augmentations import AUGMENTATIONS
 from spectral_prep.places.url import Place
-from spectral_prep.sources import SOURCES, WITHOUT_FILES
+from spectral_prep.sources import SOURCES, WITHOUT_FILES, default_name
+from spectral_prep.sources.download import RELEASES
 
 if TYPE_CHECKING:
     from spectral_prep.conversion.request import Request
@@ -45,7 +47,7 @@ REQUEST_OPTIONS = (
         help="Where the release lies; for synthetic what is computed, such as rows=20000,test=2000,classes=100,size=64 "
         "(also channels, format=jpeg, seed).  [default: ./data/DATASET]",
     ),
-    click.option("--out", type=PLACE, help="The folder to write.  [default: ./spectral/DATASET-qQ]"),
+    click.option("--out", type=PLACE, help="The folder to write.  [default: ./spectral/NAME-qQ]"),
     click.option(
         "--q", required=True, help="Spectrals: 16 (4x4), 28 for 28-wide images (1x28), or a pair such as 2x4."
     ),
@@ -69,6 +71,13 @@ REQUEST_OPTIONS = (
         default="int8",
         show_default=True,
         help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
+    ),
+    click.option(
+        "--psnr",
+        type=float,
+        metavar="DB",
+        help="int8 with one step for all spectrals, as coarse as images keep this many dB: fewer bytes.  [default: "
+        "each spectral as fine as its range allows, some 52 dB]",
     ),
     click.option(
         "--size",
@@ -122,8 +131,23 @@ REQUEST_OPTIONS = (
     click.option(
         "--block-rows",
         type=click.IntRange(1),
-        help="Rows a part file.  [default: for parts of 32 MiB before compression]",
+        help="Rows a part file.  [default: for 64 parts or more, of at most 32 MiB before compression]",
     ),
+    click.option(
+        "--test-fraction",
+        type=float,
+        help="For a source with training images alone: set this share of each class apart as test split, such as 0.1. "
+        "Each image is read once to keep duplicates, and files of one name, together.",
+    ),
+    click.option("--limit", type=click.IntRange(1), help="At most this many images, each class by its share."),
+    click.option("--fraction", type=float, help="This share of the images, of each class alike, such as 0.05."),
+    click.option(
+        "--classes",
+        callback=lambda _, __, text: None if text is None else class_list(text),
+        metavar="A,B,…|FILE",
+        help="These classes alone, or those that a file names, one a line.",
+    ),
+    click.option("--name", help="What the data set is called.  [default: as --dataset; one's own as its folder]"),
     click.option(
         "--max-pixels",
         type=click.IntRange(1),
@@ -151,7 +175,7 @@ def request_options(command: Callable[..., None]) -> Callable[..., None]:
         names = {field.name for field in fields(Request)}
         request = Request(**{name: options[name] for name in names})
         source = options["source"] or default_source(request.dataset)
-        out = options["out"] or Path("spectral") / f"{request.dataset}-q{request.q}"
+        out = options["out"] or default_out(request, source)
         others = {name: options[name] for name in options.keys() - names - {"source", "out"}}
         command(Wanted(request, source, out), **others)
 
@@ -182,6 +206,46 @@ ray_address_option = click.option(
     help="Of the cluster's head node; auto: the one that this machine is in.  [default: RAY_ADDRESS if set, else a Ray "
     "of this machine alone is started]",
 )
+
+space_option = click.option("--no-space-check", is_flag=True, help="Start even where the disk has no room for all.")
+download_option = click.option(
+    "--download",
+    is_flag=True,
+    help=f"First fetch the release into --source, hashes checked ({', '.join(RELEASES)}).",
+)
+mirror_option = click.option("--mirror", help="Download from this base URL instead of the official ones.")
+
+
+def class_list(text: str) -> tuple[str, ...]:
+    """Return the class names of a text, or of a file of that name.
+
+    >>> class_list("cat, dog")
+    ('cat', 'dog')
+    """
+    from spectral_prep.places import exists
+    from spectral_prep.places.url import place_of
+    from spectral_prep.sources.name_list import decode
+    from spectral_prep.sources.opening import small_file
+
+    place = place_of(text)
+    if exists(place):
+        names = [decode(line) for line in map(bytes.strip, small_file(place).splitlines())]
+    else:
+        names = [name.strip() for name in text.split(",")]
+    if not any(names):
+        raise InputError("no class names", where=text, expected="--classes cat,dog, or a file with one name a line")
+    return tuple(filter(None, names))
+
+
+def default_out(request: Request, source: Place) -> Place:
+    """Return where a data set goes if nothing else is said; one begun before it was called after its folder goes on."""
+    from spectral_prep.places import exists
+    from spectral_prep.store.layout import DatasetPaths
+
+    name = request.name or default_name(request.dataset, source) or request.dataset
+    out, unnamed = (Path("spectral") / f"{each}-q{request.q}" for each in (name, request.dataset))
+    begun = exists(DatasetPaths(unnamed).plan) and not exists(DatasetPaths(out).plan)
+    return unnamed if begun and request.name is None else out
 
 
 def default_source(dataset: str) -> Place:

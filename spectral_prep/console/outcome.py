@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spectral_prep.console.options import Wanted
+from spectral_prep.conversion.chosen import as_planned
 from spectral_prep.inspection.info import info
 from spectral_prep.inspection.pixels import PixelCheck, compare_pixels
 from spectral_prep.sources import open_source
@@ -55,5 +56,5 @@ def _checked(wanted: Wanted) -> PixelCheck | None:
     plan = read_record(paths.plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
         with step("opening the source"):
-            source = open_source(plan.dataset, wanted.source, Path(staging))
+            source = as_planned(paths, plan, open_source(plan.dataset, wanted.source, Path(staging)))
         return compare_pixels(paths, plan, source, SAMPLE_ROWS)[0]

@@ -106,11 +106,13 @@ class ConversionProgress:
 
     def __call__(self, progress: Progress) -> None:
         """Take how far a conversion is."""
-        from spectral_prep.console.text import conversion_text, outlook_text
+        from spectral_prep.console.text import conversion_text, outlook_text, warning_text
 
         if progress.block is not None:
             self.bad += [(progress.block.split, row) for row in progress.block.bad]
             return
         say(conversion_text(progress.plan) + (", resuming" if any(progress.done.values()) else ""))
+        if not progress.finished and (warning := warning_text(progress.plan)):
+            say(warning)
         if progress.estimate is not None:
             say(outlook_text(progress.estimate))

@@ -154,7 +154,7 @@ def card(plan: Plan, dataset_id: str, records: Sequence[SpectralRecord]) -> str:
     k = min(EXAMPLE, plan.spec.q - 1)
     sizes = [part_bytes(record) for record in records]
     shared = {
-        "dataset": plan.dataset,
+        "dataset": plan.title,
         "q": plan.spec.q,
         "q1": plan.spec.q1,
         "q2": plan.spec.q2,

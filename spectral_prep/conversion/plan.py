@@ -11,25 +11,26 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spectral_prep.conversion.calibrate import calibrated
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.sample import training_sample
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.grid import SpectralSpec, parse_q
 from spectral_prep.images.decode import MAX_PIXELS
 from spectral_prep.images.load import Geometry, image_size
 from spectral_prep.images.views import choose_augmentation
 from spectral_prep.sources.interface import RowIndex, Source
-from spectral_prep.spectrum import SpectralSpec, parse_q
 from spectral_prep.store import STORES
 from spectral_prep.store.plan_record import Plan, SplitPlan
-from spectral_prep.system.threads import torch_threads
 
 SIZE_SAMPLE_ROWS = 64
 CHUNK_BYTES = 512 << 10
 CHUNK_ROWS = (64, 2048)
 PART_BYTES = 32 << 20
 BLOCK_ROWS = 8192
+FEW_BLOCKS = 64
+FEWEST_BLOCK_ROWS = 128
+FEWEST_BLOCK_BYTES = 4 << 20
 MOST_PARTS = 1800
 
 
@@ -71,9 +72,15 @@ def make_plan(
     index: Mapping[str, RowIndex],
     index_sha256: Mapping[str, str],
     request: Request,
-    encoding: Encoding | None = None,
+    fixed: Plan | None = None,
+    name: str | None = None,
 ) -> Plan:
-    """Decide everything; images are read only to calibrate int8, where no `encoding` is given, and to learn their size.
+    """Decide everything; images are read only to calibrate int8 and to learn their size.
+
+    What the user did not ask for is as in the plan that is `fixed` already, if there is one: the scalars of int8, which
+    are not calibrated again, and the rows of a block, which an older version may have chosen.
+
+    Of a selection, `source` and `index` have the selected rows alone.
 
     Raises
     ------
@@ -92,19 +99,22 @@ def make_plan(
     geometry = choose_geometry(source, index, request)
     spec = SpectralSpec(*parse_q(request.q, geometry.height, geometry.width), request.layout, request.transform)
     augmentation = choose_augmentation(request.augmentation, geometry) if request.views else None
+    encoding = fixed.encoding if fixed is not None else None
     if encoding is None or encoding.dtype != request.dtype:
-        with torch_threads(1):
-            encoding = (
-                calibrated(source, index, geometry, spec, request, augmentation)
-                if request.dtype == "int8"
-                else Encoding(request.dtype)
-            )
+        if request.dtype == "int8":
+            from spectral_prep.conversion.calibrate import calibrated  # it computes, with torch
+
+            encoding = calibrated(source, index, geometry, spec, request, augmentation)
+        else:
+            encoding = Encoding(request.dtype)
     row_bytes = geometry.height * geometry.width * geometry.channels * encoding.itemsize
     views = {name: 1 + request.views if name == "train" else 1 for name in index}
     rows = sum(views[name] * len(each.names) for name, each in index.items())
-    block_rows = request.block_rows or _block_rows(rows, row_bytes, spec.q)
+    usual = _block_rows(rows, row_bytes, spec.q)
+    before = {name: part.block_rows for name, part in fixed.splits.items()} if fixed is not None else {}
+    wanted = {name: request.block_rows or before.get(name, usual) for name in index}
     splits = {
-        name: _split_plan(len(each.names), views[name], row_bytes, spec.q, block_rows, index_sha256[name])
+        name: _split_plan(len(each.names), views[name], row_bytes, spec.q, wanted[name], index_sha256[name])
         for name, each in index.items()
         if len(each.names)
     }
@@ -121,17 +131,22 @@ def make_plan(
         request.shuffle,
         splits,
         augmentation,
+        request.selection,
+        name,
+        request.psnr,
     )
 
 
 def _block_rows(rows: int, row_bytes: int, q: int) -> int:
     """Return how many rows a block has, for so many rows of so many bytes over all spectrals.
 
-    Parts of 32 MiB before compression, so that file systems are not filled with small files and yet a block is some
-    seconds of work, which is what a kill can cost; at most 8192 rows; and at most 1800 parts a spectral in all, so that
-    14 million rows still give fewer than 2000 files a folder.
+    At least 64 blocks, so that no worker waits long for the last one, unless they then had fewer than 128 rows or 4 MiB
+    of pixels: small files take longer than what is in them. At most parts of 32 MiB before compression, some seconds of
+    work, which is what a kill can cost, and at most 8192 rows. At most 1800 parts a spectral in all, so that 14 million
+    rows still give fewer than 2000 files a folder.
     """
-    return max(1, min(PART_BYTES * q // row_bytes, BLOCK_ROWS), -(-rows // MOST_PARTS))
+    shared = max(-(-rows // FEW_BLOCKS), FEWEST_BLOCK_ROWS, -(-FEWEST_BLOCK_BYTES // row_bytes))
+    return max(1, min(PART_BYTES * q // row_bytes, BLOCK_ROWS, shared), -(-rows // MOST_PARTS))
 
 
 def _split_plan(images: int, views: int, row_bytes: int, q: int, block_rows: int, index_sha256: str) -> SplitPlan:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from spectral_prep.errors import InputError
-from spectral_prep.places.url import Place
+from spectral_prep.places.url import Place, absolute
 from spectral_prep.sources.cifar import open_cifar
 from spectral_prep.sources.digits import open_digits
 from spectral_prep.sources.folder import open_folder
@@ -35,8 +36,45 @@ SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
 }
 """What opens each data set, called with (dataset, path, staging)."""
 
+ARCHIVES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
+"""How a file ends that is called without it."""
+
 WITHOUT_FILES = ("digits", "synthetic")
 """Data sets that need no files."""
+
+
+PUBLISHED = (
+    "digits",
+    "mnist",
+    "fashion-mnist",
+    "kmnist",
+    "emnist",
+    "cifar10",
+    "cifar100",
+    "imagenet",
+    "imagenet21k",
+    "synthetic",
+)
+"""Data sets that are called by these names; all others are called after the folder that they lie in."""
+
+LONGEST_TITLE = 100
+
+
+def default_name(dataset: str, source: Place) -> str | None:
+    """Return what a data set of one's own is called: after its folder or archive; None for one that has a name.
+
+    >>> default_name("folder", Path("data/My photos")), default_name("webdataset", Path("data/pets-train.tar"))
+    ('My-photos', 'pets-train')
+    >>> default_name("mnist", Path("data/mnist")) is None
+    True
+    """
+    if dataset in PUBLISHED:
+        return None
+    name = PurePosixPath(absolute(source).name)
+    while name.suffix.lower() in ARCHIVES:
+        name = name.with_suffix("")
+    found = re.sub(r"[^A-Za-z0-9._+-]+", "-", str(name)).strip("-._+")[:LONGEST_TITLE]
+    return found if found and found != dataset else None
 
 
 def open_source(dataset: str, path: Place, staging: Path) -> Source:

@@ -15,7 +15,9 @@ from spectral_prep.places.url import place_of
 from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.folder import FolderReader
 from spectral_prep.sources.image_files import EncodedSource, Reader, SplitImages
+from spectral_prep.sources.interface import Source
 from spectral_prep.sources.locations import CarriedLocations, StagedLocations
+from spectral_prep.sources.selection import SelectedSource
 from spectral_prep.sources.tars import TarReader
 
 
@@ -39,8 +41,10 @@ class Description:
         return SplitImages(TarReader.of(CarriedLocations(unique, own, archives), archives))
 
 
-def described(source: object, split: str) -> Description | None:
+def described(source: Source, split: str) -> Description | None:
     """Return what another process needs beside spans, None where it has to open the source itself."""
+    if isinstance(source, SelectedSource):
+        return described(source.source, source.picked[split].split)
     reader: Reader | None = source.reader(split) if isinstance(source, EncodedSource) else None
     if isinstance(reader, FolderReader):
         return Description(folder=str(reader.root), flat=reader.flat)
@@ -48,3 +52,13 @@ def described(source: object, split: str) -> Description | None:
         archives = reader.locations.archives
         return Description(tuple((each.path, each.size, each.changed_ns) for each in archives))
     return None
+
+
+def spans_of(source: Source, split: str, ids: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+    """Return where the rows with these ids are, (n,) of `row_table.SPAN`, of a source that `described` describes."""
+    if isinstance(source, SelectedSource):
+        picked = source.picked[split]
+        return spans_of(source.source, picked.split, picked.ids[ids])
+    if not isinstance(source, EncodedSource):
+        raise TypeError("rows that lie nowhere")
+    return source.staged(split).spans(ids)

@@ -9,7 +9,6 @@ Classes without an image stay classes, so that labels are those of the whole rel
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +80,9 @@ def _archive(path: Place, numbers: ClassNumbers, kept: Path) -> Found:
         return class_tars([path], numbers, empty=True)
     path = _copied(path, kept)
     archive = Archive.of(path)
-    found = class_tars([path], numbers, empty=True, members_of=functools.partial(kept_members, kept=kept))
+    found = class_tars(
+        [path], numbers, empty=True, index=lambda tars: ((0, each) for each in kept_members(*tars[0], kept))
+    )
     return Found(found.rows, lambda staged: GzipReader.over(staged, archive, kept), sort=False)
 
 

@@ -12,12 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.sources.image_files import ManyReader, SplitImages
 from spectral_prep.sources.interface import Images, RawImage
+from spectral_prep.sources.selected_images import SelectedImages
 
 ROWS_AT_ONCE = 64
 
 
 def raw_images(images: Images, split: str, rows: Sequence[tuple[int, str]]) -> Iterator[RawImage | CorruptSourceError]:
     """Yield the raw image of each row (row id, name), or why it is bad; raises what `Images.read` raises else."""
+    if isinstance(images, SelectedImages):
+        whole = [(images.whole_id(row_id), name) for row_id, name in rows]
+        yield from raw_images(images.images, images.split, whole)
+        return
     if isinstance(images, SplitImages) and isinstance(images.reader, ManyReader):
         yield from _ahead(images, rows)
         return

@@ -32,7 +32,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """The name of a data set or a plan: the first digits of a sha256."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
+Name = Annotated[str, Field(pattern=NAME)]
 """What becomes part of the name of a folder."""
 
 MOST_BLOCKS = 1 << 20

@@ -7,22 +7,24 @@ and the arrays that hold them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from spectral_prep.choices import Compression, Format, Shuffle
 from spectral_prep.encoding import Encoding
+from spectral_prep.grid import SpectralSpec
 from spectral_prep.images.augmentations import ViewKind
 from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RawImage
-from spectral_prep.spectrum import SpectralSpec
+from spectral_prep.sources.selection import Selection
 from spectral_prep.store.fields import MOST_BLOCKS, Name, Positive, Seed, Sha256, Split, require
 from spectral_prep.store.interface import SpectralArray
-from spectral_prep.store.record_file import digest, plain
+from spectral_prep.store.record_file import LEFT_OUT, digest, plain
 
 BATCH_VALUES = 640 << 10  # pixels: few enough to stay in a core's cache until they are summed, yet calls are few
 
@@ -72,7 +74,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Plan:
-    """`plan.json`: all that decides the output; two equal plans give the same bytes."""
+    """`plan.json`: all that decides the output; two equal plans give the same bytes.
+
+    `dataset` says how the source is opened; `selection` what of it is converted, None for all;
+    `psnr` (dB) what was asked of `encoding`.
+    """
 
     KIND: ClassVar[str] = "plan"
 
@@ -88,6 +94,9 @@ class Plan:
     shuffle: Shuffle
     splits: Mapping[Split, SplitPlan]
     augmentation: ViewKind | None = None
+    selection: Selection | None = field(default=None, metadata=LEFT_OUT)
+    name: Name | None = field(default=None, metadata=LEFT_OUT)
+    psnr: Annotated[float, Field(gt=0)] | None = field(default=None, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         self.spec.spectral_size(self.geometry.height, self.geometry.width)
@@ -100,6 +109,11 @@ class Plan:
     def plan_id(self) -> str:
         """A short name for what is planned: 16 hexadecimal digits of the plan's sha256."""
         return digest(self.KIND, plain(self))[:16]
+
+    @property
+    def title(self) -> str:
+        """What the data set is called."""
+        return self.name or self.dataset
 
     @property
     def rows(self) -> int:

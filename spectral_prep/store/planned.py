@@ -68,7 +68,8 @@ def read_spectral(paths: DatasetPaths, plan: Plan, k: int) -> SpectralRecord:
     present = {name: replace(each, bad_rows=0) for name, each in record.splits.items()}
     expected = {
         "k": k,
-        **{name: _plain(plan, name) for name in ("dataset", "spec", "encoding", "store", "classes")},
+        "dataset": plan.title,
+        **{name: _plain(plan, name) for name in ("spec", "encoding", "store", "classes")},
         **{name: getattr(plan.geometry, name) for name in ("height", "width", "channels", "resize")},
         "splits": _plain_splits(planned),
     }

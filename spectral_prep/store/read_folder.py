@@ -45,12 +45,20 @@ def part_bytes(record: SpectralRecord) -> int:
 
 
 def stored_labels(root: Place, record: SpectralRecord, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the labels (N,), −1 for a bad row, and row ids (N,) of a split."""
+    """Return the labels (N,), −1 for a bad row, and row ids (N,) of a split.
+
+    Raises
+    ------
+    ValueError
+        If there is another number of them than the record says, or a label is of no class.
+    """
     labels, ids = STORES[record.store].labels(root, split, record.splits[split].rows)
     if not labels.shape == ids.shape == (record.splits[split].rows,):
         raise ValueError(
             f"{labels.shape} labels and {ids.shape} ids, but the record has {record.splits[split].rows} rows"
         )
+    if len(labels) and not -1 <= labels.min() <= labels.max() < len(record.classes):
+        raise ValueError(f"labels {labels.min()} to {labels.max()}, but the record has {len(record.classes)} classes")
     return labels, ids
 
 

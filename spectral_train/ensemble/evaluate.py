@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from spectral_prep.console.tables import aligned
-from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_train.ensemble.calibration import Quality, calibrated
 from spectral_train.ensemble.combination import (
@@ -24,9 +23,21 @@ from spectral_train.ensemble.combination import (
     schemes_in,
 )
 from spectral_train.ensemble.schemes import weigh
-from spectral_train.run.branches import checked_outputs, outputs_of, read_baseline, read_branches, shard_of
-from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, accuracy
+from spectral_train.run.branches import (
+    fitted_and_measured,
+    has_test,
+    measured_accuracy,
+    read_baseline,
+    read_branches,
+    shard_of,
+)
+from spectral_train.run.outputs import BranchOutputs, accuracy
 from spectral_train.run.paths import RunPaths
+
+NO_TEST = (
+    "No test split: measured on {rows:,} training rows that were held out, every second one; weights are fitted to the "
+    "others."
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,9 @@ class Evaluation:
 
     `best_accuracy` is the highest test accuracy of any branch, the poster's "Highest Acc."; the scheme `best` instead
     picks by held-out loss, since which branch is highest on the test set cannot be known when a network is built.
-    `settings` holds what was chosen on held-out rows; `missing` the shards that take no part.
+    `settings` holds what was chosen on held-out rows; `missing` the shards that take no part. Where the data set has no
+    test split, `measured_on` is "held_out": then the half of the held-out rows that no weight was fitted to stands for
+    the test rows in all that is said here.
     """
 
     dataset: str
@@ -79,6 +92,7 @@ class Evaluation:
     baseline: float | None
     weights: Mapping[SchemeName, tuple[float, ...]]
     settings: Mapping[SchemeName, Mapping[str, float]]
+    measured_on: Literal["test", "held_out"]
     space: str
     rows: int
     missing: tuple[int, ...]
@@ -109,6 +123,7 @@ class Evaluation:
             "ensemble": dict(self.ensemble),
             "baseline": self.baseline,
             "weights": {scheme: list(weights) for scheme, weights in self.weights.items()},
+            "measured_on": self.measured_on,
             "settings": {scheme: dict(settings) for scheme, settings in self.settings.items()},
             "space": self.space,
             "rows": self.rows,
@@ -175,23 +190,16 @@ def evaluate(
     Raises
     ------
     InputError, PlanMismatchError, CorruptFileError
-        As `run.branches.read_branches` and `schemes.weigh` do; `InputError` also if the data set has no test rows.
+        As `run.branches.read_branches`, `run.branches.fitted_and_measured` and `schemes.weigh` do.
     """
     paths = RunPaths(run)
     space = combination.space
     ways = {scheme: replace(combination, scheme=scheme) for scheme in schemes or schemes_in(space)}
     records = read_branches(paths, combination.without, combination.allow_missing)
     plan, shards = records[0].plan, tuple(map(shard_of, records))
-    if not records[0].rows["test"]:
-        raise InputError(
-            "the data set has no test rows to evaluate on",
-            where=run,
-            run="spectral-prep convert into another --out, with test/ or val/ beside train/ in the source",
-        )
-    held_out = outputs_of(paths, records, HELD_OUT)
+    held_out, test = fitted_and_measured(paths, records)
     combiners = {scheme: weigh(held_out, way) for scheme, way in ways.items()}
     tempered = {scheme: calibrated(combiner, held_out) for scheme, combiner in combiners.items()}
-    test = outputs_of(paths, records, TEST)
     calibration = {
         scheme: Calibration(
             tempered[scheme].temperature,
@@ -209,9 +217,10 @@ def evaluate(
             for shard, values, loss in zip(shards, test.log_probabilities, held_out.losses.tolist(), strict=True)
         ),
         ensemble={scheme: values.before.accuracy for scheme, values in calibration.items()},
-        baseline=None if baseline is None else checked_outputs(baseline, paths.baseline, TEST).accuracy,
+        baseline=None if baseline is None else measured_accuracy(baseline, paths.baseline),
         weights={scheme: tuple(combiner.weights.tolist()) for scheme, combiner in combiners.items()},
         settings={scheme: combiner.settings for scheme, combiner in combiners.items()},
+        measured_on="test" if has_test(records[0]) else "held_out",
         space=space,
         rows=len(test.labels),
         missing=tuple(sorted(set(range(plan.shards)) - set(shards))),
@@ -257,10 +266,12 @@ def table(evaluation: Evaluation, width: int | None = None) -> str:
         "–" if evaluation.baseline is None else percent(evaluation.baseline),
     ]
     branches = [[str(branch.shard), percent(branch.accuracy), f"{branch.loss:.4f}"] for branch in evaluation.branches]
-    tables = [[heads, cells], [["Branch", "Test acc.", "Held-out loss"], *branches], _scheme_rows(evaluation)]
+    measured = _measured(evaluation)
+    tables = [[heads, cells], [["Branch", measured, "Held-out loss"], *branches], _scheme_rows(evaluation)]
+    marked = [NO_TEST.format(rows=evaluation.rows)] if evaluation.measured_on == "held_out" else []
     lost = [f"Without: {', '.join(map(str, evaluation.missing))}"] if evaluation.missing else []
-    tables += _ablation_rows(evaluation.ablation)
-    return "\n\n".join([*lost, *(aligned(rows, width) for rows in tables)])
+    tables += _ablation_rows(evaluation)
+    return "\n\n".join([*marked, *lost, *(aligned(rows, width) for rows in tables)])
 
 
 def settings_text(settings: Mapping[str, float]) -> str:
@@ -282,7 +293,7 @@ def percent(fraction: float) -> str:
 
 
 def _scheme_rows(evaluation: Evaluation) -> list[list[str]]:
-    heads = [f"Ensemble of {evaluation.space}", "Test acc.", "Loss", "ECE", "at T", "Loss", "ECE", "Weights"]
+    heads = [f"Ensemble of {evaluation.space}", _measured(evaluation), "Loss", "ECE", "at T", "Loss", "ECE", "Weights"]
     return [
         heads,
         *(
@@ -301,12 +312,17 @@ def _scheme_rows(evaluation: Evaluation) -> list[list[str]]:
     ]
 
 
-def _ablation_rows(ablation: Ablation | None) -> list[list[list[str]]]:
+def _measured(evaluation: Evaluation) -> str:
+    return "Test acc." if evaluation.measured_on == "test" else "Held-out acc."
+
+
+def _ablation_rows(evaluation: Evaluation) -> list[list[list[str]]]:
+    ablation, measured = evaluation.ablation, _measured(evaluation)
     if ablation is None:
         return []
     growing = [[str(count), str(shard), percent(value)] for count, (shard, value) in enumerate(ablation.growing, 1)]
     lost = [[str(shard), percent(value)] for shard, value in ablation.lost.items()]
     return [
-        [["Branches", "Added", f"Test acc. ({ablation.scheme})"], *growing],
-        *([[["Lost", f"Test acc. ({ablation.scheme})"], *lost]] if lost else []),
+        [["Branches", "Added", f"{measured} ({ablation.scheme})"], *growing],
+        *([[["Lost", f"{measured} ({ablation.scheme})"], *lost]] if lost else []),
     ]

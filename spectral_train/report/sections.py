@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from spectral_prep.printable import one_line, shown
 from spectral_prep.store.record_file import plain
-from spectral_train.ensemble.evaluate import percent, settings_text
+from spectral_train.ensemble.evaluate import NO_TEST, percent, settings_text
 from spectral_train.recipe.options import command_options
 from spectral_train.report.cost import Cost, widest_layer
 from spectral_train.report.papers import Bounds, Published, published
@@ -140,6 +140,7 @@ def _facts(summary: Summary) -> str:
         f"{plan.encoding.dtype}){grouped}"
         + (f", in every branch also {', '.join(map(str, plan.common))}" if plan.common else ""),
         code_text(" ".join(filter(None, ["spectral-train --shard all", options]))),
+        *([NO_TEST.format(rows=summary.evaluation.rows)] if summary.evaluation.measured_on == "held_out" else []),
         *([f"Soup: networks averaged in each branch: {', '.join(map(str, soups))}"] if any(soups) else []),
         *([f"Branches that take no part: {', '.join(map(str, missing))}"] if missing else []),
     ]

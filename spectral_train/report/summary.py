@@ -20,9 +20,8 @@ from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.ensemble.evaluate import Evaluation, evaluate
 from spectral_train.ensemble.schemes import weigh
 from spectral_train.report.cost import Costs
-from spectral_train.run.branches import outputs_of, read_baseline, read_branches, shard_of
+from spectral_train.run.branches import fitted_and_measured, read_baseline, read_branches, shard_of
 from spectral_train.run.metrics import EpochMetrics
-from spectral_train.run.outputs import HELD_OUT, TEST
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_history
 
@@ -70,8 +69,8 @@ def summarise(run: Place, combination: Combination = DEFAULT_COMBINATION) -> Sum
     evaluation = evaluate(run, combination=combination, ablate=True)
     records = read_branches(paths, combination.without, combination.allow_missing)
     baseline = read_baseline(paths, records[0])
-    combiner = weigh(outputs_of(paths, records, HELD_OUT), replace(combination, scheme=evaluation.main))
-    test = outputs_of(paths, records, TEST)
+    held_out, test = fitted_and_measured(paths, records)
+    combiner = weigh(held_out, replace(combination, scheme=evaluation.main))
     guesses = [*(values.argmax(1) for values in test.log_probabilities), combiner(test.log_probabilities).argmax(1)]
     counts = [confusion(guess, test.labels, len(records[0].plan.classes)) for guess in guesses]
     curves = [Curve(shard_of(each), read_history(each, paths.branch(shard_of(each)))) for each in records]

@@ -17,7 +17,7 @@ from spectral_prep.places import exists
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.recipe.options import command_options
-from spectral_train.run.outputs import BranchOutputs, Outputs, read_outputs
+from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs, accuracy, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, train_again
 
@@ -102,6 +102,45 @@ def outputs_of(run: RunPaths, records: Sequence[NetworkRecord], rows: str) -> Br
                 run=f"delete {names[number].root} and train it again on the same data set",
             )
     return BranchOutputs([each.log_probabilities for each in outputs], outputs[0].labels)
+
+
+def fitted_and_measured(run: RunPaths, records: Sequence[NetworkRecord]) -> tuple[BranchOutputs, BranchOutputs]:
+    """Return the outputs that weights are fitted to, and those that the ensemble is measured on.
+
+    They are those of all held-out rows and of the test rows. Without a test split they are those of two halves of the
+    held-out rows: none was trained on, and no weight has seen the half that is measured.
+
+    Raises
+    ------
+    InputError
+        If there are neither test rows nor two held-out rows.
+    PlanMismatchError, CorruptFileError
+        As `outputs_of` does.
+    """
+    held_out = outputs_of(run, records, HELD_OUT)
+    if has_test(records[0]):
+        return held_out, outputs_of(run, records, TEST)
+    if len(held_out.labels) < 2:
+        raise InputError(
+            "no test rows, and too few held-out rows, to evaluate on",
+            where=run.root,
+            expected="a test split, or two held-out rows",
+            run="spectral-prep convert with --test-fraction 0.1 and another --out, then train on that",
+        )
+    return held_out.every_second(0), held_out.every_second(1)
+
+
+def has_test(record: NetworkRecord) -> bool:
+    """Whether a network was trained on a data set with a test split."""
+    return record.rows["test"] > 0
+
+
+def measured_accuracy(record: NetworkRecord, paths: NetworkPaths) -> float:
+    """Return the accuracy of one network on the rows that the ensemble is measured on."""
+    if has_test(record):
+        return checked_outputs(record, paths, TEST).accuracy
+    outputs = checked_outputs(record, paths, HELD_OUT)
+    return accuracy(outputs.log_probabilities[1::2], outputs.labels[1::2])
 
 
 def checked_outputs(record: NetworkRecord, paths: NetworkPaths, rows: str) -> Outputs:

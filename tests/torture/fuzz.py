@@ -62,6 +62,8 @@ from tests.torture.changes import BEGUN_TARGETS, DATA_TARGETS, RUN_TARGETS, TAR_
 from tests.torture.nursery import BESIDE
 
 SECONDS = 20
+"""Of processor time that one reading may take; by the clock ten times as many, since the machine may be busy."""
+CLOCK_SECONDS = 10 * SECONDS
 ROOM = 512 << 20
 """Address space beyond what an honest reading takes."""
 RECIPE = Recipe(
@@ -218,7 +220,7 @@ def judged(folder: Path, honest: Honest, name: str, limit: int = 0) -> tuple[lis
         os.close(told)
         _read_all(folder, honest, name, (heard, trace, limit))
     os.close(heard)
-    lines = _heard(told, time.monotonic() + 3 * SECONDS + 10)
+    lines = _heard(told, time.monotonic() + 3 * CLOCK_SECONDS)
     if lines is None:
         os.kill(pid, signal.SIGKILL)
     status = os.waitpid(pid, 0)[1]
@@ -249,11 +251,13 @@ def _read_all(folder: Path, honest: Honest, name: str, told: tuple[int, Path, in
     with open(trace, "w") as traced, open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(traced.fileno(), 2)
+        faulthandler.register(signal.SIGPROF, file=traced, chain=True)  # which then ends the process
         if limit:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         for reader, read in readers(folder, honest, name).items():
             os.write(heard, json.dumps({"reader": reader}).encode() + b"\n")
-            faulthandler.dump_traceback_later(SECONDS, exit=True, file=traced)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            faulthandler.dump_traceback_later(CLOCK_SECONDS, exit=True, file=traced)
             try:
                 read()
             except SpectralError as error:
@@ -265,6 +269,7 @@ def _read_all(folder: Path, honest: Honest, name: str, told: tuple[int, Path, in
             except BaseException as error:  # noqa: BLE001 that is what is looked for
                 found = {"kind": f"{_place(error)}: {type(error).__name__}", "story": f"{reader}: {str(error)[:300]}"}
                 os.write(heard, json.dumps(found).encode() + b"\n")
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
         status = Path("/proc/self/status").read_text()
         peak = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmPeak"))

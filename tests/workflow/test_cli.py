@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 REQUEST = (
     "--dataset --source --out --q --layout --transform --dtype --size --resize --format --compression "
     "--seed --shuffle --views --augmentation --block-rows --max-pixels "
+    "--test-fraction --limit --fraction --classes --name "
 )
 OPTIONS = {
     "plan": REQUEST + "--tasks --workers --max-memory --json",

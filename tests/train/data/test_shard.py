@@ -197,6 +197,14 @@ def test_records_of_one_conversion_that_do_not_agree_are_refused(data: Path, cha
         open_shard(data, 0, ShardChoice(shards=2))
 
 
+def test_labels_of_no_class_are_refused(data: Path) -> None:
+    path = data / "spectral-01/spectral.json"
+    content = read_content(path, "spectral")
+    write_content(path, "spectral", {**content, "classes": content["classes"][:-1]})
+    with pytest.raises(CorruptFileError, match=r"labels cannot be read.*spectral-01.*labels 0 to \d, but"):
+        read(data, 1)
+
+
 def test_folders_whose_rows_differ_are_refused(data: Path, tmp_path: Path, format: Format) -> None:
     other = make_shards(tmp_path / "other", train=TRAIN, test=TEST, spec=SPEC, format=format, order_seed=5)
     shutil.rmtree(data / "spectral-01")
