@@ -155,6 +155,7 @@ def convert_command(
     from spectral_prep.conversion.convert import convert
     from spectral_prep.conversion.execution import ALONE, Execution, Task
     from spectral_prep.engines import engine_of
+    from spectral_prep.inspection.info import info
     from spectral_prep.system.units import parse_bytes
 
     execution = Execution(
@@ -180,9 +181,8 @@ def convert_command(
     if progress.bad:
         say(skipped_text(progress.bad, wanted.out, execution.task))
     if as_json:
-        from spectral_prep.console.outcome import outcome
-
-        click.echo(json.dumps(outcome(wanted, time.monotonic() - started)))
+        seconds = round(time.monotonic() - started, 3)
+        click.echo(json.dumps({"folder": str(wanted.out), **info(wanted.out).to_dict(), "seconds": seconds}))
     elif task:
         answer(f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {wanted.out}")
     else:

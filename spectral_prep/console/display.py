@@ -78,7 +78,7 @@ class Meter:
         note = self.step.note.partition(",")[0] if brief else self.step.note
         parts = [note] if note else []
         if total:
-            parts += [] if brief else [f"{self.done:,} of {total:,} {unit}"]
+            parts += [] if brief or note else [f"{self.done:,} of {total:,} {unit}"]
             parts += [f"{100 * self.done // total} %"] if (not note if brief else self.done) else []
         elif unit:
             parts.append(f"{self.done:,} {unit}")

@@ -9,12 +9,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from spectral_prep.console.progress import insist, terminal
 from spectral_prep.errors import SpectralError
 from spectral_prep.printable import one_line, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ERROR = "Error"
 COLOURS = {ERROR: "bold red", "Run next": "bold green"}
@@ -28,7 +32,7 @@ def complain(error: SpectralError | click.ClickException | OSError) -> None:
     if isinstance(error, click.ClickException):
         show_labelled(_of_click(error))
     elif isinstance(error, SpectralError):
-        show_labelled([(ERROR, error.what), *error.parts])
+        show_labelled(labelled(error))
     else:
         where = [] if error.filename is None else [("Where", one_line(error.filename))]
         show_labelled([(ERROR, error.strerror or str(error)), *where])
@@ -39,7 +43,17 @@ def show_labelled(lines: Labelled) -> None:
     console = terminal()
     if console is None:
         insist("\n".join(f"{label}: {text}" if label else text for label, text in lines))
-        return
+    else:
+        draw_labelled(lines, console)
+
+
+def labelled(error: SpectralError) -> Labelled:
+    """Return the lines of an error."""
+    return [(ERROR, error.what), *error.parts]
+
+
+def draw_labelled(lines: Labelled, console: Console) -> None:
+    """Print such lines on a terminal, labels in a column and text wrapped beside them."""
     from rich.table import Table
     from rich.text import Text
 

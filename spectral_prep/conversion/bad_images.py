@@ -57,12 +57,12 @@ def refusal(bad: Bad, paths: DatasetPaths, task: Task) -> CorruptSourceError:
     with contextlib.suppress(StorageError, InputError):
         lines = sorted(f"{split}: {bad_row_text(row)}\n" for split, row in bad)
         atomic_write(path, "".join(lines).encode(errors="backslashreplace"), WRITING)
-        told += f"\n  All of them, a line each: {path}"
+        told += f"\n  All of them: {path} (a line each)"
     return CorruptSourceError(
         f"{len(bad):,} image{'s' if len(bad) > 1 else ''} cannot be converted, so the data set is not complete; "
         "all other blocks are kept",
         where=paths.root,
-        got=f"\n{told}\n",
+        got=f"\n{told}",
         run="replace them under the same names, then the same command; or add --on-error skip",
     )
 

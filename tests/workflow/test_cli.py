@@ -147,7 +147,7 @@ def test_json_is_one_object_on_stdout(digits: Path) -> None:
 def test_convert_says_in_json_what_it_made(tmp_path: Path) -> None:
     line = f"spectral-prep convert --dataset digits --q 1x2 --block-rows 900 --workers 1 --json --out {tmp_path}/d"
     part = json.loads(run(f"{line} --task 0/2").out)
-    assert (part["complete"], part["psnr"]) == (False, None)
+    assert (part["complete"], part["blocks_done"]) == (False, 2)
     whole = json.loads(run(line).out)
     assert (whole["folder"], whole["rows"]) == (f"{tmp_path}/d", {"train": 1438, "test": 359})
     assert whole["bytes"] == json.loads(run(f"spectral-prep info {tmp_path}/d --json").out)["bytes"]

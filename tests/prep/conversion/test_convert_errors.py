@@ -49,7 +49,7 @@ class TestBadImages:
         assert "2 images cannot be converted" in str(caught.value)
         assert "not an image of a known format (1):\n    train: a/notes.jpg\n" in str(caught.value)
         assert "truncated or damaged image (1):\n    train: b/3.png" in str(caught.value)
-        assert f"All of them, a line each: {tmp_path / 'out/bad-images.txt'}" in str(caught.value)
+        assert f"All of them: {tmp_path / 'out/bad-images.txt'} (a line each)" in str(caught.value)
         listed = (tmp_path / "out/bad-images.txt").read_text().splitlines()
         assert [line.partition(": not")[0].partition(": trunc")[0] for line in listed] == [
             "train: a/notes.jpg",
