@@ -31,11 +31,11 @@ ROOT = Path(__file__).parents[2]
 REQUEST = (
     "--dataset --source --out --q --layout --transform --dtype --size --resize --format --compression "
     "--seed --shuffle --views --augmentation --block-rows --max-pixels "
-    "--test-fraction --limit --fraction --classes --name "
+    "--test-fraction --limit --fraction --classes --name --psnr "
 )
 OPTIONS = {
     "plan": REQUEST + "--tasks --workers --max-memory --json",
-    "begin": REQUEST,
+    "begin": REQUEST + "--workers --max-memory --no-space-check --download --mirror",
     "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --device --download --mirror "
     "--engine --ray-address --json",
     "cache": "--cache --clean --json",
