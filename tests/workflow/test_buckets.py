@@ -378,6 +378,8 @@ def test_photographs_in_a_bucket_are_divided_as_on_a_disk(bucket_folder: Url, tm
     write_folder(tmp_path / "photos", [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(30)])
     request = Request("folder", "4", size=8, limit=50, test_fraction=0.2)
     there = upload(tmp_path / "photos", bucket_folder / "photos")
-    outs = [convert(request, place, tmp_path / str(n)).root for n, place in enumerate((tmp_path / "photos", there))]
-    assert tree(outs[0]) == tree(outs[1])
-    assert (outs[0] / "rows/test.jsonl").read_text().count("\n") == 10
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    convert(request, tmp_path / "photos", here)
+    convert(request, there, elsewhere)
+    assert tree(here) == tree(elsewhere)
+    assert (here / "rows/test.jsonl").read_text().count("\n") == 10
