@@ -28,6 +28,7 @@ ENDS = (ord(" "), 0)
 """What follows the digits of a number."""
 
 Headers = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -90,24 +91,27 @@ def _plain(contents: list[bytes]) -> int:
     return int(np.argmin(good)) if not good.all() else len(contents)
 
 
-def _summed(headers: Headers) -> npt.NDArray[np.bool_]:
+def _summed(headers: Headers) -> Bools:
     """Whether each header has the sum of its bytes in six digits, itself counted as blanks."""
     field = headers[:, CHECKSUM : CHECKSUM + 8]
     stated = (field[:, :6].astype(np.int64) - ord("0")) @ (8 ** np.arange(5, -1, -1))
     total = headers.sum(axis=1, dtype=np.int64) - field.sum(axis=1, dtype=np.int64) + 8 * ord(" ")
-    return _digits(field) & (field[:, 5] >= ord("0")) & (field[:, 6] < ord("0")) & (stated == total)
+    good: Bools = _digits(field) & (field[:, 5] >= ord("0")) & (field[:, 6] < ord("0")) & (stated == total)
+    return good
 
 
-def _named(headers: Headers) -> npt.NDArray[np.bool_]:
+def _named(headers: Headers) -> Bools:
     """Whether each name is one: not empty, with nothing after its end, and not that of a folder."""
     names = headers[:, NAME:MODE]
     filled = names != 0
     lengths = filled.sum(axis=1)
     last = names[np.arange(len(names)), np.maximum(lengths - 1, 0)]
-    return filled[:, 0] & (filled[:, 1:] <= filled[:, :-1]).all(axis=1) & (last != ord("/"))
+    good: Bools = filled[:, 0] & (filled[:, 1:] <= filled[:, :-1]).all(axis=1) & (last != ord("/"))
+    return good
 
 
-def _digits(field: Headers) -> npt.NDArray[np.bool_]:
+def _digits(field: Headers) -> Bools:
     """Whether each number is octal digits, or none at all, and then blanks or zeros up to its end."""
     octal = (field >= ord("0")) & (field <= ord("7"))
-    return (octal | np.isin(field, ENDS)).all(axis=1) & (octal[:, 1:] <= octal[:, :-1]).all(axis=1)
+    good: Bools = (octal | np.isin(field, ENDS)).all(axis=1) & (octal[:, 1:] <= octal[:, :-1]).all(axis=1)
+    return good

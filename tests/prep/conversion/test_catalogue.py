@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -190,9 +191,9 @@ def test_labels_are_compressed_once_for_all_spectrals(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert(FOLDER, photos, tmp_path / "out", Execution(Task(0, 1), workers=1))
-    made, of_zarr = [], ZarrStore.label_files
-    monkeypatch.setattr(ZarrStore, "label_files", lambda *arguments: made.append(1) or of_zarr(*arguments))
+    made = Mock(side_effect=ZarrStore.label_files)
+    monkeypatch.setattr(ZarrStore, "label_files", lambda *arguments: made(*arguments))
     root = finalize(tmp_path / "out").root
-    assert len(made) == 1
+    assert made.call_count == 1
     contents_ = [(root / f"spectral-{k:02d}/train/id/c/0").read_bytes() for k in range(4)]
     assert len(set(contents_)) == 1
