@@ -46,7 +46,8 @@ def say(text: str) -> None:
 
 def insist(text: str) -> None:
     """Tell the user what a quiet command has to say, too: on stderr."""
-    click.echo(printable(text), err=True)
+    sys.stderr.write(f"{printable(text)}\n")  # not by click, which would write past rich, into its bars
+    sys.stderr.flush()
 
 
 def answer(text: str) -> None:

@@ -111,8 +111,11 @@ def test_quiet_says_nothing_but_results_and_errors(tmp_path: object) -> None:
 
 def test_on_a_terminal_bars_are_drawn_and_taken_away(tmp_path: object) -> None:
     line = f"convert --dataset digits --q 1x2 --block-rows 300 --workers 1 --out {tmp_path}/d"
-    screen = Screen.of("prep", line, columns=60)
+    screen = Screen.of("prep", f"{line} --verbose", columns=60)
     assert screen.code == 0, screen.raw
+    assert "converting: 1,797 images in" in screen.text
+    told = screen.raw.index("checking blocks: ")
+    assert screen.raw[:told].endswith(("\n", "\r", "\x1b[2K", "\x1b[?25h"))  # on a line of its own
     assert "\x1b[?25l" in screen.raw  # the cursor is hidden while there are bars
     assert "━" in screen.raw
     assert "━" not in screen.text
