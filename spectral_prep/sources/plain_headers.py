@@ -143,5 +143,5 @@ def _named(headers: Headers) -> Bools:
 def _numbered(headers: Headers) -> Bools:
     """Whether all numbers are octal digits, or none at all, and then blanks or zeros up to the end of each."""
     kinds = KINDS[headers[:, PLACES]]
-    good: Bools = (kinds < OTHER).all(axis=1) & ((kinds[:, 1:] >= kinds[:, :-1]) | FIRST[1:]).all(axis=1)
-    return good
+    in_order = (kinds[:, 1:] >= kinds[:, :-1]) | FIRST[1:]
+    return np.asarray((kinds < OTHER).all(axis=1) & in_order.all(axis=1), np.bool_)
