@@ -46,12 +46,16 @@ OPTIONS = {
     "show": "--row --rows --split --source --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
     "--augment --set --memory --shards --grouping --common --device --joint --workers --compile --version "
-    "--cache --cache-size --no-cache --engine --ray-address --gpus-per-branch",
-    "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json",
+    "--cache --cache-size --no-cache --engine --ray-address --gpus-per-branch "
+    "--log --list-recipes --list-models --list-settings --json",
+    "runs": "--clean --unfinished --yes --json",
+    "collect": "--json",
+    "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --json "
+    "--source --dataset --split --predictions",
     "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
     "report": "--out --space --allow-missing",
     "soup": "--out --data --method --device",
-    "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json",
+    "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json --predictions",
 }
 
 LOUDNESS = ("--quiet", "--verbose")
