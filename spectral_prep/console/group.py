@@ -22,9 +22,9 @@ OF_PREP: Mapping[str, str] = {
 }
 OF_TRAIN: Mapping[str, str] = {
     "Data": "shard baseline data shards grouping common",
-    "Model": "recipe model",
+    "Model": "recipe model list-recipes list-models list-settings",
     "Optimisation": "optimizer lr batch-size epochs augment seed set",
-    "Output": "run",
+    "Output": "run log",
     "Machine": "device memory joint cache cache-size no-cache engine ray-address gpus-per-branch workers compile",
 }
 OTHER = "Options"
