@@ -25,7 +25,8 @@ from spectral_train.device import DEVICES, LOG_NAMES, ONE_GPU, Resources
 from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipe.augmentation import WORDS
 from spectral_train.recipe.listing import LISTINGS, listing_text
-from spectral_train.recipe.options import parse_settings
+from spectral_train.recipe.options import PRETRAINED, parse_settings
+from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.recipe.recipes import RECIPES, named
 from spectral_train.recipe.settings import Optimizer
 from spectral_train.training.request import Joint, TrainingRequest, shard_number
@@ -171,7 +172,7 @@ def train_command(
     from spectral_train.training.logs import require_logs
     from spectral_train.training.result import result
 
-    chosen = named(recipe, **{**fields, **parse_settings(settings)})
+    chosen = _recipe(recipe, {**fields, **parse_settings(settings)})
     if baseline == (shard is not None):
         raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
     if joint and (shard != "all" or compiled):
@@ -222,3 +223,14 @@ def train_command(
             f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "
             f"{100 * record.held_out_accuracy:.2f} %, {record.seconds:.0f} s"
         )
+
+
+def _recipe(name: str, given: dict[str, Any]) -> Recipe:
+    """Return a recipe with what was given; pretrained weights are looked for here, on the machine of the command."""
+    weights = given.pop(PRETRAINED, None)
+    recipe = named(name, **given)
+    if weights is None:
+        return recipe
+    from spectral_train.models.pretrained import with_pretrained
+
+    return override(recipe, model=with_pretrained(recipe.model, weights))

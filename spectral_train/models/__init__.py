@@ -169,7 +169,7 @@ def build(name: str, input_shape: InputShape, classes: int, **options: float) ->
     if name.startswith(TIMM):
         from spectral_train.models.any_timm import any_timm
 
-        return any_timm(input_shape, classes, name.removeprefix(TIMM))
+        return any_timm(input_shape, classes, name.removeprefix(TIMM).partition("@")[0])
     builder = getattr(importlib.import_module(f"{__name__}.{name}"), name)
     return cast("nn.Module", builder(input_shape, classes, **complete))
 

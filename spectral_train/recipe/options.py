@@ -16,6 +16,8 @@ from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.recipe.recipes import RECIPES
 
 SWITCH: Mapping[str, bool] = {"true": True, "false": False}
+PRETRAINED = "pretrained"
+"""No field of a recipe: it becomes part of the model's name (`models.pretrained`)."""
 OPTIONS = ("model", "optimizer", "lr", "batch_size", "epochs", "augment", "seed")
 """What the command line has an option of its own for; the rest goes through `--set`."""
 
@@ -37,10 +39,13 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     parsed: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
+        if name == PRETRAINED and equals:
+            parsed[name] = text
+            continue
         if not equals or name not in {*fields, *options}:
             raise InputError(
                 "no such setting",
-                expected=f"NAME=VALUE, NAME one of {', '.join(nearest(name, {*fields, *options}))}",
+                expected=f"NAME=VALUE, NAME one of {', '.join(nearest(name, {*fields, *options, PRETRAINED}))}",
                 got=setting,
                 run="spectral-train --list-settings",
             )

@@ -56,5 +56,8 @@ MODEL_SETTINGS: Mapping[str, Setting] = {
     "depth": Setting("1 or more; conv 3 or more", "layers, the last one included"),
     "last_map": Setting("1 or more", "side in pixels below which maps are not halved"),
     "grid": Setting("1 or more", "side of the grid to which the last maps are averaged"),
+    "pretrained": Setting(
+        "true, false, FILE.safetensors", "weights that a timm:NAME begins with; true: the hub's cache"
+    ),
     "batch_norm": Setting("0 or 1", "batch normalisation behind each convolution"),
 }

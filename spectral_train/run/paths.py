@@ -123,7 +123,8 @@ def default_run(dataset: str, spec: SpectralSpec, model: str, choice: ShardChoic
         parts += [f"s{choice.shards}", *([] if usual else [choice.grouping])]
     if choice.common:
         parts.append("common" + "+".join(map(str, choice.common)))
-    return RunPaths(DEFAULT_RUNS / "-".join([*parts, model.replace(":", "-")]))
+    name, mark, weights = model.replace(":", "-").partition("@")
+    return RunPaths(DEFAULT_RUNS / "-".join([*parts, name, *([f"pretrained-{weights[:8]}"] if mark else [])]))
 
 
 def run_of(shard: Shard, recipe: Recipe, run: Place | None) -> RunPaths:

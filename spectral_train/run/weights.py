@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from spectral_prep.errors import CorruptFileError, SpectralError
 from spectral_prep.places import on_disk
-from spectral_train.models import build
+from spectral_train.models import TIMM, build
+from spectral_train.models.pretrained import MARK, weights_of
 from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkPlan, train_again
 
@@ -28,6 +29,17 @@ LONGEST_REASON = 200
 def build_network(plan: NetworkPlan) -> nn.Module:
     """Return the network of a plan, initialised from torch's global generator."""
     return build(plan.recipe.model, plan.input_shape, len(plan.classes), **plan.recipe.model_options)
+
+
+def first_network(plan: NetworkPlan) -> nn.Module:
+    """Return the network of a plan as training begins with it: initialised, or pretrained where the plan says so."""
+    model = plan.recipe.model
+    if (weights := weights_of(model)) is None:
+        return build_network(plan)
+    from spectral_train.models.any_timm import any_timm
+
+    name = model.removeprefix(TIMM).partition(MARK)[0]
+    return any_timm(plan.input_shape, len(plan.classes), name, weights)
 
 
 def shape_network(plan: NetworkPlan) -> nn.Module:

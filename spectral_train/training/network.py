@@ -39,7 +39,7 @@ from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs, to_bytes
 from spectral_train.run.paths import WRITING, NetworkPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, same_plan
-from spectral_train.run.weights import build_network
+from spectral_train.run.weights import first_network
 from spectral_train.seeds import derive_seed
 from spectral_train.training.fit import Partition, Training, fit, log_probabilities
 from spectral_train.training.processes import threads_for
@@ -101,7 +101,7 @@ def new_network(training: Training) -> nn.Module:
     """Return the network with the weights of its seed, on its device; what killed writes left in its folder goes."""
     tidy(training.paths)
     with seeded(derive_seed(training.seed, "weights")):
-        return build_network(training.plan).to(training.device)
+        return first_network(training.plan).to(training.device)
 
 
 def partition_rows(rows: Labels, recipe: Recipe) -> Partition:

@@ -19,7 +19,7 @@ from tests.support.shards import make_shards
 
 def test_every_field_of_a_recipe_and_every_option_of_a_model_has_a_meaning() -> None:
     assert set(SETTINGS) == {each.name for each in dataclasses.fields(Recipe)} - {"name", "model_options"}
-    assert set(MODEL_SETTINGS) == {name for model in MODELS.values() for name in model.branch}
+    assert set(MODEL_SETTINGS) == {name for model in MODELS.values() for name in model.branch} | {"pretrained"}
 
 
 @pytest.mark.parametrize(
