@@ -23,7 +23,7 @@ from spectral_prep.console.options import (
     request_options,
     workers_option,
 )
-from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, say
+from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, say, speak
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 @click.version_option(package_name="spectral-shards")
 def prep_group() -> None:
     """Convert an image data set once into Q row-aligned spectral shards, and prove what was written."""
+    speak()
 
 
 @prep_group.command("plan")

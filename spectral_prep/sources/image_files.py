@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.printable import shown
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.sources.row_table import ClassNumbers, RowTable, StagedRows
+
+
+LOG = logging.getLogger(__name__)
+MOST_COUNTED = 12
 
 
 class Reader(Protocol):
@@ -178,7 +183,25 @@ def assemble(
     for name, part in found.items():
         rows = part.rows.stage(staging / name, labels, sort=part.sort)
         splits.append(SplitRows(name, rows, part.reader(rows)))
-    return EncodedSource(classes, _fingerprint(classes, splits), release, tuple(splits))
+    source = EncodedSource(classes, _fingerprint(classes, splits), release, tuple(splits))
+    for split in splits:
+        LOG.info("%s", counted(split.name, classes, split.rows.labels()))
+    return source
+
+
+def counted(split: str, classes: Sequence[str], labels: npt.NDArray[np.int32]) -> str:
+    """Say how many images of each class a split has; of many classes the fewest and the most.
+
+    >>> counted("train", ("cat", "dog"), np.array([0, 1, 1]))
+    'train: 3 images of 2 classes (cat 1, dog 2)'
+    """
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    of_classes = f"{len(classes):,} class{'es' if len(classes) > 1 else ''}"
+    if len(classes) > MOST_COUNTED:
+        each = f"{min(counts):,} to {max(counts):,} each"
+    else:
+        each = ", ".join(f"{shown(name)} {count:,}" for name, count in zip(classes, counts, strict=True))
+    return f"{split}: {len(labels):,} image{'s' if len(labels) != 1 else ''} of {of_classes} ({each})"
 
 
 def _fingerprint(classes: tuple[str, ...], splits: list[SplitRows]) -> str:

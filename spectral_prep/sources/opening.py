@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import importlib.util
 import io
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any, BinaryIO, cast
 
@@ -45,6 +47,23 @@ PLENTY = 64 << 20
 """Bytes after which a gzip stream is held to `BEST_RATIO`: releases of images are packed to a fifth at best."""
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+RARE = (".jfif", ".jpe", ".jp2", ".j2k", ".pbm", ".pnm", ".apng", ".dib", ".tga", ".qoi", ".dds", ".psd", ".sgi")
+OPTIONAL = {".avif": "heif", ".heic": "heif", ".heif": "heif"}
+"""Endings of what not every installation reads, and the extra that helps."""
+
+
+@cache
+def reads(ending: str) -> bool:
+    """Whether image files that end so are read here.
+
+    >>> reads(".jpg"), reads(".jfif"), reads(".txt"), reads("")
+    (True, True, False, False)
+    """
+    if ending not in OPTIONAL:
+        return ending in EXTENSIONS or ending in RARE
+    from PIL import features  # takes a while, and `--help` comes by here
+
+    return (ending == ".avif" and bool(features.check("avif"))) or importlib.util.find_spec("pillow_heif") is not None
 
 
 def is_image(name: str) -> bool:
@@ -53,7 +72,8 @@ def is_image(name: str) -> bool:
     >>> is_image("n01440764/n01440764_10026.JPEG"), is_image("._n01440764_10026.JPEG"), is_image("boxes.txt")
     (True, False, False)
     """
-    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
+    file = name.rpartition("/")[2]
+    return reads(f".{file.rpartition('.')[2].lower()}" if "." in file else "") and not file.startswith(".")
 
 
 def missing(dataset: str, where: object, expected: str, got: object = None) -> InputError:

@@ -23,6 +23,7 @@ from spectral_prep.errors import CorruptSourceError
 from spectral_prep.places.url import Place, Url
 from spectral_prep.printable import shown
 from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.ignored import is_junk
 from spectral_prep.sources.locations import Locations, StagedLocations
 from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, opened
 from spectral_prep.sources.row_table import StagedRows
@@ -130,7 +131,7 @@ def walk(file: BinaryIO, where: str, end: int, tar: str = "", *, nested: bool = 
         if header.size < 0:  # the next header would be sought backwards, for ever
             raise _damaged(f"{where}!{shown(last)}", f"a size of {header.size} bytes")
         parts = [part for part in last.split("/") if part not in ("", ".")]
-        if header.isdir() or not parts or any(part.startswith(".") for part in parts):
+        if header.isdir() or not parts or any(map(is_junk, parts)):
             continue
         _check(header, f"{where}!{shown(last)}", end)
         if not header.isreg():

@@ -194,3 +194,23 @@ def test_an_image_twice(tmp_path: Path) -> None:
     write_files(tmp_path, {TRAIN_TAR: tar_bytes({"n01440764.tar": twice})})
     with pytest.raises(CorruptSourceError, match=r"n01440764/n01440764_0\.JPEG twice"):
         opened(tmp_path)
+
+
+def test_an_extraction_that_stopped_half_way(tmp_path: Path) -> None:
+    for form, extracted in ((train_tar, "train"), (train_class_tars, "train"), (val_tar, "val")):
+        root = tmp_path / form.__name__
+        train_folders(root) if extracted == "val" else val_folders(root)
+        form(root)
+        images = VAL if extracted == "val" else TRAIN
+        whole = dict(flat(images)) if extracted == "val" else images
+        write_files(root / extracted, dict(list(whole.items())[:3]))
+        with pytest.raises(InputError, match=rf"more images than were extracted.*the {len(images)} images.*Got: 3"):
+            opened(root)
+        write_files(root / extracted, whole)
+        assert {split: len(found.names) for split, found in opened(root).index().items()} == {"train": 9, "test": 6}
+
+
+def test_an_image_whose_name_says_nothing(tmp_path: Path) -> None:
+    image = next(iter(TRAIN.values()))
+    write_files(tmp_path / "train", {"n01440764.tar": tar_bytes({"a.jfif": image, "photo": image, "b.txt": b"x"})})
+    assert list(opened(tmp_path).index()["train"].names) == ["n01440764/a.jfif", "n01440764/photo"]
