@@ -18,6 +18,7 @@ from spectral_prep.console.options import (
     Wanted,
     default_source,
     engine_option,
+    field_options,
     max_memory_option,
     ray_address_option,
     request_options,
@@ -31,7 +32,7 @@ from spectral_prep.sources.download import RELEASES
 from spectral_prep.sources.download import download as fetch
 
 if TYPE_CHECKING:
-    from spectral_prep.sources.interface import Source
+    from spectral_prep.sources.interface import Fields, Source
     from spectral_prep.store.plan_record import Plan
 
 
@@ -174,13 +175,15 @@ def finalize_command(folder: Place) -> None:
 def _complete(out: Place) -> None:
     from spectral_prep.console.text import info_text
     from spectral_prep.inspection.info import info
+    from spectral_prep.sources import where_test_rows_go
 
     found = info(out)
     answer(info_text(found))
     if "test" not in found.rows:
         say(
             "No test rows: spectral-ensemble evaluate will measure on held-out training rows. For a test split: the "
-            "same command with --test-fraction 0.1 and another --out"
+            "same command with --test-fraction 0.1 and another --out, or with test images "
+            f"{where_test_rows_go(found.dataset)}"
         )
     answer(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
 
@@ -190,15 +193,16 @@ def _complete(out: Place) -> None:
 @click.option(
     "--source", type=PLACE, help="The release, to compare a sample of rows with.  [default: ./data/DATASET if there]"
 )
+@field_options
 @click.option("--deep", is_flag=True, help="Also decode every part and compare its values with what was recorded.")
 @as_json
-def verify_command(folder: Place, source: Place | None, deep: bool, as_json: bool) -> None:
+def verify_command(folder: Place, source: Place | None, fields: Fields, deep: bool, as_json: bool) -> None:
     """Check every file, the alignment of the rows in all spectrals, and a sample of images against the source."""
     from spectral_prep.console.text import verification_text
     from spectral_prep.inspection.verify import verify
 
     with tempfile.TemporaryDirectory() as staging:
-        found = verify(folder, lambda plan: _source_of(folder, plan, source, Path(staging)), deep=deep)
+        found = verify(folder, lambda plan: _source_of(folder, plan, source, Path(staging), fields), deep=deep)
     click.echo(json.dumps(found.to_dict()) if as_json else printable(verification_text(found, folder)))
     if found.faults:
         if not as_json:
@@ -251,8 +255,9 @@ def cache_command(folder: Path | None, clean: bool, as_json: bool) -> None:
 @click.option("--row", type=click.IntRange(0), required=True, help="Place of the row in stored order.")
 @click.option("--split", default="train", show_default=True, help="train or test.")
 @click.option("--source", type=PLACE, help="The release, for the original.  [default: ./data/DATASET if there]")
+@field_options
 @click.option("--out", type=PLACE, help="The PNG to write.  [default: ./DATASET-SPLIT-ROW.png]")
-def show_command(folder: Place, row: int, split: str, source: Place | None, out: Place | None) -> None:
+def show_command(folder: Place, row: int, split: str, source: Place | None, fields: Fields, out: Place | None) -> None:
     """Draw one row: the image, its spectrals, the image put back together and its error, energy and bytes."""
     from spectral_prep.inspection.show import draw, sheet
     from spectral_prep.places import atomic_write
@@ -263,13 +268,13 @@ def show_command(folder: Place, row: int, split: str, source: Place | None, out:
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
-        shown = sheet(folder, row, split, _source_of(folder, plan, source, Path(staging)))
+        shown = sheet(folder, row, split, _source_of(folder, plan, source, Path(staging), fields))
     out = out or Path(f"{plan.title}-{split}-{row}.png")
     atomic_write(out, draw(shown), TO_OUT)
     answer(f"{shown.title}\nDrawn: {out}")
 
 
-def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path) -> Source | None:
+def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path, fields: Fields) -> Source | None:
     """Return the source that was named, or the one in its usual place if it is there and what was converted."""
     from spectral_prep.conversion.chosen import as_planned
     from spectral_prep.places import is_there
@@ -279,7 +284,7 @@ def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path) ->
     where = given or default_source(plan.dataset)
     if given is None and not is_there(where):
         return None
-    found = open_source(plan.dataset, where, staging)
+    found = open_source(plan.dataset, where, staging, fields)
     if given is None and found.fingerprint != plan.fingerprint:
         return None
     return as_planned(DatasetPaths(folder), plan, found)

@@ -191,7 +191,7 @@ def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPla
 
 
 def _opened(paths: DatasetPaths, request: Request, source: Place, staging: Path) -> Conversion:
-    opened = open_source(request.dataset, source, staging)
+    opened = open_source(request.dataset, source, staging, request.fields)
     return agreed(paths, opened, opened.index(), request, default_name(request.dataset, source))
 
 

@@ -149,7 +149,7 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
         As `convert` does.
     """
     with staging_folder(None) as staging:
-        opened = open_source(request.dataset, source, staging)
+        opened = open_source(request.dataset, source, staging, request.fields)
         called = default_name(request.dataset, source)
         conversion = agreed(DatasetPaths(out), opened, opened.index(), request, called)
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}

@@ -121,7 +121,8 @@ class DiskPlace:
         One that leads back up is yielded as a link, and so is a second one to the same folder: no ring of links is
         walked for ever.
         """
-        pending, followed = [("", (_identity(self.path),))], set[tuple[int, int]]()
+        pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", (_identity(self.path),))]
+        followed = set[tuple[int, int]]()
         while pending:
             above, open_folders = pending.pop()
             with os.scandir(self.path / above) as found:

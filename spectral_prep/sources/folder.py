@@ -4,8 +4,8 @@ Input: a folder with train/<class>/… and, if there is one, a test set in test/
 with the class folders directly in it. Tiny-ImageNet's official val/, images in one folder and their classes in
 val_annotations.txt, is a test set too. Output: a source that reads one file a row.
 
-A file is an image if its name ends as images' names do, or else if it begins as they do. All others are counted by kind,
-and hidden ones and those that operating systems leave are passed over (`ignored`).
+A file is an image if its name ends as images' names do, or else if it begins as they do. All others are counted by
+kind, and hidden ones and those that operating systems leave are passed over (`ignored`).
 """
 
 from __future__ import annotations

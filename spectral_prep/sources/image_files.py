@@ -22,7 +22,6 @@ from spectral_prep.printable import shown
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.sources.row_table import ClassNumbers, RowTable, StagedRows
 
-
 LOG = logging.getLogger(__name__)
 MOST_COUNTED = 12
 
@@ -165,11 +164,16 @@ class EncodedSource:
 
 
 def assemble(
-    staging: Path, known: ClassNumbers | tuple[str, ...], found: Mapping[str, Found], release: str | None = None
+    staging: Path,
+    known: ClassNumbers | tuple[str, ...],
+    found: Mapping[str, Found],
+    release: str | None = None,
+    chosen: str = "",
 ) -> EncodedSource:
     """Stage the rows of every split and return the source over them.
 
-    `known` are the class names, if labels are final, or what gave the rows their provisional labels.
+    `known` are the class names, if labels are final, or what gave the rows their provisional labels. `chosen` says
+    which of several images of a row is meant, where its name does not.
 
     Raises
     ------
@@ -183,7 +187,7 @@ def assemble(
     for name, part in found.items():
         rows = part.rows.stage(staging / name, labels, sort=part.sort)
         splits.append(SplitRows(name, rows, part.reader(rows)))
-    source = EncodedSource(classes, _fingerprint(classes, splits), release, tuple(splits))
+    source = EncodedSource(classes, _fingerprint(classes, splits, chosen), release, tuple(splits))
     for split in splits:
         LOG.info("%s", counted(split.name, classes, split.rows.labels()))
     return source
@@ -204,8 +208,8 @@ def counted(split: str, classes: Sequence[str], labels: npt.NDArray[np.int32]) -
     return f"{split}: {len(labels):,} image{'s' if len(labels) != 1 else ''} of {of_classes} ({each})"
 
 
-def _fingerprint(classes: tuple[str, ...], splits: list[SplitRows]) -> str:
-    content = hashlib.sha256(json.dumps(classes).encode())
+def _fingerprint(classes: tuple[str, ...], splits: list[SplitRows], chosen: str) -> str:
+    content = hashlib.sha256(json.dumps([classes, chosen] if chosen else classes).encode())
     for split in splits:
         index = split.rows.index()
         content.update(json.dumps([split.name, len(index.names)]).encode())

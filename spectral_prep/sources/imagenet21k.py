@@ -10,17 +10,16 @@ Classes without an image stay classes, so that labels are those of the whole rel
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.errors import InputError
-from spectral_prep.places import at, copy_to, exists
+from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place
 from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.folder import class_folders
-from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, kept_members
+from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, kept_members, near
 from spectral_prep.sources.ignored import Ignored
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.imagenet import WNID, class_tars, tars_in
@@ -28,14 +27,11 @@ from spectral_prep.sources.opening import contents, missing
 from spectral_prep.sources.row_table import ClassNumbers
 from spectral_prep.sources.split_folders import subfolders
 from spectral_prep.sources.tars import WHOLE_SUFFIXES
-from spectral_prep.system.staging import SCRATCH, kept_beside
+from spectral_prep.system.staging import kept_beside
 
 CLASSES: Mapping[str, int] = {"winter21": 19167, "fall11": 21841}
 ARCHIVES = tuple(f"{release}_whole{suffix}" for release in CLASSES for suffix in WHOLE_SUFFIXES)
 EXPECTED = f"one of {', '.join(ARCHIVES)}, or class tars or folders, such as n02352591.tar"
-
-
-LOG = logging.getLogger(__name__)
 
 
 def open_imagenet21k(dataset: str, path: Place, staging: Path) -> EncodedSource:
@@ -111,19 +107,8 @@ def _archive(path: Place, opening: _Opening) -> Found:
     numbers, ignored, kept = opening.numbers, opening.ignored, opening.kept
     if not is_gzip(path):
         return class_tars([path], numbers, ignored, empty=True)
-    path = _copied(path, kept)
+    path = near(path, kept)
     archive = Archive.of(path)
     members_of = functools.partial(kept_members, kept=kept)
     found = class_tars([path], numbers, ignored, empty=True, members_of=members_of)
-    return Found(found.rows, lambda staged: GzipReader.over(staged, archive, kept), sort=False)
-
-
-def _copied(path: Place, kept: Path) -> Path:
-    """Return a path of a gzip-compressed archive: of one in a bucket a copy, since its seek points need all of it."""
-    if isinstance(path, Path):
-        return path
-    copy = kept / Archive.of(path).key / path.name
-    if not copy.exists():
-        LOG.warning("Copying %s to %s: a compressed archive cannot be read in place", path, copy)
-        copy_to(copy, path, SCRATCH)
-    return copy
+    return Found(found.rows, lambda staged: GzipReader.over(staged, [archive], kept), sort=False)

@@ -59,6 +59,9 @@ class ClassNumbers:
         self._numbers: dict[str, int] = {}
         self._known: dict[str, int] = {}  # by any name, and by its composed form
 
+    def __len__(self) -> int:
+        return len(self._numbers)
+
     def number(self, name: str) -> int:
         """Return the number of a class, a new one for a new class."""
         if (known := self._known.get(name)) is not None:

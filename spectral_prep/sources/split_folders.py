@@ -3,8 +3,8 @@
 Input: a folder of class folders, or of splits that hold class folders. Output: the names of the two splits. A layout
 that could be meant in another way is refused with what to run instead; folders that are seen and not taken are named.
 
-1. train/ or training/ holds the training images. Without either, every folder is a class: unless the names say that they
-   are splits (seg_train, seg_test), or the classes stand one level deeper.
+1. train/ or training/ holds the training images. Without either, every folder is a class: unless the names say that
+   they are splits (seg_train, seg_test), or the classes stand one level deeper.
 2. The first of test/, val/, validation/, valid/ and testing/ that has class folders holds the test images.
 """
 
