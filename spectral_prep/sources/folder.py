@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -213,16 +214,20 @@ def _annotations(path: Place) -> Mapping[str, str]:
         name, *columns = os.fsdecode(line.rstrip(b"\r\n")).split("\t", 2)
         if not columns:
             raise CorruptSourceError(f"no class in line {number}", where=path, expected="file name, tab, class, …")
-        classes[name] = columns[0]
+        classes[unicodedata.normalize("NFC", name)] = columns[0]
     return classes
 
 
 def _annotated(classes: Mapping[str, str], name: str, root: Place) -> str:
-    if name not in classes:
+    """Return the class of a file; its name may be listed in its other Unicode form, or in Windows' encoding."""
+    composed = unicodedata.normalize("NFC", name)
+    western = os.fsdecode(composed.encode("cp1252", "ignore"))
+    found = classes.get(composed, classes.get(western))
+    if found is None:
         raise CorruptSourceError(
             f"no class for {shown(name)}", where=root / ANNOTATIONS, expected="a line for each image"
         )
-    return classes[name]
+    return found
 
 
 def _images(root: Place, label: str, ignored: Ignored, own: Path | None) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ from spectral_prep.places import at
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.download import suggestion
+from spectral_prep.sources.name_list import utf8
 from spectral_prep.system.json_text import json_value
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -160,7 +161,7 @@ def small_file(path: Place, at_most: int = LARGEST_TEXT) -> bytes:
 
 def small_lines(path: Place) -> Iterator[bytes]:
     """Yield the lines of a list with a line an image; raises as `small_file` does, and for more lines than that."""
-    content = small_file(path, LARGEST_LIST)
+    content = utf8(small_file(path, LARGEST_LIST))
     if (count := content.count(b"\n")) > MOST_LINES:
         raise CorruptSourceError("more lines than images", where=path, expected=f"at most {MOST_LINES}", got=count)
     yield from io.BytesIO(content)

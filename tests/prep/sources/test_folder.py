@@ -109,6 +109,16 @@ def test_tiny_imagenet_images_without_a_class(tmp_path: Path) -> None:
             opened(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_annotations_in_other_encodings(tmp_path: Path, encoding: str) -> None:
+    write_folder(tmp_path, ["train/n01/1.png", "train/n02/2.png", "val/images/caf\u00e9.png", "val/images/b.png"])
+    lines = "caf\u00e9.png\tn02\t0\r\nb.png\tn01\t0\r\n"
+    (tmp_path / "val/val_annotations.txt").write_bytes(lines.encode(encoding))
+    source = opened(tmp_path)
+    assert names(source)["test"] == ["n01/b.png", "n02/caf\u00e9.png"]
+    assert source.classes == ("n01", "n02")
+
+
 def test_only_images_count_whatever_the_case_of_their_extension(tmp_path: Path) -> None:
     kept = ["1.JPEG", "2.jpg", "3.PNG", "4.bmp", "5.gif", "6.ppm", "7.pgm", "8.tif", "9.TIFF", "A.webp"]
     for name in [*kept, "notes.txt", ".hidden.png", "Thumbs.db", "png"]:
