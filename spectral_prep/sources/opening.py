@@ -48,7 +48,22 @@ PLENTY = 64 << 20
 """Bytes after which a gzip stream is held to `BEST_RATIO`: releases of images are packed to a fifth at best."""
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-RARE = (".jfif", ".jpe", ".jp2", ".j2k", ".pbm", ".pnm", ".apng", ".dib", ".tga", ".qoi", ".dds", ".psd", ".sgi")
+RARE = (
+    ".jfif",
+    ".jpe",
+    ".jp2",
+    ".j2k",
+    ".pbm",
+    ".pnm",
+    ".apng",
+    ".dib",
+    ".tga",
+    ".qoi",
+    ".dds",
+    ".psd",
+    ".sgi",
+    ".pcx",
+)
 OPTIONAL = {".avif": "heif", ".heic": "heif", ".heif": "heif"}
 """Endings of what not every installation reads, and the extra that helps."""
 

@@ -17,16 +17,20 @@ from spectral_prep.sources.opening import reads
 HEAD_BYTES = 32
 FILES_AT_ONCE = 16
 
-BRANDS = {b"avif": ".avif", b"avis": ".avif", b"heic": ".heic", b"heix": ".heic", b"mif1": ".heic", b"msf1": ".heic"}
-"""What stands in the first box of AVIF and HEIC files, and the ending of the format."""
+BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), ".avif"),
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), ".heic"),
+}
+"""What the first box of AVIF and HEIC files says, and the ending of the format."""
 
 BEGINNINGS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|P[1-6][ \t\r\n]+[0-9#]"
     rb"|BM............(?:\x0c|\x28|\x34|\x38|\x40|\x6c|\x7c)\0\0\0"
-    rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|qoif|DDS |8BPS\0\x01|\x01\xda[\0\x01][\x01\x02]",
+    rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|qoif|DDS |8BPS\0\x01|\x01\xda[\0\x01][\x01\x02]|icns|BLP[12]"
+    rb"|\0\0\x01\0[\x01-\x20]\0|\x0a[\0\x02\x03\x05]\x01[\x01\x02\x04\x08]",
     re.DOTALL,
 )
-"""JPEG, PNG, GIF, TIFF, WebP, PPM, BMP; JPEG 2000, QOI, DDS, PSD, SGI."""
+"""JPEG, PNG, GIF, TIFF, WebP, PPM, BMP; JPEG 2000, QOI, DDS, PSD, SGI, ICNS, BLP, ICO, PCX."""
 
 
 def is_image_content(head: bytes) -> bool:
