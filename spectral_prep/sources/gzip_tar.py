@@ -29,11 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, StorageError
-from spectral_prep.places import copy_to
+from spectral_prep.places import at, copy_to
 from spectral_prep.places.url import Place
 from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.locations import Locations, StagedLocations
-from spectral_prep.sources.opening import GZIP_MAGIC, explained, opened, optional, unzipped
+from spectral_prep.sources.opening import GZIP_MAGIC, explained, not_regular, opened, optional, unzipped
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tars import Member, walk
 from spectral_prep.system.files import AtomicFile, explain
@@ -49,9 +49,17 @@ LOG = logging.getLogger(__name__)
 
 
 def is_gzip(path: Place) -> bool:
-    """Whether the content of a file, not its name, is gzip's."""
-    with explained(path), opened(path) as file:
-        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    """Whether the content of a file, not its name, is gzip's; of one in a bucket two bytes are fetched."""
+    with explained(path):
+        try:
+            file = at(path).open()
+        except ValueError as error:
+            raise not_regular(path) from error
+        with file:
+            try:
+                return file.read(0, len(GZIP_MAGIC)) == GZIP_MAGIC
+            except ValueError:  # it is shorter
+                return False
 
 
 def zipped_members(path: Place, tar: str = "") -> Iterator[Member]:
