@@ -39,7 +39,14 @@ from spectral_prep.sources.opening import (
 )
 from spectral_prep.sources.row_table import ClassNumbers, RowTable
 from spectral_prep.sources.sniff import images_among
-from spectral_prep.sources.split_folders import ANNOTATIONS, NOT_A_CLASS, find_splits, has_classes, subfolders
+from spectral_prep.sources.split_folders import (
+    ANNOTATIONS,
+    NOT_A_CLASS,
+    find_splits,
+    has_classes,
+    subfolders,
+    tell_loose,
+)
 from spectral_prep.system.staging import is_staging
 
 FILES_AT_ONCE = 16
@@ -161,6 +168,7 @@ def class_folders(
         If no class folder holds an image, unless `empty`.
     """
     rows, without = RowTable(), []
+    tell_loose(root)
     for name in subfolders(root):
         if own is not None and own == Path(os.path.realpath(str(root / name))):
             continue

@@ -177,9 +177,9 @@ def _train(dataset: str, root: Place, numbers: ClassNumbers, ignored: Ignored) -
 
 def _validation(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found | None:
     archive = _near(root, VAL_TAR)
-    for folder in (root / tree / name for tree in TREES for name in TEST_FOLDERS):
-        if not at(folder).is_folder():
-            continue
+    folders = [root / tree / name for tree in TREES for name in TEST_FOLDERS]
+    folders = [folder for folder in folders if at(folder).is_folder()]
+    for folder in folders:
         if has_classes(folder):
             found = class_folders(folder, numbers, ignored)
         elif any(VAL_NAME.match(name) for name in at(folder).names()):
@@ -188,6 +188,7 @@ def _validation(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found |
             continue
         if archive is not None:
             require_whole(found, folder, _flat_tar(archive, lambda _: "", ClassNumbers(), Ignored()), archive)
+        tell_untaken("Folders that are not converted", root, [str(each) for each in folders if each != folder])
         return found
     return None if archive is None else _flat_tar(archive, _class_of(root, archive), numbers, ignored)
 

@@ -49,7 +49,6 @@ def find_splits(dataset: str, root: Place) -> tuple[str, str | None]:
     train = next((name for name in TRAIN_FOLDERS if name in folders), None)
     if train is None:
         _require_classes(dataset, root, folders)
-        _tell_loose(root)
         return "", None
     classes = subfolders(root / train)
     if not classes:
@@ -61,8 +60,7 @@ def find_splits(dataset: str, root: Place) -> tuple[str, str | None]:
         root,
         [name for name in folders if name not in (train, test)],
     )
-    for folder in (root, root / train, *([root / test] if test else [])):
-        _tell_loose(folder)
+    tell_loose(root)
     return train, test
 
 
@@ -75,7 +73,7 @@ def _is_test_set(folder: Place, classes: Iterable[str]) -> bool:
     return has_classes(folder, classes) or exists(folder / ANNOTATIONS)
 
 
-def _tell_loose(folder: Place) -> None:
+def tell_loose(folder: Place) -> None:
     """Name the images that lie beside class folders."""
     loose = [name for name in at(folder).names() if is_image(name)]
     tell_untaken("Images outside all class folders, which are not converted", folder, loose)

@@ -12,10 +12,11 @@ import pytest
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.sources import open_source, opening
 from spectral_prep.sources.image_files import EncodedSource
-from tests.support.releases import write_folder
+from tests.support.releases import encoded, random_images, write_folder
 
 REAL = os.environ.get("SPECTRAL_TEST_DATA")
 NAMES = ["train/cat/2.png", "train/cat/10.png", "train/dog/1.png", "val/dog/9.png", "val/cat/8.png"]
+NAMELESS = {"a/1.png": b"x", "a/photo": encoded(random_images(8, 8, 3)), "a/notes.txt": b"x" * 40, "b/2.jfif": b"x"}
 
 
 def opened(root: Path, dataset: str = "folder") -> EncodedSource:

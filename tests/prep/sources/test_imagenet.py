@@ -214,3 +214,13 @@ def test_an_image_whose_name_says_nothing(tmp_path: Path) -> None:
     image = next(iter(TRAIN.values()))
     write_files(tmp_path / "train", {"n01440764.tar": tar_bytes({"a.jfif": image, "photo": image, "b.txt": b"x"})})
     assert list(opened(tmp_path).index()["train"].names) == ["n01440764/a.jfif", "n01440764/photo"]
+
+
+def test_validation_images_that_were_moved_half_way_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train_folders(tmp_path)
+    moved, left = dict(list(VAL.items())[:4]), dict(list(VAL.items())[4:])
+    write_files(tmp_path / "val", {**moved, **flat(left)})
+    write_files(tmp_path / "test", {"ILSVRC2012_test_00000001.JPEG": b"x"})
+    assert len(opened(tmp_path).index()["test"].names) == 4
+    assert "not converted: ILSVRC2012_val_00000005.JPEG, ILSVRC2012_val_00000006.JPEG" in caplog.text
+    assert f"Folders that are not converted: {tmp_path}/test" in caplog.text

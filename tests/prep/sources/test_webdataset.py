@@ -33,6 +33,7 @@ FILES = {
     "imagenet1k-train-0000.tar": tar_bytes(TRAIN0),
     "imagenet1k-validation-00.tar": tar_bytes(VAL),
 }
+ZIPPED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
 
 
 def opened(path: Path) -> Source:
@@ -161,6 +162,18 @@ def test_no_tar_is_in_two_splits(tmp_path: Path) -> None:
         opened(write_files(tmp_path / "2", {"train-test.tar": one}))
     near = opened(write_files(tmp_path / "3", {"training/x/0.tar": one, "testing/train-like/test/0.tar": one}))
     assert {split: len(found.names) for split, found in near.index().items()} == {"train": 1, "test": 1}
+
+
+def test_a_split_without_labels_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bare = {"a.jpg": b"x", "b.jpg": b"x"}
+    train = {"train-0.tar": tar_bytes(TRAIN0)}
+    source = opened(write_files(tmp_path / "1", {**train, "test-0.tar": tar_bytes(bare)}))
+    assert list(source.index()) == ["train"]
+    assert "Files of test, which are not converted (no row has a label): test-0.tar" in caplog.text
+    with pytest.raises(CorruptSourceError, match=r"1 samples cannot be used.*no label"):
+        opened(write_files(tmp_path / "2", {**train, "test-0.tar": tar_bytes({**bare, "b.cls": b"0"})}))
+    with pytest.raises(InputError, match="no sample to train on has a label"):
+        opened(write_files(tmp_path / "3", {"train-0.tar": tar_bytes(bare)}))
 
 
 def test_what_is_not_taken_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
