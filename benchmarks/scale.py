@@ -128,14 +128,16 @@ def forge(paths: DatasetPaths) -> Plan:
 def write_tars(folder: Path, members: int, classes: int) -> None:
     """Write class tars with this many members in all, of 512 bytes each."""
     folder.mkdir()
-    header = tarfile.TarInfo()
-    header.size = tarfile.BLOCKSIZE
-    content = bytes(tarfile.BLOCKSIZE)
+    member = tarfile.TarInfo()
+    member.size = tarfile.BLOCKSIZE
+    blank = member.tobuf(tarfile.USTAR_FORMAT)
+    before, after = blank[100:148], blank[156:] + bytes(tarfile.BLOCKSIZE)
+    total = sum(before) + sum(after) + 8 * ord(" ")
     for label in range(classes):
         with open(folder / f"n{label:08}.tar", "wb") as file:
             for number in range(label, members, classes):
-                header.name = f"n{label:08}_{number}.JPEG"
-                file.write(header.tobuf(tarfile.USTAR_FORMAT) + content)
+                name = f"n{label:08}_{number}.JPEG".encode()  # tarfile would take 20 µs
+                file.write(name.ljust(100, b"\0") + before + b"%06o\0 " % (total + sum(name)) + after)
             file.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
@@ -164,7 +166,7 @@ def timeline(rows: int, tasks: int, machines: int, seconds_a_row: float, start: 
 @click.option("--tasks", default=1000, show_default=True)
 @click.option("--machines", default=100, show_default=True, help="Of the timeline; a task on each at a time.")
 @click.option("--rate", default=1000.0, show_default=True, help="Images a second of a task, of the timeline.")
-@click.option("--members", default=1_419_712, show_default=True, help="Of the tars; 0: none.")
+@click.option("--members", default=14_197_122, show_default=True, help="Of the tars; 0: none.")
 @click.option("--step", "one", type=click.Choice(["begin", "start", "finalize"]), hidden=True)
 @click.option("--out", type=click.Path(path_type=Path), hidden=True)
 @click.option("--source", type=click.Path(path_type=Path), hidden=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Submits the whole road to Slurm: convert (array) → finalize → train (array) → evaluate, each after the one before it.
+# Submits the whole road to Slurm: begin → convert (array) → finalize → train (array) → evaluate, each after the one
+# before it.
 #
 #   DATASET=imagenet SOURCE=data/imagenet Q=16 OUT=spectral/imagenet-q16 RUN=runs/imagenet deploy/slurm/submit.sh
 #
@@ -9,8 +10,10 @@
 # TASKS               size of the array that converts, default 16
 # SHARDS              size of the array that trains, as --shards; default Q
 # CONVERT_OPTIONS TRAIN_OPTIONS EVALUATE_OPTIONS
-#                     more options of those commands, separated by blanks: CONVERT_OPTIONS='--dtype float16'
-# CONVERT_SBATCH FINALIZE_SBATCH TRAIN_SBATCH EVALUATE_SBATCH
+#                     more options of those commands, separated by blanks: CONVERT_OPTIONS='--dtype float16'; those of
+#                     convert are begin's, too
+# TASK_OPTIONS        options that convert has and begin has not: TASK_OPTIONS='--device cuda --on-error skip'
+# BEGIN_SBATCH CONVERT_SBATCH FINALIZE_SBATCH TRAIN_SBATCH EVALUATE_SBATCH
 #                     options of sbatch, by step: TRAIN_SBATCH='--gres=gpu:1 --time=4:00:00'
 # LOGS                folder of the logs, default ./logs
 # WAIT=yes            waits for the end of all; the exit code then says whether the road was gone to its end
@@ -53,10 +56,12 @@ submit() {
   echo "$step: job ${submitted[-1]}"
 }
 
+read -r -a begin <<<"${BEGIN_SBATCH:-}"
 read -r -a convert <<<"${CONVERT_SBATCH:-}"
 read -r -a finalize <<<"${FINALIZE_SBATCH:-}"
 read -r -a train <<<"${TRAIN_SBATCH:-}"
 read -r -a evaluate <<<"${EVALUATE_SBATCH:-} ${WAIT:+--wait}"
+submit begin '%x-%j.log' "${begin[@]}"
 submit convert '%x-%A_%a.log' "--array=0-$((TASKS - 1))" "${convert[@]}"
 submit finalize '%x-%j.log' "${finalize[@]}"
 submit train '%x-%A_%a.log' "--array=0-$((SHARDS - 1))" "${train[@]}"

@@ -17,18 +17,20 @@ from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.options import (
     Wanted,
     default_source,
+    download_option,
     engine_option,
     field_options,
     max_memory_option,
+    mirror_option,
     ray_address_option,
     request_options,
+    space_option,
     workers_option,
 )
 from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, say, speak
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable
-from spectral_prep.sources.download import RELEASES
 from spectral_prep.sources.download import download as fetch
 
 if TYPE_CHECKING:
@@ -65,19 +67,43 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
 
 @prep_group.command("begin")
 @request_options
-def begin_command(wanted: Wanted) -> None:
+@workers_option
+@max_memory_option
+@space_option
+@download_option
+@mirror_option
+def begin_command(
+    wanted: Wanted,
+    workers: int | None,
+    max_memory: str | None,
+    no_space_check: bool,
+    download: bool,
+    mirror: str | None,
+) -> None:
     """Do the first step of an array of tasks once: open the source, calibrate, write the plan and what each block is.
 
-    The tasks then start in seconds; without it the first of them does this, and those that start with it as well.
+    The tasks then start in seconds; without it the first of them does this, and those that start with it as well. It
+    has the options of convert that concern all tasks, and says what memory and room they take.
     """
-    from spectral_prep.console.text import warning_text
-    from spectral_prep.conversion.convert import begin
-    from spectral_prep.store.plan_record import Plan
-    from spectral_prep.store.record_file import read_record
+    from spectral_prep.console.text import conversion_text, outlook_text, warning_text
+    from spectral_prep.conversion.convert import Progress, begin
+    from spectral_prep.conversion.execution import Execution
+    from spectral_prep.system.units import parse_bytes
 
-    paths = begin(wanted.request, wanted.source, wanted.out)
-    if warning := warning_text(read_record(paths.plan, Plan)):
-        say(warning)
+    def tell(told: Progress) -> None:
+        say(conversion_text(told.plan))
+        if warning := warning_text(told.plan):
+            say(warning)
+        if told.estimate is not None:
+            say(outlook_text(told.estimate))
+
+    execution = Execution(
+        workers=workers,
+        max_memory=parse_bytes(max_memory) if max_memory else None,
+        space_check=not no_space_check,
+    )
+    _fetch(wanted, download=download, mirror=mirror)
+    begin(wanted.request, wanted.source, wanted.out, execution, tell)
     answer(f"Begun: {wanted.out}. Run next: the spectral-prep convert commands with --task I/N")
 
 
@@ -90,7 +116,7 @@ def begin_command(wanted: Wanted) -> None:
 @ray_address_option
 @workers_option
 @max_memory_option
-@click.option("--no-space-check", is_flag=True, help="Start even where the disk has no room for all.")
+@space_option
 @click.option(
     "--on-error",
     type=click.Choice(get_args(OnError)),
@@ -105,12 +131,8 @@ def begin_command(wanted: Wanted) -> None:
     show_default=True,
     help="Where the transform is computed; auto: a GPU where there is one.",
 )
-@click.option(
-    "--download",
-    is_flag=True,
-    help=f"First fetch the release into --source, hashes checked ({', '.join(RELEASES)}).",
-)
-@click.option("--mirror", help="Download from this base URL instead of the official ones.")
+@download_option
+@mirror_option
 def convert_command(
     wanted: Wanted,
     task: str | None,
@@ -139,10 +161,7 @@ def convert_command(
         space_check=not no_space_check,
         engine=engine_of(engine, ray_address),
     )
-    if download or mirror:
-        if not isinstance(wanted.source, Path):
-            raise InputError("a release is downloaded to a path", where=wanted.source, expected="--source FOLDER")
-        fetch(wanted.request.dataset, wanted.source, mirror)
+    _fetch(wanted, download=download, mirror=mirror)
     progress = ConversionProgress()
     try:
         with contextlib.redirect_stdout(Notices()):
@@ -160,6 +179,14 @@ def convert_command(
         answer(f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {wanted.out}")
     else:
         _complete(wanted.out)
+
+
+def _fetch(wanted: Wanted, *, download: bool, mirror: str | None) -> None:
+    """Download the release, if that is wanted."""
+    if download or mirror:
+        if not isinstance(wanted.source, Path):
+            raise InputError("a release is downloaded to a path", where=wanted.source, expected="--source FOLDER")
+        fetch(wanted.request.dataset, wanted.source, mirror)
 
 
 @prep_group.command("finalize")

@@ -20,6 +20,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.images.augmentations import AUGMENTATIONS
 from spectral_prep.places.url import Place
 from spectral_prep.sources import SOURCES, WITHOUT_FILES, default_name
+from spectral_prep.sources.download import RELEASES
 from spectral_prep.sources.interface import Fields
 
 if TYPE_CHECKING:
@@ -95,6 +96,13 @@ REQUEST_OPTIONS = (
         default="int8",
         show_default=True,
         help="Of a stored coefficient; float16 and float32 keep every pixel exactly.",
+    ),
+    click.option(
+        "--psnr",
+        type=float,
+        metavar="DB",
+        help="int8 with one step for all spectrals, as coarse as images keep this many dB: fewer bytes.  [default: "
+        "each spectral as fine as its range allows, some 52 dB]",
     ),
     click.option(
         "--size",
@@ -224,6 +232,14 @@ ray_address_option = click.option(
     help="Of the cluster's head node; auto: the one that this machine is in.  [default: RAY_ADDRESS if set, else a Ray "
     "of this machine alone is started]",
 )
+
+space_option = click.option("--no-space-check", is_flag=True, help="Start even where the disk has no room for all.")
+download_option = click.option(
+    "--download",
+    is_flag=True,
+    help=f"First fetch the release into --source, hashes checked ({', '.join(RELEASES)}).",
+)
+mirror_option = click.option("--mirror", help="Download from this base URL instead of the official ones.")
 
 
 def class_list(text: str) -> tuple[str, ...]:

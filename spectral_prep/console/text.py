@@ -6,17 +6,20 @@ Input: what a public function returned. Output: a string of one or several lines
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from spectral_prep.conversion.convert import Progress
 from spectral_prep.conversion.estimate import Estimate
 from spectral_prep.inspection.info import Info
-from spectral_prep.inspection.verify import Verification
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line
 from spectral_prep.store.cache import Copy
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.units import duration, size
+
+if TYPE_CHECKING:
+    from spectral_prep.inspection.verify import Verification
 
 
 def conversion_text(plan: Plan) -> str:
@@ -67,6 +70,7 @@ def _estimate_lines(found: Estimate, out: Place) -> Iterator[str]:
         f"stored     {_estimated(found.bytes, found.standard_error)} as {plan.encoding.dtype}, "
         f"{_estimated(found.bytes / q, found.standard_error / q)} a spectral (from {found.sample.rows} rows)"
     )
+    yield f"error      {error_text(found.sample.psnr)}"
     most = max(block.stop - block.start for block in plan.blocks)
     blocks = f"{len(plan.blocks)} blocks of at most {most:,} rows"
     yield f"files      {found.files:,}, {found.files_a_spectral:,} a spectral; {blocks}"
@@ -83,6 +87,15 @@ def _estimate_lines(found: Estimate, out: Place) -> Iterator[str]:
 
 def _estimated(count: float, error: float) -> str:
     return f"{size(count)} ± {size(error)}" if error else size(count)  # no error where every row was looked at
+
+
+def error_text(psnr: float | None) -> str:
+    """Say how far stored images are from their source.
+
+    >>> error_text(47.04)
+    'about 47.0 dB, put back together'
+    """
+    return "none: every pixel is kept" if psnr is None else f"about {psnr:.1f} dB, put back together"
 
 
 def workers_text(count: int) -> str:
@@ -118,6 +131,8 @@ def _info_lines(info: Info) -> Iterator[str]:
     yield f"spectrals  {spec.q} = {spec.q1}x{spec.q2}, {spec.layout}, {spec.transform}, each {info.spectral_shape}"
     each = f"{folders} folders, {size(info.bytes / folders)} each"
     yield f"stored     {size(info.bytes)} as {info.dtype}, {info.format}, in {each}"
+    if info.complete or info.psnr is not None:
+        yield f"error      {error_text(info.psnr)}"
     yield f"saturated  {info.saturated:,} values"
     if info.energy:
         total = sum(info.energy) or 1.0

@@ -11,20 +11,18 @@ import math
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spectral_prep.choices import Device, OnError
+from spectral_prep.conversion.tasks import AllBlocks, BlockTask
 from spectral_prep.conversion.totals import totals
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device, split_stream
 from spectral_prep.places import exists
-from spectral_prep.places.url import Place
-from spectral_prep.sources.interface import Images, RawImage
+from spectral_prep.sources.interface import RawImage
 from spectral_prep.sources.read_ahead import raw_images
 from spectral_prep.store import STORES
 from spectral_prep.store.block_writer import BlockWriter
@@ -38,30 +36,6 @@ from spectral_prep.system.threads import torch_threads
 
 GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
-
-
-@dataclass(frozen=True)
-class AllBlocks:
-    """What all blocks of a conversion have in common: sent once to each worker, for a plan may have many classes."""
-
-    root: Place
-    plan: Plan
-    on_error: OnError
-    device: Device = "cpu"
-
-
-@dataclass(frozen=True)
-class BlockTask:
-    """What a worker needs for one block of it; small, and picklable."""
-
-    block: Block
-    ids: npt.NDArray[np.int32]
-    names: list[str]
-    labels: npt.NDArray[np.int32]
-    images: Images
-
-    def __str__(self) -> str:
-        return str(self.block)
 
 
 def run_block(all_blocks: AllBlocks, task: BlockTask) -> BlockRecord:

@@ -27,13 +27,14 @@ import numpy.typing as npt
 from numcodecs.zstd import Zstd
 
 from spectral_prep.conversion.agree import Conversion
-from spectral_prep.conversion.block import BlockTask
 from spectral_prep.conversion.request import Request
+from spectral_prep.conversion.tasks import BlockTask
 from spectral_prep.errors import CorruptFileError, SpectralError
 from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.places.url import Place, absolute
 from spectral_prep.sources.described import Description, described, spans_of
 from spectral_prep.sources.interface import RowIndex, Source
+from spectral_prep.sources.name_list import some
 from spectral_prep.sources.row_table import LONGEST_NAME, SPAN
 from spectral_prep.store.fields import Id, Size
 from spectral_prep.store.layout import WRITING, DatasetPaths
@@ -161,7 +162,7 @@ def _frames(plan: Plan, split: str, source: Source, rows: RowIndex, ends: list[i
         if block.split != split:
             continue
         ids = order[block.start : block.stop]
-        names = [rows.names[i] for i in ids.tolist()]
+        names = some(rows.names, ids)
         content = _packed(ids, rows.labels[ids], spans_of(source, split, ids), names)
         end += len(content)
         ends.append(end)
@@ -171,10 +172,11 @@ def _frames(plan: Plan, split: str, source: Source, rows: RowIndex, ends: list[i
 def _packed(
     ids: npt.NDArray[np.int32], labels: npt.NDArray[np.int32], spans: npt.NDArray[Any], names: list[str]
 ) -> bytes:
-    text = [name.encode() for name in names]
-    ends = np.cumsum([len(name) for name in text]).astype("<u4")
+    text = "".join(names).encode()
+    lengths = map(len, names) if text.isascii() else (len(name.encode()) for name in names)
+    ends = np.cumsum(np.fromiter(lengths, np.int64, len(names))).astype("<u4")
     columns = (ids.astype("<i4"), labels.astype("<i4"), ends, spans)
-    frame = bytes(Zstd(ZSTD_LEVEL).encode(b"".join([*(column.tobytes() for column in columns), *text])))
+    frame = bytes(Zstd(ZSTD_LEVEL).encode(b"".join([*(column.tobytes() for column in columns), text])))
     checksum: int = google_crc32c.value(frame)
     return frame + checksum.to_bytes(CHECKSUM_BYTES, "little")
 

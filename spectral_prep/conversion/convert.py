@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spectral_prep.conversion.agree import Conversion, agreed, fix
-from spectral_prep.conversion.block import AllBlocks, BlockTask, run_block
 from spectral_prep.conversion.catalogue import has_catalogue, open_catalogue, write_catalogue
 from spectral_prep.conversion.estimate import Estimate, choose_workers, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
@@ -24,10 +23,9 @@ from spectral_prep.conversion.finalize import finalize, is_complete
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.memory import memory_of, needs_of
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import all_blocks, block_tasks
+from spectral_prep.conversion.tasks import RUN_BLOCK, AllBlocks, BlockTask, all_blocks, block_tasks
 from spectral_prep.engines.interface import Engine
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.kernel.stream import chosen_device
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import AnyPlace, Place, absolute
 from spectral_prep.sources import default_name, open_source
@@ -126,8 +124,8 @@ def convert(
     engine = execution.engine
     if engine.elsewhere:  # where another folder may be the current one
         source, out = absolute(source), absolute(out)
-    else:
-        chosen_device(execution.device)
+    elif execution.device == "cuda":
+        _require_gpu()
     paths, on_error = DatasetPaths(out), execution.on_error
     complete = is_complete(paths)  # then nothing is written there: it may be read-only
     if complete:  # by a process that may have been killed before the last names were on the disk
@@ -172,8 +170,17 @@ def convert(
     return paths
 
 
-def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPlace]:
+def begin(
+    request: Request,
+    source: Place,
+    out: AnyPlace,
+    execution: Execution = BY_DEFAULT,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> DatasetPaths[AnyPlace]:
     """Do once what the tasks of an array would otherwise each do: open the source, calibrate, write plan and catalogue.
+
+    `progress` is called once, with the estimate of the whole, unless it was begun before. Of `execution` count memory,
+    workers and `space_check`.
 
     Raises
     ------
@@ -184,7 +191,10 @@ def begin(request: Request, source: Place, out: AnyPlace) -> DatasetPaths[AnyPla
     with at(out).shared_use(WRITING), staging_folder(out) as staging:
         if open_catalogue(paths, request, source) is None:
             conversion = _opened(paths, request, source, staging)
-            refuse_without_room(_estimated(conversion, conversion.plan.blocks, BY_DEFAULT), out)
+            plan, found = conversion.plan, _estimated(conversion, conversion.plan.blocks, execution)
+            progress(Progress(plan, dict.fromkeys(plan.splits, 0), _rows(plan, plan.blocks), None, found))
+            if execution.space_check:
+                refuse_without_room(found, out)
             fix(conversion)
             write_catalogue(conversion, request, source)
     return paths
@@ -205,8 +215,14 @@ def _converted(
     """Yield the record of each block when it is done, in the memory and by the workers that were estimated, if any."""
     memory = found.memory if found else memory_of(common.plan, elsewhere=execution.engine.elsewhere)
     workers = found.workers if found else choose_workers(common.plan, blocks, memory, execution)
-    work = functools.partial(run_block, common)
+    work = functools.partial(RUN_BLOCK, common)
     return execution.engine.run(work, tasks, workers, needs_of(memory, execution.device))
+
+
+def _require_gpu() -> None:
+    from spectral_prep.kernel.stream import chosen_device
+
+    chosen_device("cuda")
 
 
 def _refuse_unseen(conversion: Conversion, engine: Engine) -> None:

@@ -19,10 +19,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from spectral_prep.conversion.agree import Conversion, agreed
-from spectral_prep.conversion.block import stored_batches
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.memory import Memory, memory_of, needs_of
@@ -30,6 +28,7 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
 from spectral_prep.conversion.sample import sample_ids
 from spectral_prep.conversion.tasks import all_blocks, block_task
+from spectral_prep.encoding import decode, expected_psnr
 from spectral_prep.errors import InputError, StorageError
 from spectral_prep.places.url import Place
 from spectral_prep.sources import default_name, open_source
@@ -39,7 +38,6 @@ from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.resources import memory_limit
 from spectral_prep.system.staging import staging_folder
-from spectral_prep.system.threads import torch_threads
 
 GROUPS = 8
 FEWEST_ROWS = 64
@@ -54,12 +52,16 @@ SAMPLING = Execution(on_error="skip", device="cpu")
 
 @dataclass(frozen=True)
 class Sample:
-    """What a sample of rows took: bytes a row over all spectrals, its standard error, seconds a row of one process."""
+    """What a sample of rows took: bytes a row over all spectrals, its standard error, seconds a row of one process.
+
+    `psnr` is about what the images keep, in dB, None where they keep every pixel.
+    """
 
     rows: int
     bytes_a_row: float
     standard_error: float
     seconds_a_row: float
+    psnr: float | None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Estimate:
             "classes": len(self.plan.classes),
             "spectrals": q,
             "dtype": self.plan.encoding.dtype,
+            "psnr": self.sample.psnr,
             "blocks": len(self.plan.blocks),
             "sampled_rows": self.sample.rows,
             "bytes": self.bytes,
@@ -171,9 +174,9 @@ def estimate_pending(
     """
     plan, index, tasks = conversion.plan, conversion.index, execution.task.count
     remaining = sum(block.stop - block.start for block in pending)
+    sample = take_sample(conversion, max(FEWEST_ROWS, int(share * remaining)))
     memory = memory_of(plan, elsewhere=execution.engine.elsewhere)
     chosen = choose_workers(plan, pending[::tasks], memory, execution)
-    sample = take_sample(conversion, max(FEWEST_ROWS, int(share * remaining)))
     side_files, side_bytes = _beside(plan, index)
     others = len(plan.splits) + 3 + len(plan.blocks)  # row indexes; plan, manifest and card; block records
     files_a_spectral = len(plan.blocks) + side_files + 1
@@ -245,26 +248,35 @@ def take_sample(conversion: Conversion, at_most: int) -> Sample:
     wanted = max(GROUPS, min(GROUPS * part.chunk_rows, at_most) // part.views)
     images = sample_ids(conversion.source, part.images, wanted, plan.seed)
     groups = np.array_split(images, min(GROUPS, len(images)))
-    bytes_a_row, seconds = [], []
+    bytes_a_row, seconds, energies = [], [], []
     for ids in groups:
         start, rows = time.perf_counter(), len(ids) * part.views
-        bytes_a_row.append(_converted_bytes(conversion, np.tile(ids, part.views)) / rows)
+        count, energy_Q = _converted(conversion, np.tile(ids, part.views))
+        bytes_a_row.append(count / rows)
+        energies.append(energy_Q)
         seconds.append((time.perf_counter() - start) / rows)
     scatter = statistics.stdev(bytes_a_row) if len(groups) > 1 else 0.0
     error = scatter * math.sqrt((1 - len(images) / part.images) / len(groups))
-    return Sample(len(images) * part.views, statistics.fmean(bytes_a_row), error, statistics.median(seconds))
+    psnr = plan.psnr or expected_psnr(plan.encoding, np.mean(energies, axis=0))
+    return Sample(len(images) * part.views, statistics.fmean(bytes_a_row), error, statistics.median(seconds), psnr)
 
 
-def _converted_bytes(conversion: Conversion, ids: npt.NDArray[np.int32]) -> int:
-    """Return how many bytes these rows take over all spectrals, as one part of one chunk."""
+def _converted(conversion: Conversion, ids: npt.NDArray[np.int32]) -> tuple[int, npt.NDArray[np.float64]]:
+    """Return how many bytes these rows take over all spectrals, as one part of one chunk, and the variance of each."""
+    import torch
+
+    from spectral_prep.conversion.block import stored_batches
+    from spectral_prep.system.threads import torch_threads
+
     plan, rows = conversion.plan, len(ids)
     alone = replace(plan, splits={"train": SplitPlan(rows, rows, rows, "", plan.splits["train"].views)})
     planned = replace(conversion, plan=alone)
     task = block_task(planned, alone.blocks[0], ids)
     common = all_blocks(planned.paths.root, alone, SAMPLING)
     with torch_threads(1):
-        stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(common, task)], dim=1).numpy()
-    return _part_bytes(plan, stored_QNChw, task.labels, rows)
+        stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(common, task)], dim=1)
+        energy_Q = decode(stored_QNChw, plan.encoding).flatten(1).double().var(1, correction=0).numpy()
+    return _part_bytes(plan, stored_QNChw.numpy(), task.labels, rows), energy_Q
 
 
 def _padding_bytes(plan: Plan, rows: int, chunk_rows: int) -> int:
@@ -289,7 +301,8 @@ def _beside(plan: Plan, index: Mapping[str, RowIndex]) -> tuple[int, int]:
     arrays = {name: plan.array(name, 0) for name in plan.splits}
     ids = {name: plan.ids(name) for name in plan.splits}
     labels = {name: index[name].labels[ids[name]] for name in plan.splits}
-    objects = STORES[plan.store].side_files(arrays, labels, ids, {})
+    store = STORES[plan.store]
+    objects = store.label_files(labels, ids) | store.metadata_files(arrays, {})
     return len(objects), sum(map(len, objects.values()))
 
 

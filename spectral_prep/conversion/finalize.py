@@ -6,9 +6,12 @@ Input: a folder whose blocks are all converted. Output: a data set that is compl
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +32,7 @@ from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
 
+SPECTRALS_AT_ONCE = 4
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
 
@@ -64,27 +68,30 @@ class _Finished:
     plan: Plan
     records: Sequence[BlockRecord]
     dataset_id: str
-    ids: Mapping[str, IntArray]
-    labels: Mapping[str, IntArray]
+    label_files: Mapping[str, bytes]
+    label_entries: Sequence[FileEntry]
+    parts: Mapping[str, Sequence[FileEntry]]
 
     @classmethod
     def of(cls, paths: DatasetPaths, plan: Plan, records: Sequence[BlockRecord]) -> _Finished:
-        """Read labels by row id and put them, as the ids, into stored order."""
+        """Read labels by row id, put them, as the ids, into stored order, and make their files once for all folders."""
         by_id = {name: _labels(paths, plan, name, records) for name in plan.splits}  # as many as the plan says
         ids = {name: plan.ids(name) for name in plan.splits}
-        labels = {name: by_id[name][ids[name]] for name in plan.splits}
-        return cls(paths, plan, records, _dataset_id(plan, records), ids, labels)
+        labels = {name: by_id.pop(name)[ids[name]] for name in plan.splits}
+        files = STORES[plan.store].label_files(labels, ids)
+        entries = [FileEntry(name, len(each), hashlib.sha256(each).hexdigest()) for name, each in files.items()]
+        return cls(paths, plan, records, _dataset_id(plan, records), files, entries, _parts(records))
 
 
 def _complete(finished: _Finished) -> None:
     """Write all but the parts and their records; the manifest last."""
     paths, plan, records = finished.paths, finished.plan, finished.records
     files = [entry for record in records for entry in record.files]
-    spectrals = []
-    for k, statistics in enumerate(spectral_statistics(plan, records)):
-        spectral, written = _finish_spectral(finished, k, statistics)
-        spectrals.append(spectral)
-        files += written
+    statistics = spectral_statistics(plan, records)
+    with ThreadPoolExecutor(SPECTRALS_AT_ONCE) as pool:  # what takes the time is the disk, or the bucket
+        done = list(pool.map(functools.partial(_finish_spectral, finished), range(plan.spec.q), statistics))
+    spectrals = [spectral for spectral, _ in done]
+    files += [entry for _, written in done for entry in written]
     atomic_write(paths.card, card(plan, finished.dataset_id, spectrals).encode(), WRITING)
     files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
     files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
@@ -135,6 +142,15 @@ def _labels(paths: DatasetPaths, plan: Plan, name: str, records: Iterable[BlockR
     return labels.astype(np.int16) if len(plan.classes) <= np.iinfo(np.int16).max else labels
 
 
+def _parts(records: Iterable[BlockRecord]) -> Mapping[str, Sequence[FileEntry]]:
+    """Return the parts of each spectral folder, by its name."""
+    parts: dict[str, list[FileEntry]] = {}
+    for record in records:
+        for entry in record.files:
+            parts.setdefault(entry.path.partition("/")[0], []).append(entry)
+    return parts
+
+
 def _finish_spectral(
     finished: _Finished, k: int, statistics: Mapping[str, Any]
 ) -> tuple[SpectralRecord, list[FileEntry]]:
@@ -142,17 +158,13 @@ def _finish_spectral(
     plan, root = finished.plan, finished.paths.spectral(k).root
     arrays = {name: plan.array(name, k) for name in plan.splits}
     attributes = {"dataset": plan.title, "dataset_id": finished.dataset_id, "spectral": k}
-    written = []
-    for name, content in STORES[plan.store].side_files(arrays, finished.labels, finished.ids, attributes).items():
+    metadata = STORES[plan.store].metadata_files(arrays, attributes)
+    written = [*finished.label_entries]
+    written += [FileEntry.of_bytes(root, root / name, content) for name, content in metadata.items()]
+    for name, content in (*finished.label_files.items(), *metadata.items()):
         atomic_write(root / name, content, WRITING)
-        written.append(FileEntry.of_bytes(root, root / name, content))
     prefix = f"{root.name}/"
-    parts = [
-        replace(entry, path=entry.path.removeprefix(prefix))
-        for record in finished.records
-        for entry in record.files
-        if entry.path.startswith(prefix)
-    ]
+    parts = [replace(entry, path=entry.path.removeprefix(prefix)) for entry in finished.parts[root.name]]
     files = tuple(sorted(parts + written, key=lambda entry: entry.path))
     record = _spectral_record(finished, k, statistics, files)
     content = write_record(finished.paths.spectral(k).record, record, WRITING)

@@ -8,6 +8,7 @@ processes share counts once.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 from spectral_prep.choices import Device
@@ -18,6 +19,8 @@ from spectral_prep.system.resources import resident_memory
 MIB = 1 << 20
 SERVER_BYTES = 320 * MIB
 """What all workers share: Python, torch and zarr, imported once."""
+TORCH_BYTES = 512 * MIB
+"""What a process takes that imports torch."""
 WORKER_BYTES = 96 * MIB
 """What each has of its own apart from rows: what it wrote in shared pages, a decoded photo, the allocator's reserve."""
 ROW_BYTES = 64
@@ -28,15 +31,18 @@ FILE_BYTES = 2 << 10
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at most: of the process that starts workers, of what workers share, and of a worker's own."""
+    """Bytes at most: of the process that starts workers, of what workers share, and of a worker's own; `torch` is what
+    the parent takes besides if it converts itself.
+    """
 
     parent: int
     server: int
     worker: int
+    torch: int = 0
 
     def peak(self, workers: int) -> int:
         """Return the peak of all processes together; one worker is the parent itself."""
-        return self.parent + (self.worker if workers == 1 else self.server + workers * self.worker)
+        return self.parent + (self.torch + self.worker if workers == 1 else self.server + workers * self.worker)
 
     def workers(self, limit: int) -> int:
         """Return the largest number of workers whose peak is within a limit; 0 if not even one fits."""
@@ -51,7 +57,9 @@ def memory_of(plan: Plan, *, elsewhere: bool = False) -> Memory:
     """
     completing = plan.rows * ROW_BYTES + len(plan.blocks) * plan.spec.q * FILE_BYTES
     parent, worker = resident_memory() + completing + 32 * MIB, WORKER_BYTES + _buffers(plan)
-    return Memory(parent, 0, SERVER_BYTES + worker) if elsewhere else Memory(parent, SERVER_BYTES, worker)
+    if elsewhere:
+        return Memory(parent, 0, SERVER_BYTES + worker)
+    return Memory(parent, SERVER_BYTES, worker, torch=0 if "torch" in sys.modules else TORCH_BYTES)
 
 
 def needs_of(memory: Memory, device: Device) -> Needs:

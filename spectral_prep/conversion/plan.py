@@ -11,19 +11,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spectral_prep.conversion.calibrate import calibrated
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.sample import training_sample
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.grid import SpectralSpec, parse_q
 from spectral_prep.images.decode import MAX_PIXELS
 from spectral_prep.images.load import Geometry, image_size
 from spectral_prep.images.views import choose_augmentation
 from spectral_prep.sources.interface import RowIndex, Source
-from spectral_prep.spectrum import SpectralSpec, parse_q
 from spectral_prep.store import STORES
 from spectral_prep.store.plan_record import Plan, SplitPlan
-from spectral_prep.system.threads import torch_threads
 
 SIZE_SAMPLE_ROWS = 64
 CHUNK_BYTES = 512 << 10
@@ -103,12 +101,12 @@ def make_plan(
     augmentation = choose_augmentation(request.augmentation, geometry) if request.views else None
     encoding = fixed.encoding if fixed is not None else None
     if encoding is None or encoding.dtype != request.dtype:
-        with torch_threads(1):
-            encoding = (
-                calibrated(source, index, geometry, spec, request, augmentation)
-                if request.dtype == "int8"
-                else Encoding(request.dtype)
-            )
+        if request.dtype == "int8":
+            from spectral_prep.conversion.calibrate import calibrated  # it computes, with torch
+
+            encoding = calibrated(source, index, geometry, spec, request, augmentation)
+        else:
+            encoding = Encoding(request.dtype)
     row_bytes = geometry.height * geometry.width * geometry.channels * encoding.itemsize
     views = {name: 1 + request.views if name == "train" else 1 for name in index}
     rows = sum(views[name] * len(each.names) for name, each in index.items())
@@ -135,6 +133,7 @@ def make_plan(
         augmentation,
         request.selection,
         name,
+        request.psnr,
     )
 
 

@@ -6,6 +6,7 @@ the work is done (processes, machines, what happens to bad images) is no part of
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ class Request:
         A name of `spectral_prep.sources.SOURCES`.
     q
         `"16"`, `"2x4"`: see `spectral_prep.spectrum.parse_q`.
+    psnr
+        In dB: int8 with the largest common step for which images keep this much; default: each spectral as fine as its
+        range allows. See `spectral_prep.encoding.with_psnr`.
     size, resize
         Pixels of the square crop and of the short side before it: see `spectral_prep.conversion.plan.choose_geometry`.
     format, compression
@@ -65,6 +69,7 @@ class Request:
     layout: Layout = "blocks"
     transform: Transform = "dct"
     dtype: Storage = "int8"
+    psnr: float | None = None
     size: int | None = None
     resize: int | None = None
     format: Format = "zarr"
@@ -87,6 +92,10 @@ class Request:
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError("unusable seed", expected=f"0 to {LARGEST_SEED}", got=self.seed)
+        if self.psnr is not None and not 0 < self.psnr < math.inf:
+            raise InputError("unusable --psnr", expected="dB, such as 47", got=self.psnr)
+        if self.psnr is not None and self.dtype != "int8":
+            raise InputError(f"--psnr with --dtype {self.dtype}, which keeps every pixel", run="one of the two alone")
         if self.views < 0:
             raise InputError("unusable number of views", expected="0 or more", got=self.views)
         if self.augmentation is not None and not self.views:

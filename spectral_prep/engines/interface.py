@@ -7,6 +7,7 @@ all, so that a task may be done again, or twice. `spectral_prep.engines` chooses
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
@@ -24,6 +25,22 @@ class Needs:
     cpus: int = 1
     memory: int = 0
     gpus: float = 0
+
+
+@dataclass(frozen=True)
+class Late:
+    """A function by its name: its module is imported by who calls it, and before that by an engine for its workers.
+
+    >>> Late("math", "hypot")(3, 4)
+    5.0
+    """
+
+    module: str
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Import the module and call the function."""
+        return getattr(importlib.import_module(self.module), self.name)(*arguments)
 
 
 class Engine(Protocol):

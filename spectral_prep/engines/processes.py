@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from spectral_prep.engines.interface import Needs, Result, Task, attempt
+from spectral_prep.engines.interface import Late, Needs, Result, Task, attempt
 from spectral_prep.errors import WorkerError
 from spectral_prep.system.resources import usable_cpus
 
@@ -71,7 +71,9 @@ def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
     if workers <= 1:
         yield from map(work, tasks)
         return
-    context, remaining = _context(getattr(work, "func", work).__module__), iter(tasks)  # `func` of a partial
+    function = getattr(work, "func", work)  # `func` of a partial
+    preloaded = function.module if isinstance(function, Late) else function.__module__
+    context, remaining = _context(preloaded), iter(tasks)
     running: dict[Any, _Worker] = {}
     try:
         for task in islice(remaining, workers):

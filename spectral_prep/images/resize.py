@@ -12,12 +12,14 @@ dropped: torch has no fractional offset.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FARTHEST = 8
 """Crop sizes between the edge and the crop from which on Pillow resizes: it has a fractional offset, but is slower."""
@@ -46,6 +48,8 @@ def _far_corner(
     pixels_HWC: npt.NDArray[np.uint8], scales: tuple[float, float], size: tuple[int, int]
 ) -> npt.NDArray[np.uint8]:
     """Return the first rows and columns (`size`) of a resized image; `scales` are outputs an input."""
+    import torch
+
     height, width = size
     if scales[0] == 1:
         pixels_HWC = pixels_HWC[:height]

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from spectral_prep.errors import InputError
 from spectral_prep.images.augmentations import AUGMENTATIONS, ViewKind
@@ -91,6 +90,8 @@ def _shifted(image_HWC: Pixels, most: int, random: np.random.RandomState) -> Pix
 
 def _cropped(image_HWC: Pixels, geometry: Geometry, augmentation: ViewKind, random: np.random.RandomState) -> Pixels:
     """Return a random crop brought to the wanted size, antialiased bilinear."""
+    import torch
+
     rows, columns = _crop_box(image_HWC.shape[:2], augmentation, random)
     cut_1CHW = torch.from_numpy(image_HWC[rows, columns])[None].permute(0, 3, 1, 2)
     resized_1CHW = torch.nn.functional.interpolate(

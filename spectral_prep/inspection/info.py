@@ -11,10 +11,11 @@ from typing import Any
 
 from spectral_prep.choices import Format
 from spectral_prep.conversion.finished import finished_blocks
+from spectral_prep.encoding import expected_psnr
 from spectral_prep.errors import InputError
+from spectral_prep.grid import SpectralSpec
 from spectral_prep.places import exists
 from spectral_prep.places.url import Place
-from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import part_bytes
@@ -28,7 +29,8 @@ class Info:
 
     `bytes` are of the image rows as stored, in the spectrals that are there; `energy` is the variance of each of the Q
     spectrals over the training rows (grey levels squared), empty until complete; `blocks_done` counts finished blocks;
-    `views` is how many rows a training image has.
+    `views` is how many rows a training image has; `psnr` is about what the images keep, in dB, None where they keep
+    every pixel or where that is not known yet.
     """
 
     dataset: str
@@ -48,6 +50,7 @@ class Info:
     bytes: int
     saturated: int
     energy: tuple[float, ...] = ()
+    psnr: float | None = None
 
     @property
     def spectral_shape(self) -> tuple[int, int, int]:
@@ -70,10 +73,10 @@ def info(root: Place) -> Info:
     """
     paths = DatasetPaths(root)
     if exists(SpectralPaths(root).record):
-        return _complete([SpectralPaths(root)])
+        return _complete([SpectralPaths(root)], None)
     if exists(paths.manifest):
         plan = read_record(paths.plan, Plan)
-        return _complete([paths.spectral(k) for k in range(plan.spec.q)])
+        return _complete([paths.spectral(k) for k in range(plan.spec.q)], plan.psnr)
     if exists(paths.plan):
         return _unfinished(paths)
     raise InputError(
@@ -84,7 +87,7 @@ def info(root: Place) -> Info:
     )
 
 
-def _complete(spectrals: Sequence[SpectralPaths]) -> Info:
+def _complete(spectrals: Sequence[SpectralPaths], psnr: float | None) -> Info:
     records = [read_record(spectral.record, SpectralRecord) for spectral in spectrals]
     first = records[0]
     blocks = sum(len(list(split.parts())) for split in first.splits.values())
@@ -106,6 +109,7 @@ def _complete(spectrals: Sequence[SpectralPaths]) -> Info:
         bytes=sum(part_bytes(record) for record in records),
         saturated=sum(record.saturated for record in records),
         energy=first.energy,
+        psnr=psnr or expected_psnr(first.encoding, first.energy),
     )
 
 
@@ -129,4 +133,5 @@ def _unfinished(paths: DatasetPaths) -> Info:
         spectrals=tuple(range(plan.spec.q)),
         bytes=sum(entry.size for record in finished for entry in record.files),
         saturated=sum(sum(record.saturated) for record in finished),
+        psnr=plan.psnr,
     )

@@ -107,13 +107,15 @@ class DiskPlace:
 
     def files(self) -> Iterator[Entry]:
         """Yield every regular file below this folder; links are not followed."""
-        for folder, _, names in os.walk(self.path):
+        root = os.fspath(self.path)
+        for folder, _, names in os.walk(root):
+            below = folder[len(root) :].lstrip("/")
+            prefix = f"{below}/" if below else ""
             for name in names:
-                path = Path(folder, name)
                 with contextlib.suppress(FileNotFoundError):  # removed in the meantime
-                    found = path.lstat()
+                    found = os.lstat(os.path.join(folder, name))
                     if stat.S_ISREG(found.st_mode):
-                        yield Entry(path.relative_to(self.path).as_posix(), found.st_size)
+                        yield Entry(prefix + name, found.st_size)
 
     def paths(self) -> Iterator[str]:
         """Yield the path of all that is no folder; links to folders are followed.

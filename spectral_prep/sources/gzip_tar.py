@@ -70,12 +70,12 @@ def zipped_members(path: Place, tar: str = "") -> Iterator[Member]:
     CorruptSourceError
         If the archive is truncated or damaged; its checksum is checked once the last member was taken.
     """
-    with zipped(path) as stream:
+    with zipped_stream(path) as stream:
         yield from walk(stream, str(path), sys.maxsize, tar)
 
 
 @contextmanager
-def zipped(path: Place) -> Iterator[BinaryIO]:
+def zipped_stream(path: Place) -> Iterator[BinaryIO]:
     """Open a compressed archive as a file that is read forwards; at the end its checksum is checked."""
     with explained(path), opened(path) as raw, unzipped(raw) as plain:
         yield cast(BinaryIO, ForwardFile(plain))

@@ -7,8 +7,10 @@ Input: for each split a table of the rows that were found, and how their bytes a
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ import numpy.typing as npt
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.printable import shown
 from spectral_prep.sources.interface import RowIndex
+from spectral_prep.sources.name_list import NAMES_AT_ONCE
 from spectral_prep.sources.row_table import ClassNumbers, RowTable, StagedRows
 
 LOG = logging.getLogger(__name__)
@@ -214,9 +217,11 @@ def _fingerprint(classes: tuple[str, ...], splits: list[SplitRows], chosen: str)
         index = split.rows.index()
         content.update(json.dumps([split.name, len(index.names)]).encode())
         previous = ""
-        for name, label in zip(index.names, index.labels, strict=True):
-            if name == previous:
+        for start in range(0, len(index.names), NAMES_AT_ONCE):
+            names = index.names[start : start + NAMES_AT_ONCE]
+            for name in itertools.compress(names, map(operator.eq, names, itertools.chain([previous], names))):
                 raise CorruptSourceError(f"the {split.name} images hold {shown(name)} twice", expected="each name once")
-            content.update(b"%d\0%s\n" % (label, name.encode()))
-            previous = name
+            labels = index.labels[start : start + NAMES_AT_ONCE].tolist()
+            content.update("".join([f"{label}\0{name}\n" for label, name in zip(labels, names, strict=True)]).encode())
+            previous = names[-1]
     return content.hexdigest()

@@ -11,8 +11,11 @@ from __future__ import annotations
 import csv
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at, exists, is_there
@@ -25,6 +28,7 @@ from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.matlab import matlab_variables
 from spectral_prep.sources.name_list import text_of
 from spectral_prep.sources.opening import (
+    EXTENSIONS,
     contents,
     is_image,
     missing,
@@ -33,11 +37,21 @@ from spectral_prep.sources.opening import (
     small_file,
     small_lines,
 )
-from spectral_prep.sources.row_table import ClassNumbers, RowTable, Span
+from spectral_prep.sources.row_table import SPAN, ClassNumbers, RowTable, Span
 from spectral_prep.sources.sniff import HEAD_BYTES, is_image_content
 from spectral_prep.sources.split_folders import TEST_FOLDERS, has_classes, subfolders
 from spectral_prep.sources.tar_header import BoundedHeader
-from spectral_prep.sources.tars import TAR, WHOLE_SUFFIXES, Member, TarReader, class_and_folder, members
+from spectral_prep.sources.tars import (
+    ARCHIVES_AT_ONCE,
+    TAR,
+    WHOLE_SUFFIXES,
+    Member,
+    Run,
+    TarReader,
+    class_and_folder,
+    indexed,
+    members,
+)
 
 TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
@@ -47,6 +61,8 @@ META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 SOLUTION = "LOC_val_solution.csv"
 WNID = re.compile(r"n\d{8}")
 VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
+SUFFIXES = tuple(extension.encode() for extension in EXTENSIONS)
+HIDDEN = ord(".")
 LARGEST_META = 1 << 24
 """Bytes of the development kit's list of classes without compression."""
 
@@ -86,11 +102,11 @@ def class_tars(
     ignored: Ignored,
     *,
     empty: bool = False,
-    members_of: Callable[..., Iterator[Member]] | None = None,
+    index: Callable[[Sequence[tuple[Place, str]]], Iterator[tuple[int, Member | Run]]] = indexed,
 ) -> Found:
     """Return the images in tars of class tars or of class folders; an archive called <class>.tar may be a class tar.
 
-    With `members_of`, which reads a compressed archive, an image is known by its name alone.
+    With another `index`, that of a compressed archive, an image is known by its name alone.
 
     Raises
     ------
@@ -99,28 +115,45 @@ def class_tars(
     CorruptSourceError
         If an archive is truncated or damaged.
     """
-    rows, looked_at, filled, loose = RowTable(), list[Archive](), set[str](), list[str]()
-    for number, path in enumerate(archives):
-        looked_at.append(Archive.of(path))
-        tar = path.stem if WNID.fullmatch(path.stem) else ""
-        if tar:
-            numbers.number(tar)
-        for member in (members_of or members)(path, tar):
+    rows, filled, loose, paths = RowTable(), set[str](), list[str](), list(archives)
+    with ThreadPoolExecutor(ARCHIVES_AT_ONCE) as pool:
+        looked_at = list(pool.map(Archive.of, paths))
+    tars = [path.stem if WNID.fullmatch(path.stem) else "" for path in paths]
+    for name in filter(None, tars):
+        numbers.number(name)
+    for number, found in index(list(zip(paths, tars, strict=True))):
+        if isinstance(found, Run) and _add_run(found, number, numbers, rows):
+            filled.add(text_of(found.tar))
+            continue
+        for member in found.members() if isinstance(found, Run) else (found,):
             name, folder = class_and_folder(member)
             if not name:
                 loose += [member.path] if is_image(member.path) else []
                 continue
             label = numbers.number(name)
-            if is_image(member.path) or (members_of is None and _begins_as_image(looked_at[-1], member)):
+            if is_image(member.path) or (index is indexed and _begins_as_image(looked_at[number], member)):
                 rows.add(folder, member.path.rpartition("/")[2], label, Span(member.offset, member.size, number))
                 filled.add(text_of(name))
             elif member.path:
                 ignored.add(member.path)
-        tell_untaken("Images outside all classes, which are not converted", path, loose)
-        loose.clear()
+    tell_untaken("Images outside all classes, which are not converted", paths[0].parent, loose)
     if (without := sorted(set(numbers.sorted()[0]) - filled)) and not empty:
         raise classes_without_images(Path(looked_at[0].path), without)
     return Found(rows, lambda staged: TarReader.over(staged, looked_at))
+
+
+def _add_run(run: Run, archive: int, numbers: ClassNumbers, rows: RowTable) -> bool:
+    """Add the files of a class tar as rows, if all are images that lie in no folder; else none."""
+    names = run.files.names
+    lowered = [name.lower() for name in names]
+    if not run.tar or not all(name.endswith(SUFFIXES) and name[0] != HIDDEN for name in lowered):
+        return False
+    if b"/" in b"".join(names):
+        return False
+    spans = np.empty(len(names), SPAN)
+    spans["offset"], spans["size"], spans["archive"] = run.files.offsets, run.files.sizes, archive
+    rows.add_files(run.tar, names, numbers.number(run.tar), spans)
+    return True
 
 
 def tars_in(folder: Place) -> list[Place]:

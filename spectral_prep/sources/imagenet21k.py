@@ -9,7 +9,6 @@ Classes without an image stay classes, so that labels are those of the whole rel
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +108,7 @@ def _archive(path: Place, opening: _Opening) -> Found:
         return class_tars([path], numbers, ignored, empty=True)
     path = near(path, kept)
     archive = Archive.of(path)
-    members_of = functools.partial(kept_members, kept=kept)
-    found = class_tars([path], numbers, ignored, empty=True, members_of=members_of)
+    found = class_tars(
+        [path], numbers, ignored, empty=True, index=lambda tars: ((0, each) for each in kept_members(*tars[0], kept))
+    )
     return Found(found.rows, lambda staged: GzipReader.over(staged, [archive], kept), sort=False)

@@ -18,6 +18,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+NAMES_AT_ONCE = 1 << 14
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
 
 
@@ -44,16 +45,35 @@ class Names(Sequence[str]):
 
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
-            return [self[place] for place in range(*row.indices(len(self)))]
+            return self.some(np.arange(*row.indices(len(self))))
         end = int(self.ends[row])
         place = row if row >= 0 else row + len(self)
         return decode(self.text[int(self.ends[place - 1]) if place else 0 : end].tobytes())
 
     def __iter__(self) -> Iterator[str]:
-        start = 0
-        for end in self.ends:
-            yield decode(self.text[start:end].tobytes())
-            start = end
+        for start in range(0, len(self), NAMES_AT_ONCE):
+            yield from self[start : start + NAMES_AT_ONCE]
+
+    def some(self, rows: npt.NDArray[np.integer]) -> list[str]:
+        """Return the names of rows (n,), several times as fast as one by one."""
+        ends = self.ends[rows]
+        starts = np.where(rows > 0, self.ends[rows - 1], 0)
+        lengths = ends - starts
+        last = np.cumsum(lengths)
+        first = last - lengths
+        within = np.arange(last[-1] if len(last) else 0)
+        within += np.repeat(starts - first, lengths)
+        gathered = self.text[within].tobytes()
+        bounds = zip(first.tolist(), last.tolist(), strict=True)
+        if gathered.isascii() and b"\\" not in gathered:
+            text = gathered.decode("ascii")
+            return [text[start:end] for start, end in bounds]
+        return [decode(gathered[start:end]) for start, end in bounds]
+
+
+def some(names: Sequence[str], rows: npt.NDArray[np.integer]) -> list[str]:
+    """Return the names of rows (n,) of any list of names."""
+    return names.some(rows) if isinstance(names, Names) else [names[row] for row in rows.tolist()]
 
 
 def encode(name: str) -> bytes:

@@ -1,6 +1,7 @@
 """The rows of one split: gathered as they are found, put into canonical order, kept in scratch files.
 
-1. `RowTable.add` appends to growing arrays, about 60 bytes a row and no Python object, in whatever order rows come.
+1. `RowTable.add` and `add_files` append to growing arrays, about 60 bytes a row and no Python object, in
+   whatever order rows come.
 2. `RowTable.stage` sorts them by (file name, class, folder), byte by byte, so that the order does not depend on the
    container; where only the stored order can be read it keeps that.
 3. It writes four columns to the scratch folder: names, where each ends, labels, and places (archive, offset, size).
@@ -9,9 +10,10 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,6 +161,25 @@ class RowTable:
         self._offsets.append(span.offset)
         self._sizes.append(span.size)
         self._archives.append(span.archive)
+
+    def add_files(self, folder: str, files: Sequence[bytes], label: int, spans: npt.NDArray[Any]) -> None:
+        """Append the rows called "folder/file" for several files, whose names have at most 100 bytes, of one class.
+
+        `spans` (n,) of `SPAN` are where they are; raises as `add` does.
+        """
+        packed_folder = encode(f"{folder}/")
+        if len(packed_folder) > LONGEST_NAME // 2:
+            for file, span in zip(files, spans, strict=True):
+                self.add(folder, os.fsdecode(file), label, Span(*span.item()))
+            return
+        lengths = np.fromiter(map(len, files), np.int64, len(files)) + len(packed_folder)
+        bounds = len(self._text) + np.cumsum(lengths)
+        self._text += packed_folder.join([b"", *files])
+        self._bounds.frombytes(bounds.tobytes())
+        self._folder_lengths.extend([len(packed_folder)] * len(files))
+        self._labels.extend([label] * len(files))
+        for column, name in ((self._offsets, "offset"), (self._sizes, "size"), (self._archives, "archive")):
+            column.frombytes(spans[name].astype(column.typecode).tobytes())
 
     def stage(self, stem: Path, labels: npt.NDArray[np.int32] | None = None, *, sort: bool = True) -> StagedRows:
         """Write the rows to scratch files; nothing may be added afterwards.

@@ -15,6 +15,7 @@ they are asked for, so that 14 million rows take the memory of their labels.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.interface import SPLITS, RawImage, RowIndex
+from spectral_prep.sources.name_list import NAMES_AT_ONCE
 from spectral_prep.sources.release_files import MOST_CLASSES
 from spectral_prep.system.limits import LARGEST_SEED
 
@@ -126,14 +128,19 @@ class RowNames(Sequence[str]):
 
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
-            return [self._name(place) for place in range(*row.indices(self.rows))]
-        return self._name(range(self.rows)[row])
+            count, known = self.classes, self._class_names
+            return [f"{known[place % count]}/{place:08d}" for place in range(*row.indices(self.rows))]
+        place = range(self.rows)[row]
+        return f"{_class_name(place % self.classes)}/{place:08d}"
 
     def __iter__(self) -> Iterator[str]:
-        return map(self._name, range(self.rows))
+        return itertools.chain.from_iterable(
+            self[start : start + NAMES_AT_ONCE] for start in range(0, self.rows, NAMES_AT_ONCE)
+        )
 
-    def _name(self, row: int) -> str:
-        return f"{_class_name(row % self.classes)}/{row:08d}"
+    @cached_property
+    def _class_names(self) -> tuple[str, ...]:
+        return tuple(map(_class_name, range(self.classes)))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Tar archives read in place: an index by one pass over the headers, then any member by its offset.
 
-1. `walk` yields every regular file, those of nested tars (a class each, in ImageNet's releases) too; it reads the
-   512-byte headers only and seeks over the data. Hidden files, such as macOS's `._…`, and folders are passed over.
+1. `indexed` yields every regular file, those of nested tars (a class each, in ImageNet's releases) too; it reads the
+   512-byte headers only and seeks over the data, in several tars at a time. Hidden files, such as macOS's `._…`, and
+   folders are passed over. Plain headers are read by `plain_headers`, all others by tarfile.
 2. What cannot be read in place (links, sparse files) is refused; a truncated or damaged archive is named with the
    member where that shows.
 3. `TarReader` reads a member's bytes, and notices an archive that has changed since it was indexed. Where they are it
@@ -10,26 +11,32 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import os
 import tarfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.errors import CorruptSourceError
+from spectral_prep.errors import CorruptSourceError, SpectralError
 from spectral_prep.places.url import Place, Url
 from spectral_prep.printable import shown
 from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.ignored import is_junk
 from spectral_prep.sources.locations import Locations, StagedLocations
 from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, opened
+from spectral_prep.sources.plain_headers import PlainFiles, plain_files
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tar_header import BoundedHeader
 
 ARCHIVES_AT_ONCE = 16
+TARS_AHEAD = 2 * ARCHIVES_AT_ONCE
 LARGEST_MEMBER = (1 << 31) - 1
 TAR = ".tar"
 WHOLE_SUFFIXES = (TAR, ".tar.gz", ".tgz")
@@ -46,6 +53,33 @@ class Member(NamedTuple):
     path: str
     offset: int
     size: int
+
+
+class Run(NamedTuple):
+    """Plain files that follow one another in an archive, as `plain_headers` has them; hidden ones are among them."""
+
+    tar: str
+    files: PlainFiles
+
+    def members(self) -> Iterator[Member]:
+        """Yield them one by one, without those that are hidden."""
+        for name, offset, size in zip(
+            self.files.names, self.files.offsets.tolist(), self.files.sizes.tolist(), strict=True
+        ):
+            if parts := _parts(os.fsdecode(name)):
+                yield Member(self.tar, "/".join(parts), offset, size)
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A tar, most often one in a tar: its name without .tar, where it is for a message, from which byte on, and its
+    bytes if they are known.
+    """
+
+    name: str
+    where: str
+    offset: int
+    size: int | None
 
 
 @dataclass(frozen=True)
@@ -117,33 +151,118 @@ def members(path: Place, tar: str = "") -> Iterator[Member]:
     CorruptSourceError
         If it is truncated or damaged, or holds links or sparse files in place of images.
     """
-    end = Archive.of(path).size
-    with explained(path), opened(path, 0) as file:  # a buffer would read 8 KiB for each header
-        yield from walk(file, str(path), end, tar)
+    for _, found in indexed([(path, tar)]):
+        yield from found.members() if isinstance(found, Run) else (found,)
 
 
-def walk(file: BinaryIO, where: str, end: int, tar: str = "", *, nested: bool = False) -> Iterator[Member]:
-    """Yield the regular files of the tar that begins where `file` stands and ends at `end` at the latest."""
+def indexed(archives: Iterable[tuple[Place, str]]) -> Iterator[tuple[int, Member | Run]]:
+    """Yield what is in several archives, each (path, class that it is the tar of or ""), with the archive's number.
+
+    It comes in stored order, and so do errors, which are those of `members`; class tars, whether files or in a tar, are
+    read several at the same time.
+    """
+    waiting: deque[Future[list[tuple[int, Member | Run]]]] = deque()
+    pool = ThreadPoolExecutor(ARCHIVES_AT_ONCE, "tar index")
+    try:
+        for job in _jobs(archives):
+            waiting.append(pool.submit(job))
+            if len(waiting) > TARS_AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _jobs(archives: Iterable[tuple[Place, str]]) -> Iterator[Callable[[], list[tuple[int, Member | Run]]]]:
+    """Yield what each returns the content of a class tar, or of what lies between two of them."""
+    for number, (path, tar) in enumerate(archives):
+        if tar:
+            yield functools.partial(_all_of, number, path, Nested(tar, str(path), 0, None))
+            continue
+        try:
+            with explained(path), opened(path, 0) as file:  # a buffer would read 8 KiB for each header
+                for found in _entries(file, Nested("", str(path), 0, Archive.of(path).size), top=True):
+                    if isinstance(found, Nested):
+                        yield functools.partial(_all_of, number, path, found)
+                    else:
+                        yield functools.partial(list, [(number, found)])
+        except SpectralError as error:  # to be raised when what comes before was taken
+            yield functools.partial(_raised, error)
+            return
+
+
+def _raised(error: SpectralError) -> list[tuple[int, Member | Run]]:
+    raise error
+
+
+def _all_of(number: int, path: Place, tar: Nested) -> list[tuple[int, Member | Run]]:
+    """Return what is in a class tar, by a file that is opened for it alone."""
+    with explained(path), opened(path, 0) as file:
+        if tar.size is None:
+            whole = replace(tar, size=Archive.of(path).size)
+            return [(number, found) for found in _entries(file, whole, top=True) if not isinstance(found, Nested)]
+        file.seek(tar.offset)
+        first = Member(tar.name, "", tar.offset, tar.size)
+        return [(number, first), *((number, each) for each in _entries(file, tar) if not isinstance(each, Nested))]
+
+
+def walk(file: BinaryIO, where: str, end: int, tar: str = "") -> Iterator[Member]:
+    """Yield the regular files of a tar that is read forwards, ends at `end` at the latest, and of the tars in it."""
+    for found in _entries(file, Nested(tar, where, 0, end), top=True):
+        if isinstance(found, Nested):
+            file.seek(found.offset)
+            yield Member(found.name, "", found.offset, found.size or 0)
+            yield from (each for each in _entries(file, found) if isinstance(each, Member))
+        elif isinstance(found, Member):
+            yield found
+
+
+def _entries(file: BinaryIO, tar: Nested, *, top: bool = False) -> Iterator[Member | Run | Nested]:
+    """Yield what is in the tar that begins where `file` stands; `top`: it is the whole file.
+
+    Plain files come as `Run`s where one may step back in the file, which is after damage only.
+    """
+    where, end = tar.where, tar.offset + (tar.size or 0)
     headers, last = _opened(file, where), ""
+    ahead = isinstance(file, io.IOBase)
     while (header := _next(headers, where, last)) is not None and header.offset < end:
         headers.members.clear()  # type: ignore[attr-defined]  # it would keep every header that it has read
         last = header.name
-        if header.size < 0:  # the next header would be sought backwards, for ever
-            raise _damaged(f"{where}!{shown(last)}", f"a size of {header.size} bytes")
-        parts = [part for part in last.split("/") if part not in ("", ".")]
-        if header.isdir() or not parts or any(map(is_junk, parts)):
+        if (found := _entry(header, tar, end)) is not None:
+            yield found
+        if isinstance(found, Nested):
             continue
-        _check(header, f"{where}!{shown(last)}", end)
-        if not header.isreg():
-            continue
-        if parts[-1].lower().endswith(TAR) and not tar:
-            file.seek(header.offset_data)
-            inner = parts[-1][: -len(TAR)]
-            yield Member(inner, "", header.offset_data, header.size)
-            yield from walk(file, f"{where}!{shown(last)}", header.offset_data + header.size, inner, nested=True)
-        else:
-            yield Member(tar, "/".join(parts), header.offset_data, header.size)
-    _check_end(file, headers.offset, f"{where}!{shown(last)}", end, nested=nested)
+        while ahead and not headers.pax_headers:
+            run = plain_files(file, headers.offset, end, LARGEST_IMAGE, None if tar.name else TAR.encode())
+            ahead = not run.doubtful
+            if not run.names:
+                break
+            headers.offset, last = run.end, os.fsdecode(run.names[-1])
+            yield Run(tar.name, run)
+    _check_end(file, headers.offset, f"{where}!{shown(last)}", end, nested=not top)
+
+
+def _entry(header: tarfile.TarInfo, tar: Nested, end: int) -> Member | Nested | None:
+    """Return what a header is of, None for what is passed over."""
+    name = f"{tar.where}!{shown(header.name)}"
+    if header.size < 0:  # the next header would be sought backwards, for ever
+        raise _damaged(name, f"a size of {header.size} bytes")
+    parts = _parts(header.name)
+    if header.isdir() or not parts:
+        return None
+    _check(header, name, end)
+    if not header.isreg():
+        return None
+    if parts[-1].lower().endswith(TAR) and not tar.name:
+        return Nested(parts[-1][: -len(TAR)], name, header.offset_data, header.size)
+    return Member(tar.name, "/".join(parts), header.offset_data, header.size)
+
+
+def _parts(name: str) -> list[str]:
+    """Return the folders and the file of a member's name; none for what is hidden."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return [] if any(map(is_junk, parts)) else parts
 
 
 def class_and_folder(member: Member) -> tuple[str, str]:

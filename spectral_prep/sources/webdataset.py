@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.places import at
 from spectral_prep.places.url import Place, below
 from spectral_prep.printable import shown
-from spectral_prep.sources import gzip_tar
 from spectral_prep.sources.archive import Archive
-from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, near
+from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, near, zipped_stream
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.interface import Fields
 from spectral_prep.sources.labels import Labels, UnusableLabelError
-from spectral_prep.sources.opening import LARGEST_TEXT, explained, is_image, listed, opened
+from spectral_prep.sources.opening import LARGEST_TEXT, explained, is_image, listed
 from spectral_prep.sources.release_files import class_names, first_labelled, split_files
 from spectral_prep.sources.row_table import RowTable, Span
-from spectral_prep.sources.tars import WHOLE_SUFFIXES, Member, TarReader, walk
+from spectral_prep.sources.tars import WHOLE_SUFFIXES, Member, TarReader, members, walk
 from spectral_prep.system.json_text import json_value
 from spectral_prep.system.staging import kept_beside
 
@@ -37,7 +37,10 @@ MOST_VALUES = 1 << 16
 """Of the JSON of a sample, counted as `json_value` does."""
 
 NUMBER = re.compile(r"[0-9]{1,10}")
+LABEL_KINDS = ("cls", "json")
 NO_LABEL = "no label"
+
+Content = Callable[[], bytes]
 MOST_LABEL = 1 << 10
 """Bytes of a label that is a name, more than any class is called."""
 
@@ -170,40 +173,46 @@ def _stem(name: str) -> str:
 def _samples(path: Place, *, zipped: bool) -> Iterator[Sample]:
     """Yield the samples of a tar; the members of one follow one another, and its label is read on the way."""
     key, parts, labels = "", dict[str, Member](), dict[str, bytes]()
-    with explained(path), _file(path, zipped=zipped) as (file, end):
-        for member in walk(file, str(path), end):
-            folder, slash, name = member.path.rpartition("/")
-            base, _, extension = name.partition(".")
-            if folder + slash + base != key:
-                if parts:
-                    yield _sample(key, parts, labels)
-                key, parts, labels = folder + slash + base, {}, {}
-            extension = extension.lower()
-            if extension in parts:
-                raise CorruptSourceError(f"{member.path} is there twice", where=path, expected="each key once")
-            if member.path:
-                parts[extension] = member
-            if extension in ("cls", "json") and member.size <= LARGEST_TEXT:
-                file.seek(member.offset)
-                labels[extension] = file.read(member.size)
-        if parts:
-            yield _sample(key, parts, labels)
+    for member, content in _zipped_members(path) if zipped else _members(path):
+        folder, slash, name = member.path.rpartition("/")
+        base, _, extension = name.partition(".")
+        if folder + slash + base != key:
+            if parts:
+                yield _sample(key, parts, labels)
+            key, parts, labels = folder + slash + base, {}, {}
+        extension = extension.lower()
+        if extension in parts:
+            raise CorruptSourceError(f"{member.path} is there twice", where=path, expected="each key once")
+        if member.path:
+            parts[extension] = member
+        if extension in LABEL_KINDS and member.size <= LARGEST_TEXT:
+            labels[extension] = content()
+    if parts:
+        yield _sample(key, parts, labels)
 
 
-@contextmanager
-def _file(path: Place, *, zipped: bool) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a tar; return it with where it ends."""
-    if zipped:
-        with gzip_tar.zipped(path) as stream:
-            yield stream, sys.maxsize
-    else:
-        with opened(path, 0) as file:  # a buffer would read 8 KiB for each header
-            yield file, Archive.of(path).size
+def _members(path: Place) -> Iterator[tuple[Member, Content]]:
+    """Yield each member of a tar with what reads it."""
+    with explained(path), at(path).open() as file:
+        for member in members(path):
+            yield member, partial(file.read, member.offset, member.size)
+
+
+def _zipped_members(path: Place) -> Iterator[tuple[Member, Content]]:
+    """Yield each member of a compressed tar with what reads it, before the next one is asked for."""
+    with zipped_stream(path) as stream:
+        for member in walk(stream, str(path), sys.maxsize):
+            yield member, partial(_read_forwards, stream, member)
+
+
+def _read_forwards(stream: BinaryIO, member: Member) -> bytes:
+    stream.seek(member.offset)
+    return stream.read(member.size)
 
 
 def _sample(key: str, parts: dict[str, Member], labels: dict[str, bytes]) -> Sample:
     """Return a sample with its label, or what is wrong with that."""
-    kind = next((kind for kind in ("cls", "json") if kind in parts), None)
+    kind = next((kind for kind in LABEL_KINDS if kind in parts), None)
     if kind is None:
         return Sample(key, parts, None, NO_LABEL)
     if kind not in labels:

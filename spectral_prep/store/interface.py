@@ -83,19 +83,25 @@ class Store(Protocol):
         """Return what makes the Q parts of the block whose first row is `start`."""
         ...
 
-    def side_files(
-        self,
-        arrays: Mapping[str, SpectralArray],
-        labels: Mapping[str, npt.NDArray[Any]],
-        ids: Mapping[str, npt.NDArray[Any]],
-        attributes: Mapping[str, Any],
+    def label_files(
+        self, labels: Mapping[str, npt.NDArray[Any]], ids: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, bytes]:
-        """Return everything of a spectral folder but its parts and `spectral.json`: {path in the folder: content}.
+        """Return what holds labels and ids in each spectral folder, the same in all: {path in the folder: content}.
 
         Parameters
         ----------
-        arrays, labels, ids
-            A mapping from split to its `x`, its class labels (N,) (−1 for a bad row) and its row ids (N,).
+        labels, ids
+            A mapping from split to its class labels (N,) (−1 for a bad row) and its row ids (N,).
+        """
+        ...
+
+    def metadata_files(self, arrays: Mapping[str, SpectralArray], attributes: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return what else a spectral folder has but parts and `spectral.json`: {path in the folder: content}.
+
+        Parameters
+        ----------
+        arrays
+            A mapping from split to its `x`.
         attributes
             What the data set and the spectral are called, where the format has a place for it.
         """

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from spectral_prep.choices import Compression, Format, Shuffle
 from spectral_prep.encoding import Encoding
+from spectral_prep.grid import SpectralSpec
 from spectral_prep.images.augmentations import ViewKind
 from spectral_prep.images.load import Geometry
 from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RawImage
 from spectral_prep.sources.selection import Selection
-from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import MOST_BLOCKS, Name, Positive, Seed, Sha256, Split, require
 from spectral_prep.store.interface import SpectralArray
 from spectral_prep.store.record_file import LEFT_OUT, digest, plain
@@ -75,7 +76,8 @@ class Block:
 class Plan:
     """`plan.json`: all that decides the output; two equal plans give the same bytes.
 
-    `dataset` says how the source is opened; `selection` what of it is converted, None for all.
+    `dataset` says how the source is opened; `selection` what of it is converted, None for all;
+    `psnr` (dB) what was asked of `encoding`.
     """
 
     KIND: ClassVar[str] = "plan"
@@ -94,6 +96,7 @@ class Plan:
     augmentation: ViewKind | None = None
     selection: Selection | None = field(default=None, metadata=LEFT_OUT)
     name: Name | None = field(default=None, metadata=LEFT_OUT)
+    psnr: Annotated[float, Field(gt=0)] | None = field(default=None, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         self.spec.spectral_size(self.geometry.height, self.geometry.width)

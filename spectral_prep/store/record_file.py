@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
@@ -35,6 +35,7 @@ LARGEST = 1 << 28
 MOST_VALUES = 1 << 22
 """Of a record: that manifest has some 300,000, counted as `json_value` does."""
 
+AS_THEY_ARE = frozenset((str, int, float, bool, type(None)))
 LEFT_OUT = {"left out": True}
 """The metadata of a field that a record does not have while it is None: older records stay what they are."""
 
@@ -54,12 +55,28 @@ Kind = TypeVar("Kind", bound=Record)
 def plain(value: object) -> dict[str, Any]:
     """Return a dataclass as JSON knows it: dictionaries, lists, numbers, texts.
 
-    >>> from spectral_prep.spectrum import SpectralSpec
+    >>> from spectral_prep.grid import SpectralSpec
     >>> plain(SpectralSpec(4, 4))
     {'q1': 4, 'q2': 4, 'layout': 'blocks', 'transform': 'dct'}
     """
-    result: dict[str, Any] = json.loads(json.dumps(value, default=_fields))
+    result: dict[str, Any] = _plain(value)
     return result
+
+
+def _plain(value: object) -> Any:
+    """Return what `json.loads(json.dumps(asdict(value)))` does, several times as fast: records list thousands."""
+    if type(value) in AS_THEY_ARE:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [each if type(each) in AS_THEY_ARE else _plain(each) for each in value]
+    if is_dataclass(value):
+        named = [(field, getattr(value, field.name)) for field in fields(value)]
+        return {
+            field.name: _plain(each) for field, each in named if each is not None or not field.metadata.get("left out")
+        }
+    if isinstance(value, Mapping):
+        return {key if type(key) is str else str(key): _plain(each) for key, each in value.items()}
+    return json.loads(json.dumps(value))
 
 
 def digest(kind: str, content: Content) -> str:
@@ -128,7 +145,7 @@ def decoded(kind: type[Value], content: object, where: Place, what: str, run: st
     CorruptFileError
         Naming the first field that is missing, unknown, of another type or out of its bounds.
 
-    >>> from spectral_prep.spectrum import SpectralSpec
+    >>> from spectral_prep.grid import SpectralSpec
     >>> decoded(SpectralSpec, {"q1": 4, "q2": 4, "layout": "blocks", "transform": "dct"}, Path("plan.json"), "the plan")
     SpectralSpec(q1=4, q2=4, layout='blocks', transform='dct')
     >>> decoded(SpectralSpec, {"q1": 4, "q2": "4", "layout": "blocks", "transform": "dct"}, Path("p.json"), "the plan")
@@ -145,11 +162,6 @@ def decoded(kind: type[Value], content: object, where: Place, what: str, run: st
     if (difference := _difference(plain(found), content)) is not None:
         raise _unusable(what, where, *difference, run)
     return found
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    named = {field: getattr(value, field.name) for field in fields(value)}
-    return {field.name: each for field, each in named.items() if each is not None or not field.metadata.get("left out")}
 
 
 def rendered(record: Record) -> bytes:

@@ -14,10 +14,10 @@ from typing import ClassVar
 
 from spectral_prep.choices import Format
 from spectral_prep.encoding import Encoding
+from spectral_prep.grid import SpectralSpec
 from spectral_prep.places import at, sha256_of
 from spectral_prep.places.url import Place, below
 from spectral_prep.printable import one_line, shown
-from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import (
     MOST_BLOCKS,
     Count,

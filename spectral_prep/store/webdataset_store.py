@@ -118,17 +118,17 @@ class WebDatasetStore:
         """Return what makes the Q tars of a block."""
         return WebDatasetParts(array, q, start)
 
-    def side_files(
-        self,
-        arrays: Mapping[str, SpectralArray],
-        labels: Mapping[str, npt.NDArray[Any]],
-        ids: Mapping[str, npt.NDArray[Any]],
-        attributes: Mapping[str, Any],
+    def label_files(
+        self, labels: Mapping[str, npt.NDArray[Any]], ids: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, bytes]:
-        """Return labels and ids of every split as .npy; the attributes stand in `spectral.json` only."""
+        """Return labels and ids of every split as .npy."""
         return {
-            _side(split, name): _npy(values[split]) for split in arrays for name, values in (("y", labels), ("id", ids))
+            _side(split, name): _npy(values[split]) for split in labels for name, values in (("y", labels), ("id", ids))
         }
+
+    def metadata_files(self, arrays: Mapping[str, SpectralArray], attributes: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return nothing: the attributes stand in `spectral.json` only."""
+        return {}
 
     def labels(self, root: Place, split: str, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return labels and row ids of a split; ValueError if a file is not the .npy of so many of them."""

@@ -79,21 +79,15 @@ class ZarrStore:
         """Return what makes the Q shard objects of a block."""
         return ZarrParts(array, q)
 
-    def side_files(
-        self,
-        arrays: Mapping[str, SpectralArray],
-        labels: Mapping[str, npt.NDArray[Any]],
-        ids: Mapping[str, npt.NDArray[Any]],
-        attributes: Mapping[str, Any],
+    def label_files(
+        self, labels: Mapping[str, npt.NDArray[Any]], ids: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, bytes]:
-        """Return the metadata of the hierarchy, whose root group has the attributes, and the arrays `y` and `id`."""
-        objects: dict[str, Buffer] = {}
-        zarr.create_group(MemoryStore(objects), attributes=dict(attributes))
-        for split, array in arrays.items():
-            split_objects: dict[str, Buffer] = {}
-            store = MemoryStore(split_objects)
+        """Return the arrays `y` and `id` of every split."""
+        contents: dict[str, bytes] = {}
+        for split in labels:
+            objects: dict[str, Buffer] = {}
+            store = MemoryStore(objects)
             zarr.create_group(store)
-            create(array, store)
             for name, values in (("y", labels[split]), ("id", ids[split])):
                 zarr.create_array(
                     store,
@@ -104,6 +98,19 @@ class ZarrStore:
                     dimension_names=("row",),
                     config={"write_empty_chunks": True},
                 )
+            del objects["zarr.json"]  # of the group, which is the metadata's
+            contents |= {f"{split}/{key}": content.to_bytes() for key, content in objects.items()}
+        return contents
+
+    def metadata_files(self, arrays: Mapping[str, SpectralArray], attributes: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return the metadata of the hierarchy, whose root group has the attributes, and of `x` of every split."""
+        objects: dict[str, Buffer] = {}
+        zarr.create_group(MemoryStore(objects), attributes=dict(attributes))
+        for split, array in arrays.items():
+            split_objects: dict[str, Buffer] = {}
+            store = MemoryStore(split_objects)
+            zarr.create_group(store)
+            create(array, store)
             objects |= {f"{split}/{key}": content for key, content in split_objects.items()}
         return {key: content.to_bytes() for key, content in objects.items()}
 

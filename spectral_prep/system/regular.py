@@ -103,18 +103,22 @@ def regular_below(root: Path, path: str) -> bool:
 
 def irregular(root: Path) -> Iterator[tuple[Path, str]]:
     """Yield what is neither file nor folder below a folder, and folders with nothing in them, each with what it is."""
-    with os.scandir(root) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        path = Path(entry.path)
+    waiting = _within(root)[::-1]
+    while waiting:
+        entry = waiting.pop()
         if entry.is_symlink():
-            yield path, "a symbolic link"
+            yield Path(entry.path), "a symbolic link"
         elif entry.is_dir(follow_symlinks=False):
-            if not os.listdir(path):
-                yield path, EMPTY
-            yield from irregular(path)
+            if not (within := _within(entry)):
+                yield Path(entry.path), EMPTY
+            waiting += within[::-1]
         elif not entry.is_file(follow_symlinks=False):
-            yield path, "a pipe, socket or device"
+            yield Path(entry.path), "a pipe, socket or device"
+
+
+def _within(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
 
 
 def _is(path: Path, kind: Callable[[int], bool]) -> bool:

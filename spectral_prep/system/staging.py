@@ -7,6 +7,7 @@ the data set is complete.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import uuid
@@ -56,7 +57,12 @@ def is_staging(name: str) -> bool:
 
 def remove_leftovers(folder: Path, advice: Advice) -> None:
     """Remove what killed runs left, for good: temporary files and staging folders; where nothing may be, they stay."""
-    found = [path for path in folder.rglob("*") if is_temporary(path.name) or is_staging(path.name)]
+    found = [
+        Path(parent, name)
+        for parent, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+        if is_temporary(name) or is_staging(name)
+    ]
     for path in found:
         if is_staging(path.name):
             shutil.rmtree(path, ignore_errors=True)

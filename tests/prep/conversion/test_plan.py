@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spectral_prep.conversion.convert import begin, convert
 from spectral_prep.conversion.plan import make_plan
 from spectral_prep.conversion.request import Request
-from spectral_prep.errors import InputError
+from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.inspection.info import info
+from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
 from spectral_prep.sources.arrays import ArraySource
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import read_record
+from tests.support.trees import tree
 
 
 def test_what_can_only_be_read_in_one_order_is_not_shuffled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +45,28 @@ def test_blocks_are_many_but_hold_something(described: str, blocks: int, rows_ea
     request = Request("synthetic", "16", dtype="float16")
     plan = make_plan(source, source.index(), dict.fromkeys(("train", "test"), "0" * 64), request)
     assert (len(plan.blocks), plan.splits["train"].block_rows) == (blocks, rows_each)
+
+
+def test_a_data_set_keeps_the_decibels_that_were_asked_for(digits: Path, tmp_path: Path) -> None:
+    request = Request("digits", "4", psnr=40.0, block_rows=300)
+    paths = convert(request, Path(), tmp_path / "coarse")
+    found = verify(paths.root, lambda plan: open_source("digits", Path(), tmp_path))
+    assert found.pixels is not None
+    assert found.pixels.psnr is not None
+    assert 40 <= found.pixels.psnr < 42  # more, where black pixels are not made darker
+    assert info(paths.root).psnr == 40
+    assert info(paths.root).bytes < info(digits).bytes
+    before = tree(paths.root)
+    convert(request, Path(), paths.root)
+    assert tree(paths.root) == before
+    with pytest.raises(PlanMismatchError, match=r"psnr"):
+        convert(replace(request, psnr=38.0), Path(), paths.root)
+
+
+@pytest.mark.parametrize("options", [{"psnr": -1.0}, {"psnr": math.nan}, {"psnr": 40.0, "dtype": "float16"}])
+def test_decibels_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="--psnr"):
+        Request("digits", "4", **options)
 
 
 def test_a_conversion_that_was_begun_keeps_its_blocks(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectral_prep.errors import CorruptSourceError, InputError, SpectralError
+from spectral_prep.sources import tars
 from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.plain_headers import PlainFiles
 from spectral_prep.sources.tar_header import MOST_GLOBAL_FIELDS
 from spectral_prep.sources.tars import Member, members
 from tests.prep.sources.test_hostile import MEMBER, pax
@@ -167,3 +170,64 @@ def test_global_fields_are_counted_over_all_headers(tmp_path: Path, fields: int)
             list(members(path))
     else:
         assert [member.path for member in members(path)] == ["c/1.png"] * (fields + 1)
+
+
+NO_FILES = PlainFiles([], np.empty(0, np.int64), np.empty(0, np.int64), 0)
+FORMS = [tar_bytes(NESTED, format=form) for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
+MIXED = tar_bytes({"a.png": b"1", f"{'d' * 90}/{'e' * 90}.png": b"2", "./b.png": b"3", "c/.x.png": b"4", "d.png": b"5"})
+
+
+def told(path: Path) -> object:
+    try:
+        return list(members(path))
+    except SpectralError as error:
+        return str(error)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    whole=st.sampled_from([*FORMS, MIXED]),
+    flips=st.lists(st.tuples(st.integers(0, 4096), st.integers(1, 255)), max_size=2),
+    mend=st.booleans(),
+)
+def test_many_headers_at_a_time_are_what_tarfile_says_of_them_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, flips: list[tuple[int, int]], mend: bool
+) -> None:
+    """Also of damaged headers, and of those whose checksum is right all the same."""
+    content = bytearray(whole)
+    for place, bits in flips:
+        content[place % len(content)] ^= bits
+        start = place % len(content) // 512 * 512
+        if mend and content[start + 257 : start + 262] == b"ustar":
+            content[start + 148 : start + 156] = b" " * 8
+            content[start + 148 : start + 156] = b"%06o\0 " % sum(content[start : start + 512])
+    path = written(tmp_path_factory.mktemp("any"), bytes(content))
+    with pytest.MonkeyPatch.context() as patch:
+        fast = told(path)
+        patch.setattr(tars, "plain_files", lambda *_: NO_FILES)
+        assert fast == told(path)
+
+
+def test_plain_headers_never_come_to_tarfile_but_for_the_first_and_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(tars, "_entry", lambda header, *_: read.append(header.name))
+    path = written(tmp_path, tar_bytes({f"{number}.png": bytes(number) for number in range(3000)}))
+    assert [member.path for member in members(path)] == [f"{number}.png" for number in range(1, 3000)]
+    assert read == ["0.png"]
+
+
+@pytest.mark.parametrize("damage", [0, 1])
+def test_class_tars_that_are_read_at_a_time_come_in_order_and_so_do_errors(tmp_path: Path, damage: int) -> None:
+    inner = [tar_bytes({f"n{number:02}_{image}.png": b"x" for image in range(3)}) for number in range(80)]
+    content = tar_bytes({f"n{number:02}.tar": each for number, each in enumerate(inner)})
+    if damage:
+        spoilt = bytearray(content)
+        for name in (b"n40_1.png", b"n20_2.png"):
+            spoilt[spoilt.index(name)] ^= 1
+        with pytest.raises(CorruptSourceError, match=r"a\.tar!n20\.tar!n20_1\.png"):
+            list(members(written(tmp_path, bytes(spoilt))))
+    else:
+        order = [member.path for member in members(written(tmp_path, content)) if member.path]
+        assert order == [f"n{number:02}_{image}.png" for number in range(80) for image in range(3)]
