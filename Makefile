@@ -1,10 +1,11 @@
 # make test: the environment, then lint, types and tests.    make demo: from a fresh clone to an ensembled network.
+# make docs: the documentation as a site, in site/.
 # make torture: file calls that fail, power cuts, kills, hostile inputs (docs/reliability.md).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env test torture demo format clean
+.PHONY: env test torture demo docs format clean
 
 env: $(VENV)/.installed
 
@@ -30,9 +31,12 @@ demo: env
 	$(BIN)/spectral-train --shard all --data demo/digits-q4 --run demo/run
 	$(BIN)/spectral-ensemble evaluate demo/run
 
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

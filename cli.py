@@ -2,7 +2,8 @@
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 data or a disk is at fault, 2 the command
 has to change, 130 Ctrl-C. torch is imported only by the command that runs, so that `--help` answers at once. The
-options of each stand in `spectral_prep.commands` and `spectral_train.commands`; nothing else in the house prints.
+options of each stand in `spectral_prep.console.commands`, `spectral_train.commands` and
+`spectral_train.ensemble_commands`; nothing else in the house prints.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from spectral_prep.console.progress import say
 from spectral_prep.errors import SpectralError
 from spectral_prep.printable import one_line
 from spectral_prep.system.files import REFUSED
-from spectral_train.commands import ensemble_group, train_command
+from spectral_train.commands import train_command
+from spectral_train.ensemble_commands import ensemble_group
 
 
 def prep(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -8,6 +8,7 @@ surrogate pairs stand as `\xNN` or `\uNNNN`. It is for readers; what machines re
 from __future__ import annotations
 
 import re
+import shlex
 
 LONGEST_NAME = 200
 LONGEST_LINE = 1 << 16
@@ -42,6 +43,15 @@ def one_line(text: object) -> str:
     'a\\x0ab'
     """
     return printable(str(text).replace("\n", r"\x0a"))
+
+
+def quoted(path: object) -> str:
+    """Return a path as a shell takes it, for a command that a message prints.
+
+    >>> quoted("my photos"), quoted("runs/mnist-q16")
+    ("'my photos'", 'runs/mnist-q16')
+    """
+    return shlex.quote(str(path))
 
 
 def _cut(text: str, most: int) -> str:

@@ -1,48 +1,49 @@
-"""`spectral-train` and the commands of `spectral-ensemble`: options, and a call of the Python function of that name.
+"""`spectral-train`: options, turned into a `TrainingRequest` once, and a call of the Python function that does it.
 
-A command turns its options into the values of the house once (`TrainingRequest`, `Combination`). What may be chosen
-stands in the tables of the modules, not here.
+What may be chosen stands in the tables of the modules, not here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from spectral_prep.choices import EngineName
-from spectral_prep.console.group import OrderedGroup
 from spectral_prep.console.options import engine_option, ray_address_option
 from spectral_prep.console.progress import PLACE, Notices, answer, as_json, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
-from spectral_prep.printable import one_line, printable, shown
+from spectral_prep.printable import printable
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
-from spectral_train.device import DEVICES, Resources
-from spectral_train.ensemble.combination import (
-    DEFAULT_SCHEME,
-    DEFAULT_SPACE,
-    SCHEME_NAMES,
-    SPACES,
-    Combination,
-    SchemeName,
-)
+from spectral_train.device import DEVICES, LOG_NAMES, ONE_GPU, Resources
 from spectral_train.models import AUTO, MODELS, TIMM
 from spectral_train.recipe.augmentation import WORDS
+from spectral_train.recipe.listing import LISTINGS, listing_text
 from spectral_train.recipe.options import parse_settings
-from spectral_train.recipe.recipe import Optimizer
 from spectral_train.recipe.recipes import RECIPES, named
-from spectral_train.training.request import Joint, SoupMethod, TrainingRequest
+from spectral_train.recipe.settings import Optimizer
+from spectral_train.training.request import Joint, TrainingRequest
 
 if TYPE_CHECKING:
     from spectral_train.run.record import NetworkRecord
 
-on_device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+
+class _DeviceType(click.Choice):  # type: ignore[type-arg]  # older releases have none
+    """A name of `DEVICES`, or `cuda:1` for one of several GPUs."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name."""
+        return value if isinstance(value, str) and ONE_GPU.fullmatch(value) else super().convert(value, param, ctx)
+
+
+on_device = click.option(
+    "--device", type=_DeviceType(DEVICES), default="auto", show_default=True, help="Or cuda:1 for one of several GPUs."
+)
 
 
 @click.command("spectral-train", context_settings={"max_content_width": 120})
@@ -116,6 +117,17 @@ on_device = click.option("--device", type=click.Choice(DEVICES), default="auto",
     help="With --engine ray: GPUs for each branch, or the share of one.  [default: 1 if the cluster has any]",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes for --shard all.  [default: the usable CPUs]")
+@click.option(
+    "--log",
+    "logs",
+    type=click.Choice(LOG_NAMES),
+    multiple=True,
+    help="Send the metrics of each epoch there too; where that is, its own environment variables say. May be repeated.",
+)
+@click.option("--list-recipes", "listing", flag_value="recipes", help="List the recipes and end.")
+@click.option("--list-models", "listing", flag_value="models", help="List the models with their options and end.")
+@click.option("--list-settings", "listing", flag_value="settings", help="List what --set takes and end.")
+@as_json
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
 def train_command(
     shard: str | None,
@@ -138,9 +150,16 @@ def train_command(
     gpus_per_branch: float | None,
     workers: int | None,
     compiled: bool,
+    logs: tuple[str, ...],
+    listing: str | None,
+    as_json: bool,
     **fields: Any,
 ) -> None:
     """Train one branch on its shard alone; no communication, and the same command again goes on where it stopped."""
+    if listing:
+        rows = LISTINGS[listing]()
+        click.echo(json.dumps(rows) if as_json else printable(listing_text(rows)))
+        return
     import torch
 
     from spectral_prep.engines import engine_of
@@ -148,6 +167,8 @@ def train_command(
     from spectral_train.training.baseline import train_baseline
     from spectral_train.training.branch import train_branches
     from spectral_train.training.devices import train_on_devices
+    from spectral_train.training.logs import require_logs
+    from spectral_train.training.result import result
 
     chosen = named(recipe, **{**fields, **parse_settings(settings)})
     if baseline == (shard is not None):
@@ -171,7 +192,9 @@ def train_command(
         cache=None if no_cache else Cache(cache, parse_bytes(cache_size) if cache_size else None),
         engine=engine_of(engine, ray_address),
         gpus=gpus_per_branch,
+        logs=logs,
     )
+    require_logs(logs)
     request = TrainingRequest(data, chosen, run, ShardChoice(shards, grouping, common), resources)
     try:
         if baseline:
@@ -190,154 +213,13 @@ def train_command(
             got=str(error).partition(". ")[0],
             run="it with a smaller --batch-size and another --run, without --joint, or on a GPU that nothing else uses",
         ) from error
+    if as_json:
+        click.echo(json.dumps(result(request, records)))
+        return
     for record in records:
         answer(
             f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "
             f"{100 * record.held_out_accuracy:.2f} %, {record.seconds:.0f} s"
-        )
-
-
-@click.group("spectral-ensemble", cls=OrderedGroup, context_settings={"max_content_width": 120})
-@click.version_option(package_name="spectral-shards")
-def ensemble_group() -> None:
-    """Combine the trained branches of a run into one network."""
-
-
-space = click.option(
-    "--space",
-    type=click.Choice(SPACES),
-    default=DEFAULT_SPACE,
-    show_default=True,
-    help="In which the branches' outputs are summed.",
-)
-geometric_p = click.option("--p", type=float, help="Of the geometric weights p^rank.  [default: best on held-out rows]")
-top_k = click.option("--k", type=click.IntRange(1), help="Of top-k.  [default: best on held-out rows]")
-one_scheme = click.option(
-    "--scheme",
-    type=click.Choice(SCHEME_NAMES),
-    default=DEFAULT_SCHEME,
-    show_default=True,
-    help="Weights come from held-out rows.",
-)
-without = click.option("--without", type=int, multiple=True, help="Leave out this branch. May be repeated.")
-allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the branches that are there.")
-calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperature that fits held-out rows best.")
-
-
-@ensemble_group.command("evaluate")
-@click.argument("run", type=PLACE)
-@click.option(
-    "--scheme",
-    "schemes",
-    type=click.Choice(SCHEME_NAMES),
-    multiple=True,
-    help="May be repeated.  [default: all]",
-)
-@space
-@geometric_p
-@top_k
-@without
-@allow_missing
-@click.option("--ablate", is_flag=True, help="Also with the 1 to S best branches, and with each single branch lost.")
-@as_json
-def evaluate_command(
-    run: Place, schemes: tuple[SchemeName, ...], ablate: bool, as_json: bool, **combination: Any
-) -> None:
-    """Accuracy of each branch, of the ensemble by every weighting scheme, and of the baseline if it was trained."""
-    from spectral_train.ensemble.evaluate import evaluate, table
-
-    evaluation = evaluate(run, schemes, Combination(**combination), ablate=ablate)
-    click.echo(json.dumps(evaluation.to_dict()) if as_json else printable(table(evaluation)))
-
-
-@ensemble_group.command("predict")
-@click.argument("run", type=PLACE)
-@click.argument("images", type=PLACE, nargs=-1, required=True)
-@one_scheme
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
-@space
-@geometric_p
-@top_k
-@calibrate
-@without
-@allow_missing
-@as_json
-def predict_command(run: Place, images: tuple[Place, ...], top: int, as_json: bool, **combination: Any) -> None:
-    """Run the whole network on image files; it needs nothing but RUN."""
-    from spectral_train.ensemble.predict import predict
-
-    predictions = predict(run, images, Combination(**combination), top)
-    for prediction in predictions:
-        if prediction.reason is not None:
-            say(f"Error: {one_line(prediction.path)}: {prediction.reason}")
-            continue
-        named = {name: round(probability, 6) for name, probability in prediction.classes}
-        if as_json:
-            click.echo(json.dumps({"path": str(prediction.path), "classes": named}))
-        else:
-            likely = ", ".join(f"{shown(name)} {100 * share:.1f} %" for name, share in named.items())
-            answer(f"{one_line(prediction.path)}: {likely}")
-    if any(prediction.reason is not None for prediction in predictions):
-        sys.exit(1)
-
-
-@ensemble_group.command("report")
-@click.argument("runs", type=PLACE, nargs=-1, required=True)
-@click.option("--out", type=PLACE, help="The folder to write.  [default: RUN/report, or ./report for several runs]")
-@space
-@allow_missing
-def report_command(runs: tuple[Place, ...], out: Place | None, **combination: Any) -> None:
-    """Write tables, figures and one self-contained HTML page about one or more runs, beside the papers' figures."""
-    from spectral_train.report.report import report
-
-    for path in report(runs, out, Combination(**combination)).files:
-        answer(str(path))
-
-
-@ensemble_group.command("soup")
-@click.argument("runs", type=PLACE, nargs=-1, required=True)
-@click.option("--out", type=PLACE, required=True, help="The run to write.")
-@click.option("--data", type=PLACE, help="The data set of the runs.  [default: the only one in ./spectral]")
-@click.option(
-    "--method",
-    type=click.Choice(get_args(SoupMethod)),
-    default="greedy",
-    show_default=True,
-    help="greedy: only runs that do not harm a branch on held-out rows; uniform: all.",
-)
-@on_device
-def soup_command(runs: tuple[Place, ...], out: Place, data: Place | None, method: SoupMethod, device: str) -> None:
-    """Average the weights of several runs of the same networks, branch by branch, into one run of the same size."""
-    from spectral_train.training.soup import soup
-
-    soup(runs, out, data, method, device, say)
-    answer(f"The run is {out}. Run next: spectral-ensemble evaluate {out}")
-
-
-@ensemble_group.command("export")
-@click.argument("run", type=PLACE)
-@click.option("--out", type=PLACE, required=True, help="The file to write: NAME.pt2 (torch.export) or NAME.onnx.")
-@one_scheme
-@space
-@geometric_p
-@top_k
-@calibrate
-@without
-@allow_missing
-@as_json
-def export_command(run: Place, out: Place, as_json: bool, **combination: Any) -> None:
-    """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""
-    from spectral_prep.places import at
-    from spectral_prep.system.units import size
-    from spectral_train.ensemble.export import export
-
-    metadata = export(run, out, Combination(**combination))
-    if as_json:
-        click.echo(json.dumps(metadata))
-    else:
-        answer(
-            f"{out}: {size(at(out).size() or 0)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
-            f"to probabilities of {len(metadata['classes'])} classes"
         )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda")
+LOG_NAMES = ("mlflow", "wandb")
+"""The logs that are written if they are asked for: the keys of `training.logs.LOGS`."""
 ONE_GPU = re.compile(r"cuda:\d+")
 
 
@@ -44,6 +46,8 @@ class Resources:
         Run each network through `torch.compile`: the same checkpoint, other rounding.
     engine
         Where branches train: `engines.engine_of("ray")` for a cluster whose nodes see data and run under one path.
+    logs
+        Of `LOG_NAMES`: where the metrics of each epoch go, too.
     gpus
         GPUs of the engine's that a branch has for itself, or the share of one; None: 1 where `device` is `cuda` or the
         engine has any, otherwise none. Processes take the GPUs of this machine as `device` says.
@@ -56,6 +60,7 @@ class Resources:
     cache: Cache | None = DEFAULT_CACHE
     engine: Engine = Processes()  # noqa: RUF009 a frozen value
     gpus: float | None = None
+    logs: tuple[str, ...] = ()
 
 
 DEFAULT_RESOURCES = Resources()
@@ -78,6 +83,8 @@ def choose_device(name: str = "auto") -> torch.device:
         raise InputError("unknown device", expected=f"one of {', '.join(DEVICES)}", got=name)
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("no CUDA device here", run="the same command with --device cpu")
+    if ONE_GPU.fullmatch(name) and int(name.partition(":")[2]) >= (count := torch.cuda.device_count()):
+        raise InputError("no such GPU here", expected=", ".join(f"cuda:{number}" for number in range(count)), got=name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)

@@ -30,7 +30,7 @@ from spectral_prep.console.options import (
 from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, say, speak
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
-from spectral_prep.printable import printable
+from spectral_prep.printable import printable, quoted
 from spectral_prep.sources.download import download as fetch
 
 if TYPE_CHECKING:
@@ -176,7 +176,9 @@ def convert_command(
     finally:
         progress.close()
     if task:
-        answer(f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {wanted.out}")
+        answer(
+            f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {quoted(wanted.out)}"
+        )
     else:
         _complete(wanted.out)
 
@@ -186,7 +188,7 @@ def _fetch(wanted: Wanted, *, download: bool, mirror: str | None) -> None:
     if download or mirror:
         if not isinstance(wanted.source, Path):
             raise InputError("a release is downloaded to a path", where=wanted.source, expected="--source FOLDER")
-        fetch(wanted.request.dataset, wanted.source, mirror)
+        fetch(wanted.request.dataset, wanted.source, mirror, tell=say)
 
 
 @prep_group.command("finalize")
@@ -200,7 +202,7 @@ def finalize_command(folder: Place) -> None:
 
 
 def _complete(out: Place) -> None:
-    from spectral_prep.console.text import info_text
+    from spectral_prep.console.text import info_text, what_next
     from spectral_prep.inspection.info import info
     from spectral_prep.sources import where_test_rows_go
 
@@ -212,7 +214,7 @@ def _complete(out: Place) -> None:
             "same command with --test-fraction 0.1 and another --out, or with test images "
             f"{where_test_rows_go(found.dataset)}"
         )
-    answer(f"Complete: {out}. Run next: spectral-train --shard all --data {out}")
+    answer(f"Complete: {out}. Run next: {what_next(out, found.spec.q)}")
 
 
 @prep_group.command("verify")

@@ -5,7 +5,9 @@ Input: what a public function returned. Output: a string of one or several lines
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectral_prep.conversion.convert import Progress
@@ -13,7 +15,7 @@ from spectral_prep.conversion.estimate import Estimate
 from spectral_prep.inspection.info import Info
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
-from spectral_prep.printable import one_line
+from spectral_prep.printable import one_line, quoted
 from spectral_prep.store.cache import Copy
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.units import duration, size
@@ -143,6 +145,30 @@ def _free(found: Estimate) -> str:
     return "as much as wanted" if found.free_bytes is None else f"{size(found.free_bytes)} free"
 
 
+def what_next(out: Place, q: int) -> str:
+    """Return the commands from a data set of Q spectrals to a result: on this machine, or on one a spectral."""
+    data, name = quoted(out), re.sub(r"[^A-Za-z0-9._-]+", "-", out.name or "data").lstrip("-.") or "data"
+    train = f"spectral-train --shard $k --data {name}/spectral-$k --run {name}-run"
+    run, each = f"runs/{name}", f"for k in $(seq -f %02g 0 {q - 1}); do"
+    if isinstance(out, Path):
+        lines = [
+            f"mkdir -p {run}",
+            f"{each} (",
+            f"  rsync -a {data}/spectral-$k node-$k:{name}/ &&",
+            f"  ssh -n node-$k {train} &&",
+            f"  rsync -a node-$k:{name}-run/branch-$k {run}/",
+            ") & done; wait",
+        ]
+    else:
+        run = quoted(f"{out}-run")
+        lines = [f"{each} ssh -n node-$k spectral-train --shard $k --data {data} --run {run} & done; wait"]
+    told = "\n".join(f"  {line}" for line in [*lines, f"spectral-ensemble evaluate {run}"])
+    return (
+        f"spectral-train --shard all --data {data}\n"
+        f"or on {q} machines, node-00 to node-{q - 1:02d} standing for their names, one spectral each:\n{told}"
+    )
+
+
 def cache_text(found: Sequence[Copy], cache: Cache, *, removed: bool) -> str:
     """Say which copies a cache holds, or which were removed, a line a copy and one for all."""
     lines = [f"{size(copy.size):>10}  {copy.path.name}{'  in use' if copy.in_use else ''}" for copy in found]
@@ -168,6 +194,7 @@ def _verification_lines(found: Verification, folder: Place) -> Iterator[str]:
             f"largest difference {found.pixels.largest_difference} grey levels"
         )
     elif not found.faults and found.spectrals > 1:
-        yield f"No image was compared with its source. To do that: spectral-prep verify --source SOURCE {folder}"
+        command = f"spectral-prep verify --source SOURCE {quoted(folder)}"
+        yield f"No image was compared with its source. To do that: {command}"
     if not found.faults:
         yield f"Verified: {folder}"

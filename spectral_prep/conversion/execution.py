@@ -57,6 +57,9 @@ ALONE = Task(0, 1)
 class Execution:
     """How the work is done: no byte of a completed data set depends on it, but for what becomes of bad images.
 
+    >>> Execution(Task(0, 16), workers=4).task.count
+    16
+
     Parameters
     ----------
     task
@@ -74,9 +77,6 @@ class Execution:
         Whether to refuse what will not fit on the disk.
     engine
         Where workers run: `engines.engine_of("ray")` for a cluster whose nodes see source and output under one path.
-
-    >>> Execution(Task(0, 16), workers=4).task.count
-    16
     """
 
     task: Task = ALONE

@@ -24,6 +24,7 @@ from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.places import at, atomic_write, refuse_irregular, sha256_of
 from spectral_prep.places.url import AnyPlace, Place
+from spectral_prep.printable import quoted
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
@@ -109,7 +110,7 @@ def _incomplete(out: Place, plan: Plan, missing: Sequence[Block]) -> InputError:
         where=out,
         got=f"missing {', '.join(map(str, missing[:20]))}{' …' if len(missing) > 20 else ''}",
         run=f"the same spectral-prep convert command again{task}: it converts only those; "
-        f"then spectral-prep finalize {out}",
+        f"then spectral-prep finalize {quoted(out)}",
     )
 
 
@@ -195,6 +196,7 @@ def _spectral_record(
         },
         **statistics,
         files=files,
+        max_pixels=plan.geometry.chosen_max_pixels,
     )
 
 

@@ -39,6 +39,11 @@ class Geometry:
     resize: int | None = None
     max_pixels: int = MAX_PIXELS
 
+    @property
+    def chosen_max_pixels(self) -> int | None:
+        """`max_pixels`, None where it is the usual limit: what records that hold no geometry say."""
+        return None if self.max_pixels == MAX_PIXELS else self.max_pixels
+
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1 or self.channels not in MODES:
             raise InputError(

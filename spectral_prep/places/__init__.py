@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from spectral_prep.errors import InputError
 from spectral_prep.places.disk import DiskPlace
 from spectral_prep.places.interface import Here
 from spectral_prep.places.url import Place
+from spectral_prep.printable import quoted
+from spectral_prep.system import locks
 from spectral_prep.system.files import ANYWHERE, Advice, write_whole
 from spectral_prep.system.regular import EMPTY
 
@@ -59,6 +62,14 @@ def atomic_write(place: Place, content: bytes | Iterable[bytes], advice: Advice 
     write_whole(at(place).new(advice), content)
 
 
+def sole_use(lock: Place, what: str, advice: Advice = ANYWHERE) -> AbstractContextManager[None]:
+    """Be the only process that does `what` under this lock file, or raise `InputError`: who does (`system.locks`).
+
+    In a bucket nothing is locked: no lock there would end with the process that holds it.
+    """
+    return locks.sole_use(lock, what, advice) if isinstance(lock, Path) else nullcontext()
+
+
 def sha256_of(place: Place) -> str:
     """Return the sha256 of a file, read once, in pieces; raises what `Here.stream` raises."""
     digest = hashlib.sha256()
@@ -85,7 +96,9 @@ def refuse_irregular(folder: Place) -> None:
     here = at(folder)
     for place, kind in here.oddities() if here.is_folder() else ():
         if kind != EMPTY:
-            raise InputError(f"the folder holds {kind}", where=place, expected="files and folders", run=f"rm {place}")
+            raise InputError(
+                f"the folder holds {kind}", where=place, expected="files and folders", run=f"rm {quoted(place)}"
+            )
 
 
 def on_disk(place: Place) -> Path:

@@ -1,14 +1,18 @@
 """Fetching the two small releases that may be fetched without an account: MNIST and CIFAR-10.
 
-Input: the name of a data set and a folder. Output: the release's own files in that folder, each with the sha256
-that stands here. A file is fetched under a temporary name and gets its own only once its hash is right.
+Input: the name of a data set and a folder. Output: the release's files in that folder, each with the sha256 that stands
+here, or with content that has: what was unpacked, or packed again, is kept. A file is fetched under a temporary name
+and gets its own only once its hash is right.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -25,10 +29,14 @@ WRITING = Advice(
 
 @dataclass(frozen=True)
 class Release:
-    """The files of a release (name → sha256) and the base URLs to try, in order; a base ends in `/`."""
+    """The files of a release (name → sha256) and the base URLs to try, in order; a base ends in `/`.
+
+    `content` has the sha256 of what is in a `.gz`, for those whose content is known.
+    """
 
     bases: tuple[str, ...]
     sha256: Mapping[str, str]
+    content: Mapping[str, str] = field(default_factory=dict)
 
 
 # The hashes are those of tensorflow-datasets (url_checksums/mnist.txt and cifar10.txt). yann.lecun.com no longer serves
@@ -45,6 +53,12 @@ RELEASES: Mapping[str, Release] = {
             "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         },
+        {
+            "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
     ),
     "cifar10": Release(
         ("https://www.cs.toronto.edu/~kriz/",),
@@ -53,17 +67,26 @@ RELEASES: Mapping[str, Release] = {
 }
 
 
-def download(dataset: str, target: Path, mirror: str | None = None, releases: Mapping[str, Release] = RELEASES) -> None:
-    """Bring a release into a folder, leaving alone the files that are already there with the right hash.
+def download(
+    dataset: str,
+    target: Path,
+    mirror: str | None = None,
+    releases: Mapping[str, Release] = RELEASES,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Bring a release into a folder, leaving alone the files that are already there with the right hash or content.
 
     Parameters
     ----------
     dataset
         A name in `releases`: "mnist" or "cifar10".
     target
-        The folder, made if need be. A file in it that has another hash than the release's is replaced.
+        The folder, made if need be. A file in it that has neither the hash of the release's nor, packed or not, its
+        content is replaced.
     mirror
         A base URL to use instead of the release's own.
+    tell
+        Gets a line for each base that fails, before the next one is tried.
 
     Raises
     ------
@@ -77,14 +100,15 @@ def download(dataset: str, target: Path, mirror: str | None = None, releases: Ma
     if dataset not in releases:
         raise InputError("cannot download this data set", expected=f"one of {', '.join(releases)}", got=dataset)
     release = releases[dataset]
-    pooch, requests = _client()
+    client = _client()
     bases = release.bases if mirror is None else (mirror.rstrip("/") + "/",)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain(error, target, WRITING) from error
     for name, sha256 in release.sha256.items():
-        _fetch(pooch, requests.RequestException, bases, name, sha256, target)
+        if not _there(target / name, release.content.get(name)):
+            _fetch(client, bases, name, sha256, target, tell)
 
 
 def suggestion(dataset: str) -> str:
@@ -97,11 +121,28 @@ def suggestion(dataset: str) -> str:
     return f"the same command {download}with --source and the path of the files"
 
 
+def _there(archive: Path, content: str | None) -> bool:
+    """Whether the content of an archive is there: in it, however it is packed, or in its place, unpacked."""
+    try:
+        with gzip.open(archive, "rb") if archive.exists() else open(archive.with_suffix(""), "rb") as file:
+            return content is not None and hashlib.file_digest(file, "sha256").hexdigest() == content
+    except (OSError, EOFError, zlib.error):  # not there, or not what it is called: then it is fetched
+        return False
+
+
 def _fetch(
-    pooch: ModuleType, no_answer: type[Exception], bases: tuple[str, ...], name: str, sha256: str, target: Path
+    client: tuple[ModuleType, ModuleType],
+    bases: tuple[str, ...],
+    name: str,
+    sha256: str,
+    target: Path,
+    tell: Callable[[str], None],
 ) -> None:
+    pooch, requests = client
     failures: list[str] = []
-    for base in bases:
+    for number, base in enumerate(bases):
+        if number:
+            tell(f"{name}: no luck with {failures[-1]}; trying {base}")
         try:
             pooch.retrieve(
                 base + name,
@@ -110,7 +151,7 @@ def _fetch(
                 target,
                 downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
             )
-        except no_answer as error:
+        except requests.RequestException as error:
             failures.append(f"{base}: {_brief(error)}")
         except ValueError as error:  # how pooch says that the hash is another
             failures.append(f"{base}: wrong sha256 ({_brief(error)})")

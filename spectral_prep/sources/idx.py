@@ -23,6 +23,7 @@ import numpy.typing as npt
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place
+from spectral_prep.printable import quoted
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
 from spectral_prep.sources.interface import SPLITS
 from spectral_prep.sources.opening import explained, missing, open_plain
@@ -129,7 +130,7 @@ def find(dataset: str, path: Place) -> IdxFiles:
             where=folder,
             expected="one set, or --source ending in the prefix of one",
             got=", ".join(sorted(name or "files without a prefix" for name in sets)),
-            run=f"the same command with --source {folder / max(sets)}",
+            run=f"the same command with --source {quoted(folder / max(sets))}",
         )
     if not sets:
         raise missing(dataset, path, expected)

@@ -34,6 +34,7 @@ from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.places import STREAMED_BYTES, at, atomic_write, sha256_of
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Url
+from spectral_prep.printable import quoted
 from spectral_prep.store.layout import SpectralPaths, spectral_name
 from spectral_prep.store.record_file import read_record, rendered
 from spectral_prep.store.records import FileEntry, SpectralRecord
@@ -160,7 +161,7 @@ def _not_as_listed(root: Url, entry: FileEntry, got: object) -> CorruptFileError
         where=root / entry.path,
         expected=f"{entry.size} bytes with sha256 {entry.sha256[:12]}…",
         got=got,
-        run=f"spectral-prep verify {root}",
+        run=f"spectral-prep verify {quoted(root)}",
     )
 
 

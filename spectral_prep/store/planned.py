@@ -71,6 +71,7 @@ def read_spectral(paths: DatasetPaths, plan: Plan, k: int) -> SpectralRecord:
         "dataset": plan.title,
         **{name: _plain(plan, name) for name in ("spec", "encoding", "store", "classes")},
         **{name: getattr(plan.geometry, name) for name in ("height", "width", "channels", "resize")},
+        "max_pixels": record.max_pixels and plan.geometry.chosen_max_pixels,
         "splits": _plain_splits(planned),
     }
     found = {name: _plain(record, name) for name in expected} | {"splits": _plain_splits(present)}

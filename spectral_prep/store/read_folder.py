@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from spectral_prep.errors import CorruptFileError
 from spectral_prep.places.url import Place
+from spectral_prep.printable import quoted
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import UNREADABLE, Rows
 from spectral_prep.store.layout import SpectralPaths
@@ -28,7 +29,7 @@ def readable(where: Place) -> Iterator[None]:
         yield
     except UNREADABLE as error:
         raise CorruptFileError(
-            "stored rows cannot be read", where=where, got=error, run=f"spectral-prep verify --deep {where}"
+            "stored rows cannot be read", where=where, got=error, run=f"spectral-prep verify --deep {quoted(where)}"
         ) from error
 
 

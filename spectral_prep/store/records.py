@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from spectral_prep.choices import Format
@@ -30,6 +30,7 @@ from spectral_prep.store.fields import (
     Split,
     require,
 )
+from spectral_prep.store.record_file import LEFT_OUT
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ class SpectralRecord:
 
     `mean` and `std` (C,) describe the training rows of this spectral in grey levels; `energy` (Q,) is the variance of
     every spectral of the data set, so that each node computes the same grouping from what it holds; `saturated` counts
-    stored values beyond the calibrated range.
+    stored values beyond the calibrated range. `max_pixels` is how many an image file may promise, None for the usual
+    limit.
     """
 
     KIND: ClassVar[str] = "spectral"
@@ -155,6 +157,7 @@ class SpectralRecord:
     energy: tuple[float, ...]
     saturated: Size
     files: tuple[FileEntry, ...]
+    max_pixels: Positive | None = field(default=None, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         q = self.spec.q

@@ -21,19 +21,20 @@ def differences(
     >>> differences({"q": 4}, {}, names=("in branch 0", "in branch 1"))
     ('q: 4 in branch 0, nothing in branch 1',)
     """
-    leaves, others = dict(_leaves(one)), dict(_leaves(other))
+    ours, others = dict(leaves(one)), dict(leaves(other))
     return tuple(
-        f"{field}: {leaves.get(field, 'nothing')} {names[0]}, {others.get(field, 'nothing')} {names[1]}"
-        for field in {**leaves, **others}
-        if leaves.get(field) != others.get(field)
+        f"{field}: {ours.get(field, 'nothing')} {names[0]}, {others.get(field, 'nothing')} {names[1]}"
+        for field in {**ours, **others}
+        if ours.get(field) != others.get(field)
     )
 
 
-def _leaves(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def leaves(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the values of a nested record, each with its path: "recipe.lr"."""
     found: list[tuple[str, Any]] = []
     for name, value in record.items():
         if isinstance(value, Mapping):
-            found += _leaves(value, f"{prefix}{name}.")
+            found += leaves(value, f"{prefix}{name}.")
         else:
             found.append((f"{prefix}{name}", list(value) if isinstance(value, tuple) else value))
     return found

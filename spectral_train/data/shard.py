@@ -25,6 +25,7 @@ from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.places import at, exists, sha256_of
 from spectral_prep.places.url import Place
+from spectral_prep.printable import quoted
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store import STORES
 from spectral_prep.store.interface import UNREADABLE
@@ -163,7 +164,7 @@ def find_data(data: Place | None = None) -> Place:
             where=DEFAULT_DATA.resolve(),
             expected="one data set, or --data DIR",
             got=", ".join(path.name for path in found) or None,
-            run=f"the same command with --data {found[0]}" if found else CONVERT,
+            run=f"the same command with --data {quoted(found[0])}" if found else CONVERT,
         )
     return found[0]
 

@@ -38,6 +38,15 @@ class Quality:
         )
 
 
+def bins_of(confidence: Tensor, bins: int = BINS) -> Tensor:
+    """Return the bin of each confidence (n,): equal parts of 0 to 1, each with its upper end.
+
+    >>> bins_of(torch.tensor([0.0, 0.5, 0.51, 1.0]), 2).tolist()
+    [0, 0, 1, 1]
+    """
+    return (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+
+
 def calibration_error(probabilities_NK: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Return the expected calibration error: the mean over rows of |accuracy − confidence| of the row's bin.
 
@@ -49,8 +58,7 @@ def calibration_error(probabilities_NK: Tensor, labels: Tensor, bins: int = BINS
     """
     confidence, guess = probabilities_NK.double().max(1)
     surplus = (guess == labels).double() - confidence
-    bin_of_row = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
-    per_bin = torch.zeros(bins, dtype=torch.float64).index_add(0, bin_of_row, surplus)
+    per_bin = torch.zeros(bins, dtype=torch.float64).index_add(0, bins_of(confidence, bins), surplus)
     return (per_bin.abs().sum() / len(labels)).item()
 
 

@@ -268,7 +268,7 @@ def table(evaluation: Evaluation) -> str:
     tables = [[heads, cells], [["Branch", measured, "Held-out loss"], *branches], _scheme_rows(evaluation)]
     marked = [NO_TEST.format(rows=evaluation.rows)] if evaluation.measured_on == "held_out" else []
     lost = [f"Without: {', '.join(map(str, evaluation.missing))}"] if evaluation.missing else []
-    return "\n\n".join([*marked, *lost, *map(_aligned, tables), *_ablation_tables(evaluation)])
+    return "\n\n".join([*marked, *lost, *map(aligned, tables), *_ablation_tables(evaluation)])
 
 
 def settings_text(settings: Mapping[str, float]) -> str:
@@ -320,11 +320,12 @@ def _ablation_tables(evaluation: Evaluation) -> list[str]:
     growing = [[str(count), str(shard), percent(value)] for count, (shard, value) in enumerate(ablation.growing, 1)]
     lost = [[str(shard), percent(value)] for shard, value in ablation.lost.items()]
     return [
-        _aligned([["Branches", "Added", f"{measured} ({ablation.scheme})"], *growing]),
-        *([_aligned([["Lost", f"{measured} ({ablation.scheme})"], *lost])] if lost else []),
+        aligned([["Branches", "Added", f"{measured} ({ablation.scheme})"], *growing]),
+        *([aligned([["Lost", f"{measured} ({ablation.scheme})"], *lost])] if lost else []),
     ]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose columns stand under one another."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

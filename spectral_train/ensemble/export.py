@@ -28,8 +28,8 @@ from spectral_prep.spectrum import basis, regroup
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.files import TO_OUT
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
+from spectral_train.ensemble.images import branch_input
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
-from spectral_train.ensemble.predict import branch_input
 from spectral_train.run.record import NetworkPlan
 
 METADATA = "spectral.json"

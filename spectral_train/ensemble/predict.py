@@ -1,31 +1,29 @@
-"""The ensemble network on image files: each is split as the training images were, and each branch sees its spectrals.
+"""The ensemble network on image files that nobody labelled.
 
-Input: the folder of a run and image files. Output: the most likely classes of each. It needs nothing but the run.
+Input: the folder of a run and image files, or folders and patterns of them. Output: the most likely classes of each. It
+needs nothing but the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import glob
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.images.load import Geometry, image_size, load
-from spectral_prep.kernel import fused_split
-from spectral_prep.places import at
+from spectral_prep.places import at, is_there
 from spectral_prep.places.url import Place
-from spectral_prep.sources.opening import LARGEST_IMAGE
-from spectral_train.data.standardise import Standardisation
+from spectral_prep.sources.interface import RawImage
+from spectral_prep.sources.opening import EXTENSIONS, LARGEST_IMAGE, is_image
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
+from spectral_train.ensemble.images import through
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
-from spectral_train.run.record import NetworkPlan
+from spectral_train.ensemble.prediction_file import PredictedRow
 
-IMAGES_AT_ONCE = 64
+PATTERN = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -58,68 +56,64 @@ def predict(
     InputError
         If there is no such file, or as `ensemble.network.open_network` does.
     """
+    network = open_network(run, combination)
+    classes = network.plans[0].classes
+    return tuple(most_likely(path, row, classes, top) for path, row in predictions(network, images))
+
+
+def predictions(network: EnsembleNetwork, images: Sequence[Place]) -> Iterator[tuple[Place, PredictedRow]]:
+    """Yield what the network says of each image file, in the order given; raises as `predict` does."""
+    done = 0
+    for batch in through(map(_raw, images), network):
+        rows: Iterator[Tensor] = iter(network.combiner(batch.outputs) if batch.outputs else ())
+        for place, path in enumerate(images[done : done + batch.images]):
+            reason = batch.bad.get(place)
+            yield path, PredictedRow(str(path), None, None if reason else next(rows).tolist(), reason)
+        done += batch.images
+
+
+def most_likely(path: Place, row: PredictedRow, classes: Sequence[str], top: int) -> Prediction:
+    """Return the best classes of a row; raise `InputError` if none are asked for."""
     if top < 1:
         raise InputError("unusable --top", expected="1 or more", got=top)
-    network = open_network(run, combination)
-    plans = network.plans
-    found: list[Prediction] = []
-    for start in range(0, len(images), IMAGES_AT_ONCE):
-        loaded = [(path, load_image(path, plans[0])) for path in images[start : start + IMAGES_AT_ONCE]]
-        good = [torch.from_numpy(pixels) for _, pixels in loaded if not isinstance(pixels, str)]
-        rows = iter(_probabilities(torch.stack(good), network) if good else ())
-        found += [
-            Prediction(path, (), pixels) if isinstance(pixels, str) else _prediction(path, next(rows), plans[0], top)
-            for path, pixels in loaded
-        ]
-    return tuple(found)
+    ranked = sorted(zip(row.probabilities or (), classes, strict=False), key=lambda each: -each[0])
+    return Prediction(path, tuple((name, value) for value, name in ranked[:top]), row.reason)
 
 
-def load_image(path: Place, plan: NetworkPlan) -> npt.NDArray[np.uint8] | str:
-    """Return an image file as the conversion would have seen it, (H, W, C), or the reason why it is a bad image.
-
-    Where the conversion took images of one size as they were, one of another size is resized to cover it.
+def image_files(named: Sequence[Place]) -> tuple[Place, ...]:
+    """Return the image files that are meant: files as they are, of folders all below them, of patterns what fits.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is none (a pipe, a device) or larger than any image.
+        If a folder holds no image, or nothing fits a pattern.
     """
+    return tuple(path for each in named for path in _meant(each))
+
+
+def _meant(named: Place) -> list[Place]:
+    if at(named).is_folder():
+        return _below(named)
+    if isinstance(named, Path) and PATTERN & set(str(named)) and not is_there(named):
+        found = [Path(path) for path in sorted(glob.glob(str(named), recursive=True))]
+        if not found:
+            raise InputError("no file fits this pattern", where=named)
+        return [path for each in found for path in (_below(each) if each.is_dir() else [each])]
+    return [named]
+
+
+def _below(folder: Place) -> list[Place]:
+    names = sorted(path for path in at(folder).paths() if is_image(path))
+    if not names:
+        raise InputError("no image in the folder", where=folder, expected=f"a file ({', '.join(EXTENSIONS)})")
+    return [folder / name for name in names]
+
+
+def _raw(path: Place) -> RawImage | CorruptSourceError:
+    """Return the bytes of an image file; raise `InputError` if it cannot be read, is none or larger than any image."""
     try:
-        raw, resize = at(path).read(LARGEST_IMAGE), plan.resize
-        if resize is None and image_size(raw) != (plan.height, plan.width):
-            resize = max(plan.height, plan.width)
-        return load(raw, Geometry(plan.height, plan.width, plan.channels, resize))
+        return at(path).read(LARGEST_IMAGE)
     except OSError as error:
         raise InputError("cannot read the image", where=path, got=error.strerror) from error
     except ValueError as error:
         raise InputError("cannot read the image", where=path, got=error) from error
-    except CorruptSourceError as error:
-        return str(error)
-
-
-def branch_inputs(images_NHWC: Tensor, plans: Sequence[NetworkPlan]) -> list[Tensor]:
-    """Return what each branch sees of these images, (n, G·C, h, w) float32 a branch, through the stored form."""
-    stored_QNChw = fused_split(images_NHWC, plans[0].spec, encoding=plans[0].encoding)
-    return [branch_input(stored_QNChw, plan) for plan in plans]
-
-
-def branch_input(stored_QNChw: Tensor, plan: NetworkPlan) -> Tensor:
-    """Return the spectrals of one branch as standardised channels, (n, G·C, h, w) float32."""
-    own_NGChw = stored_QNChw[list(plan.spectrals)].transpose(0, 1)
-    scalars = [plan.encoding.scalars(k) for k in plan.spectrals for _ in range(plan.channels)]
-    return Standardisation.of(plan.mean, plan.std, scalars)(own_NGChw.flatten(1, 2))
-
-
-def _prediction(path: Place, probabilities_K: Tensor, plan: NetworkPlan, top: int) -> Prediction:
-    best = probabilities_K.topk(min(top, len(plan.classes)))
-    return Prediction(
-        path,
-        tuple((plan.classes[i], value) for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)),
-    )
-
-
-def _probabilities(images_NHWC: Tensor, network: EnsembleNetwork) -> Tensor:
-    inputs = branch_inputs(images_NHWC, network.plans)
-    with torch.inference_mode():
-        outputs = [functional.log_softmax(m(x), 1) for m, x in zip(network.models, inputs, strict=True)]
-    return network.combiner(outputs)

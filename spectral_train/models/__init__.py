@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -36,25 +36,38 @@ class Architecture:
         the published channels. An integer default wants an integer.
     full
         Those that differ in the conventional network. Without a `width` it is Q times as wide as a branch.
+    what
+        What it is, in a few words.
     """
 
     branch: Options
     full: Options
+    what: str
 
 
 MODELS: Mapping[str, Architecture] = {
     # Poster, MNIST: 8 layers of 49 neurons, 784 = 16·49 in the conventional network; long paper, 4.2: 28 and 28·28.
-    "fc": Architecture({"depth": 8, "width": 49}, {}),
+    "fc": Architecture({"depth": 8, "width": 49}, {}, "fully connected layers, the papers' for MNIST"),
     # Poster, CIFAR-10: 10 convolution layers, "the same layers" in the conventional network. The channels are ours.
-    "conv": Architecture({"depth": 10, "width": 32}, {"width": 32}),
+    "conv": Architecture(
+        {"depth": 10, "width": 32}, {"width": 32}, "3x3 convolutions in three stages, the papers' for CIFAR-10"
+    ),
     # Long paper, 4.2: 8 tensor layers of 28 lateral slices.
-    "tnn": Architecture({"depth": 8, "width": 28}, {"width": 28}),
+    "tnn": Architecture({"depth": 8, "width": 28}, {"width": 28}, "tensor layers, what the long paper compares with"),
     # Long paper, Table 3: these give the sizes of its branches and of its conventional networks.
-    "alexnet": Architecture({"width": 0.5, "last_map": 4, "grid": 2}, {"width": 1.0, "grid": 6}),
-    "vgg16": Architecture({"width": 0.72, "last_map": 4, "grid": 3, "batch_norm": 1}, {"width": 1.0, "grid": 7}),
-    "resnet34": Architecture({"width": 0.42, "last_map": 4}, {"width": 1.0}),
-    "cyclemlp": Architecture({"width": 0.45, "last_map": 4}, {"width": 1.0}),
-    "mobilevit": Architecture({"width": 0.42, "last_map": 4}, {"width": 1.0}),
+    "alexnet": Architecture(
+        {"width": 0.5, "last_map": 4, "grid": 2}, {"width": 1.0, "grid": 6}, "AlexNet (Krizhevsky et al. 2012)"
+    ),
+    "vgg16": Architecture(
+        {"width": 0.72, "last_map": 4, "grid": 3, "batch_norm": 1},
+        {"width": 1.0, "grid": 7},
+        "VGG-16 with batch norm (Simonyan and Zisserman 2014)",
+    ),
+    "resnet34": Architecture({"width": 0.42, "last_map": 4}, {"width": 1.0}, "ResNet-34 (He et al. 2016)"),
+    "cyclemlp": Architecture({"width": 0.45, "last_map": 4}, {"width": 1.0}, "CycleMLP-B2 (Chen et al. 2022)"),
+    "mobilevit": Architecture(
+        {"width": 0.42, "last_map": 4}, {"width": 1.0}, "MobileViT-XS (Mehta and Rastegari 2021)"
+    ),
 }
 
 AUTO = "auto"
@@ -83,8 +96,19 @@ def require_model(name: str) -> None:
     """
     if name.startswith(TIMM) or name in (AUTO, *MODELS):
         return
-    names = sorted((AUTO, *MODELS), key=lambda known: -difflib.SequenceMatcher(None, name, known).ratio())
-    raise InputError("unknown model", expected=f"one of {', '.join(names)}, timm:NAME", got=name)
+    names = ", ".join(nearest(name, (AUTO, *MODELS)))
+    raise InputError(
+        "unknown model", expected=f"one of {names}, timm:NAME", got=name, run="spectral-train --list-models"
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names, those most like this one first.
+
+    >>> nearest("momentm", ["lr", "momentum", "epochs"])
+    ['momentum', 'epochs', 'lr']
+    """
+    return sorted(known, key=lambda each: (-difflib.SequenceMatcher(None, name, each).ratio(), each))
 
 
 def branch_options(name: str, options: Options) -> dict[str, float]:
@@ -102,7 +126,10 @@ def branch_options(name: str, options: Options) -> dict[str, float]:
     known = {} if name.startswith(TIMM) else MODELS[name].branch
     if unknown := sorted(set(options) - set(known)):
         raise InputError(
-            f"model {name} has no such option", expected=", ".join(known) or "none", got=", ".join(unknown)
+            f"model {name} has no such option",
+            expected=", ".join(nearest(unknown[0], known)) or "none",
+            got=", ".join(unknown),
+            run="spectral-train --list-models",
         )
     for option, value in options.items():
         if isinstance(known[option], int) and not float(value).is_integer():

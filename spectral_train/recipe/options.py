@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spectral_prep.errors import InputError
-from spectral_train.models import MODELS
+from spectral_train.models import MODELS, nearest
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.recipe.recipes import RECIPES
 
@@ -38,8 +38,12 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or name not in {*fields, *options}:
-            names = ", ".join(sorted({*fields, *options}))
-            raise InputError("no such setting", expected=f"NAME=VALUE, NAME one of {names}", got=setting)
+            raise InputError(
+                "no such setting",
+                expected=f"NAME=VALUE, NAME one of {', '.join(nearest(name, {*fields, *options}))}",
+                got=setting,
+                run="spectral-train --list-settings",
+            )
         try:
             if name in fields:
                 parsed[name] = _parsed(text, fields[name])
@@ -47,7 +51,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
                 parsed.setdefault("model_options", {})[name] = float(text)
         except (ValueError, KeyError) as error:
             usual = fields.get(name, 1.0)
-            raise InputError(f"unusable {name}", expected=f"a value such as {_text(usual)!r}", got=text) from error
+            raise InputError(f"unusable {name}", expected=f"a value such as {text_of(usual)!r}", got=text) from error
     return parsed
 
 
@@ -67,7 +71,7 @@ def command_options(recipe: Recipe) -> str:
     changed = {name: getattr(recipe, name) for name in rest if getattr(recipe, name) != getattr(origin, name)}
     usual = override(origin, model=recipe.model).model_options
     changed |= {name: value for name, value in recipe.model_options.items() if usual.get(name) != value}
-    return " ".join([*options, *(f"--set {name}={_text(value)}" for name, value in changed.items())])
+    return " ".join([*options, *(f"--set {name}={text_of(value)}" for name, value in changed.items())])
 
 
 def _parsed(text: str, default: object) -> object:
@@ -78,7 +82,8 @@ def _parsed(text: str, default: object) -> object:
     return type(default)(text)  # type: ignore[call-arg]
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return a value as `--set` takes it."""
     if isinstance(value, bool):
         return next(text for text, meant in SWITCH.items() if meant is value)
     return ",".join(map(repr, value)) if isinstance(value, tuple) else str(value)

@@ -10,16 +10,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from spectral_prep.errors import InputError
 from spectral_prep.system.limits import LARGEST_SEED
 from spectral_train.models import AUTO, InputShape, Options, choose_model, require_model
 from spectral_train.recipe.augmentation import Augmentation
-
-Optimizer = Literal["adamw", "adam", "sgd"]
-Schedule = Literal["constant", "cosine", "step", "one-cycle"]
-Precision = Literal["float32", "bfloat16", "float16"]
+from spectral_train.recipe.settings import SETTINGS, Optimizer, Precision, Schedule
 
 
 @dataclass(frozen=True)
@@ -105,28 +102,30 @@ class Recipe:
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"unknown {name}", expected=f"one of {', '.join(known)}", got=getattr(self, name))
-        for name, allowed, expected in (
-            ("lr", 0 < self.lr < math.inf, "more than 0"),
-            ("momentum", 0 <= self.momentum < 1, "0 to less than 1"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
-            ("epochs", self.epochs >= 1, "1 or more"),
-            ("warmup", 0 <= self.warmup < 1, "0 to less than 1"),
-            ("warmup", not (self.warmup and self.schedule == "one-cycle"), "0: one-cycle begins with its own"),
-            ("milestones", _ascending(self.milestones), "ascending fractions of the training, 0 to 1"),
-            ("milestones", bool(self.milestones) == (self.schedule == "step"), "some for schedule step, else none"),
-            ("gamma", 0 < self.gamma <= 1, "more than 0, at most 1"),
-            ("clip", 0 <= self.clip < math.inf, "0 or more"),
-            ("ema", 0 <= self.ema < 1, "0 to less than 1"),
-            ("patience", self.patience >= 0, "0 or more"),
-            ("noise", 0 <= self.noise < math.inf, "0 or more"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "0 to less than 1"),
-            ("holdout_seed", 0 <= self.holdout_seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
-            ("holdout", 0 < self.holdout < 1, "more than 0, less than 1"),
-            ("seed", 0 <= self.seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
+        for name, allowed in (
+            ("lr", 0 < self.lr < math.inf),
+            ("momentum", 0 <= self.momentum < 1),
+            ("weight_decay", 0 <= self.weight_decay < math.inf),
+            ("batch_size", self.batch_size >= 1),
+            ("epochs", self.epochs >= 1),
+            ("warmup", 0 <= self.warmup < 1),
+            ("milestones", _ascending(self.milestones)),
+            ("gamma", 0 < self.gamma <= 1),
+            ("clip", 0 <= self.clip < math.inf),
+            ("ema", 0 <= self.ema < 1),
+            ("patience", self.patience >= 0),
+            ("noise", 0 <= self.noise < math.inf),
+            ("label_smoothing", 0 <= self.label_smoothing < 1),
+            ("holdout_seed", 0 <= self.holdout_seed <= LARGEST_SEED),
+            ("holdout", 0 < self.holdout < 1),
+            ("seed", 0 <= self.seed <= LARGEST_SEED),
         ):
             if not allowed:
-                raise InputError(f"unusable {name}", expected=expected, got=getattr(self, name))
+                raise InputError(f"unusable {name}", expected=SETTINGS[name].values, got=getattr(self, name))
+        if self.warmup and self.schedule == "one-cycle":
+            raise InputError("unusable warmup", expected="0: one-cycle begins with its own", got=self.warmup)
+        if bool(self.milestones) != (self.schedule == "step"):
+            raise InputError("unusable milestones", expected="some for schedule step, else none", got=self.milestones)
 
 
 def _ascending(milestones: Sequence[float]) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spectral_prep.errors import InputError
+from spectral_train.models import nearest
 from spectral_train.recipe.recipe import Recipe, override
 
 RECIPES: Mapping[str, Recipe] = {
@@ -132,5 +133,6 @@ def named(name: str, **given: Any) -> Recipe:
     5
     """
     if name not in RECIPES:
-        raise InputError("unknown recipe", expected=f"one of {', '.join(RECIPES)}", got=name)
+        known = ", ".join(nearest(name, RECIPES))
+        raise InputError("unknown recipe", expected=f"one of {known}", got=name, run="spectral-train --list-recipes")
     return override(RECIPES[name], **given)

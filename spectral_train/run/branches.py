@@ -14,6 +14,7 @@ import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.places import exists
+from spectral_prep.printable import quoted
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.recipe.options import command_options
@@ -45,10 +46,16 @@ def read_branches(
     """
     numbers = [number for number in run.finished() if number not in without]
     if not numbers:
-        raise InputError("no trained branch here", where=run.root, run=f"spectral-train --shard all --run {run.root}")
+        raise InputError(
+            "no trained branch here", where=run.root, run=f"spectral-train --shard all --run {quoted(run.root)}"
+        )
     records = [read_network(run.branch(number)) for number in numbers]
     for number, record in zip(numbers, records, strict=True):
-        _belongs(records[0].plan, record.plan, number)
+        require_belonging(records[0].plan, record.plan)
+        if record.plan.shard != number:
+            raise PlanMismatchError(
+                "a branch lies in the folder of another", expected=f"branch {number}", got=record.plan.name
+            )
     shards = records[0].plan.shards
     if unknown := sorted(set(without) - set(range(shards))):
         raise InputError(f"--without {unknown[0]} does not exist", expected=f"0 to {shards - 1}")
@@ -69,15 +76,21 @@ def read_baseline(run: RunPaths, branch: NetworkRecord) -> NetworkRecord | None:
     if not exists(run.baseline.record):
         return None
     record = read_network(run.baseline)
-    if found := differences(_rows_of(branch.plan), _rows_of(record.plan), names=("in the branches", "in the baseline")):
+    require_same_rows(branch.plan, record, run.baseline)
+    return record
+
+
+def require_same_rows(branch: NetworkPlan, baseline: NetworkRecord, paths: NetworkPaths) -> None:
+    """Raise `PlanMismatchError` if a conventional network was trained on other rows than a branch."""
+    names = ("in the branches", "in the baseline")
+    if found := differences(_rows_of(branch), _rows_of(baseline.plan), names=names):
         raise PlanMismatchError(
             "the baseline was not trained on the rows of the branches",
-            where=run.baseline.root,
+            where=paths.root,
             expected="one data set and hold-out",
             got="; ".join(found),
             run="spectral-train --baseline with the --data and --seed of the branches, after deleting this folder",
         )
-    return record
 
 
 def outputs_of(run: RunPaths, records: Sequence[NetworkRecord], rows: str) -> BranchOutputs:
@@ -165,14 +178,15 @@ def train_command(plan: NetworkPlan, shard: int, run: RunPaths) -> str:
     if plan.shards != plan.spec.q:
         parts.append(f"--shards {plan.shards} --grouping {plan.grouping}")
     parts += [f"--common {k}" for k in plan.common]
-    return " ".join([*parts, *filter(None, [command_options(plan.recipe)]), f"--run {run.root}"])
+    return " ".join([*parts, *filter(None, [command_options(plan.recipe)]), f"--run {quoted(run.root)}"])
 
 
 def _same_rows(one: Outputs, other: Outputs) -> bool:
     return np.array_equal(one.ids, other.ids) and torch.equal(one.labels, other.labels)
 
 
-def _belongs(first: NetworkPlan, other: NetworkPlan, number: int) -> None:
+def require_belonging(first: NetworkPlan, other: NetworkPlan) -> None:
+    """Raise `PlanMismatchError` if two branches cannot be of one ensemble; their recipes may differ."""
     if found := differences(_shared(first), _shared(other), names=(f"in {first.name}", f"in {other.name}")):
         raise PlanMismatchError(
             f"{first.name} and {other.name} do not belong together",
@@ -180,8 +194,6 @@ def _belongs(first: NetworkPlan, other: NetworkPlan, number: int) -> None:
             got="; ".join(found),
             run=f"train {other.name} again as the others, or put them into another run",
         )
-    if other.shard != number:
-        raise PlanMismatchError("a branch lies in the folder of another", expected=f"branch {number}", got=other.name)
 
 
 def _shared(plan: NetworkPlan) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 runs/mnist-q16-fc/
   branch-00/ … branch-15/    one folder a branch, written by whichever node trained it
     checkpoint.safetensors   while training: weights, optimizer state and history of the last finished epoch
+    training.lock            while training: which process, on which host, since when
     metrics.jsonl            one line an epoch
     tensorboard/             the same as scalars, if TensorBoard is installed
     model.safetensors        the weights, when done
@@ -51,6 +52,11 @@ class NetworkPaths(Generic[P]):
     def checkpoint(self) -> P:
         """The state after the last finished epoch; removed when done."""
         return inside(self.root, "checkpoint.safetensors")
+
+    @property
+    def lock(self) -> P:
+        """Held by the process that trains this network."""
+        return inside(self.root, "training.lock")
 
     @property
     def model(self) -> P:

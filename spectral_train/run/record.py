@@ -6,7 +6,7 @@ Input: a shard and a recipe. Output: `branch.json`, from which the ensemble and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import safetensors
@@ -16,7 +16,7 @@ from spectral_prep.errors import CorruptFileError, PlanMismatchError
 from spectral_prep.grid import SpectralSpec
 from spectral_prep.places import at, on_disk, sha256_of
 from spectral_prep.store.fields import Count, Id, Name, Positive, Sha256, Size, require
-from spectral_prep.store.record_file import Content, plain, read_record
+from spectral_prep.store.record_file import LEFT_OUT, Content, plain, read_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.differences import differences
 from spectral_train.data.grouping import ShardChoice
@@ -37,7 +37,8 @@ class NetworkPlan:
     """Everything that decides the weights, and the geometry that turns an image file into this network's input.
 
     `shard` is None for the baseline, whose input is the whole image. `mean` and `std` are those of the input's
-    channels, in grey levels; `recipe.holdout_seed` and `recipe.holdout` choose the held-out rows.
+    channels, in grey levels; `recipe.holdout_seed` and `recipe.holdout` choose the held-out rows. `max_pixels` is how
+    many an image file may promise, None for the usual limit.
     """
 
     dataset: Name
@@ -58,6 +59,7 @@ class NetworkPlan:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     recipe: Recipe
+    max_pixels: Positive | None = field(default=None, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         q, channels = self.spec.q, self.channels
@@ -123,6 +125,11 @@ def _upgraded(content: Content) -> Content:
         return content
 
 
+def describe(paths: NetworkPaths) -> NetworkRecord:
+    """Return the record of a finished network, whose files are not looked at; raises what `read_record` raises."""
+    return read_record(paths.record, NetworkRecord, _upgraded)
+
+
 def read_network(paths: NetworkPaths) -> NetworkRecord:
     """Return the record of a finished network after proving its files whole.
 
@@ -133,7 +140,7 @@ def read_network(paths: NetworkPaths) -> NetworkRecord:
     CorruptFileError
         If the record or a file it vouches for is damaged; the message names it.
     """
-    record = read_record(paths.record, NetworkRecord, _upgraded)
+    record = describe(paths)
     for entry in record.files:
         if entry.path != METRICS:
             _require_file(record, entry, paths)

@@ -25,7 +25,7 @@ from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import run_of
 from spectral_train.run.record import NetworkRecord
 from spectral_train.training.fit import Training
-from spectral_train.training.network import finished, train_network
+from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import baseline_plan
 from spectral_train.training.request import TrainingRequest
 
@@ -45,15 +45,16 @@ def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord
     branches = dataclasses.replace(all_spectrals, choice=request.choice.resolved(all_spectrals.spec.q))
     paths = run_of(branches, request.recipe, request.run).baseline
     plan = baseline_plan(all_spectrals, request.recipe)
-    if (record := finished(plan, paths)) is not None:
-        log(f"{plan.name}: finished already in {paths.root}")
-        return record
-    all_spectrals = nearby(all_spectrals, request.resources.cache)
-    for folder in all_spectrals.folders:
-        check_files(folder)
-    resources = request.resources
-    training = Training(plan, paths, choose_device(resources.device), log, resources.compiled)
-    return train_network(training, image_reader(all_spectrals, Standardisation.of(plan.mean, plan.std)))
+    with alone(plan, paths) as record:
+        if record is not None:
+            log(f"{plan.name}: finished already in {paths.root}")
+            return record
+        all_spectrals = nearby(all_spectrals, request.resources.cache)
+        for folder in all_spectrals.folders:
+            check_files(folder)
+        resources = request.resources
+        training = Training(plan, paths, choose_device(resources.device), log, resources.compiled, resources.logs)
+        return train_network(training, image_reader(all_spectrals, Standardisation.of(plan.mean, plan.std)))
 
 
 def image_reader(all_spectrals: Shard, standardise: Standardisation) -> RowReader:

@@ -13,6 +13,7 @@ from pathlib import Path
 from spectral_prep.engines.interface import Needs
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import absolute
+from spectral_prep.printable import quoted
 from spectral_prep.system.files import explained, make_folder
 from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import check_shard, memory_each, placement, split_bytes
@@ -24,7 +25,7 @@ from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths, run_of
 from spectral_train.run.record import NetworkRecord
 from spectral_train.training.fit import Training
-from spectral_train.training.network import finished, train_network
+from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import branch_plan
 from spectral_train.training.processes import needs_of, processes_for
 from spectral_train.training.request import TrainingRequest
@@ -87,7 +88,8 @@ def _told(trained: Iterator[NetworkRecord], paths: RunPaths, log: Log) -> tuple[
 
 def what_next(run: RunPaths) -> str:
     """Return the line that says where a run is and what to do with it."""
-    return f"The run is {run.root}. Run next, when all its branches are there: spectral-ensemble evaluate {run.root}"
+    evaluate = f"spectral-ensemble evaluate {quoted(run.root)}"
+    return f"The run is {run.root}. Run next, when all its branches are there: {evaluate}"
 
 
 @dataclass(frozen=True)
@@ -150,15 +152,16 @@ def train_branch(
     CorruptFileError
         Naming the file of the shard that is missing or damaged.
     InputError
-        If the loss stops being finite, or too few rows are good.
+        If the loss stops being finite, too few rows are good, or another process trains this branch.
     """
     plan = branch_plan(shard, recipe)
-    training = Training(plan, paths, choose_device(resources.device), log, resources.compiled)
-    if (record := finished(plan, paths)) is not None:
-        log(f"{plan.name}: finished already in {paths.root}")
-        return record
-    shard = nearby(shard, resources.cache)
-    chosen = placement(shard, "train", resources.memory, training.device)
-    log(f"{plan.name}: {chosen.text}")
-    check_shard(shard, chosen)
-    return train_network(training, row_reader(shard, training.device, chosen))
+    training = Training(plan, paths, choose_device(resources.device), log, resources.compiled, resources.logs)
+    with alone(plan, paths) as record:
+        if record is not None:
+            log(f"{plan.name}: finished already in {paths.root}")
+            return record
+        shard = nearby(shard, resources.cache)
+        chosen = placement(shard, "train", resources.memory, training.device)
+        log(f"{plan.name}: {chosen.text}")
+        check_shard(shard, chosen)
+        return train_network(training, row_reader(shard, training.device, chosen))

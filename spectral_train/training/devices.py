@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from spectral_train.run.paths import RunPaths, run_of
 from spectral_train.run.record import NetworkRecord
 from spectral_train.training.branch import train_branches, what_next
 from spectral_train.training.fit import Fitting, Training, train_epoch
-from spectral_train.training.network import finished, new_network
+from spectral_train.training.network import alone, new_network
 from spectral_train.training.plan import branch_plan
 from spectral_train.training.processes import processes_for, threads_for
 from spectral_train.training.request import Joint, TrainingRequest
@@ -61,7 +62,9 @@ class DeviceWork:
         """Return the training of each branch."""
         device, compiled = choose_device(self.resources.device), self.resources.compiled
         return [
-            Training(branch_plan(each, self.recipe), self.run.branch(each.index), device, log, compiled)
+            Training(
+                branch_plan(each, self.recipe), self.run.branch(each.index), device, log, compiled, self.resources.logs
+            )
             for each in self.shards
         ]
 
@@ -114,15 +117,16 @@ def share_out(items: Sequence[Item], parts: int) -> list[tuple[Item, ...]]:
 def train_one_device(work: DeviceWork, log: Log = silent) -> tuple[NetworkRecord, ...]:
     """Train the branches of one device that are not finished as one stack; return the records of all."""
     records, members = [], []
-    for shard, training in zip(work.shards, work.trainings(log), strict=True):
-        if (record := finished(training.plan, training.paths)) is not None:
-            log(f"{training.plan.name}: finished already in {training.paths.root}")
-            records.append(record)
-        else:
-            members.append((nearby(shard, work.resources.cache), training))
-    chosen = _placed(work, [shard for shard, _ in members])
-    readers = [(training, row_reader(shard, training.device, chosen)) for shard, training in members]
-    return (*records, *train_stacked(readers))
+    with contextlib.ExitStack() as held:
+        for shard, training in zip(work.shards, work.trainings(log), strict=True):
+            if (record := held.enter_context(alone(training.plan, training.paths))) is not None:
+                log(f"{training.plan.name}: finished already in {training.paths.root}")
+                records.append(record)
+            else:
+                members.append((nearby(shard, work.resources.cache), training))
+        chosen = _placed(work, [shard for shard, _ in members])
+        readers = [(training, row_reader(shard, training.device, chosen)) for shard, training in members]
+        return (*records, *train_stacked(readers))
 
 
 def speed_ratio(work: DeviceWork, processes: int) -> float:

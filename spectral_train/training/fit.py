@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -35,8 +36,9 @@ from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkPlan, same_plan
 from spectral_train.seeds import derive_seed
 from spectral_train.training import checkpoint
-from spectral_train.training.scalars import scalars
+from spectral_train.training.logs import Writer, epoch_logs
 from spectral_train.training.state import State, exhausted, kept_epoch
+from spectral_train.training.trainable import require_trainable
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Partition:
 class Training:
     """One network's training: what, into which folder, on which device, and who hears of each epoch.
 
-    `compiled` runs the network through `torch.compile`: the same checkpoint, other rounding.
+    `compiled` runs the network through `torch.compile`: the same checkpoint, other rounding. `logs` are names of
+    `training.logs.LOGS`.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class Training:
     device: torch.device
     log: Log
     compiled: bool = False
+    logs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.augmenter  # noqa: B018 refuses what would not be exact
@@ -114,7 +118,9 @@ class Fitting:
         PlanMismatchError
             If the folder holds a checkpoint of another plan.
         """
-        recipe = training.recipe
+        recipe, rows = training.recipe, len(partition.training[0])
+        if rows == 1:
+            require_trainable(training.plan, rows)
         loader = ShardLoader(
             examples,
             recipe.batch_size,
@@ -123,7 +129,7 @@ class Fitting:
             change=training.augmenter,
             options=LoaderOptions(
                 views=partition.training,
-                drop_last=_leaves_a_lone_row(len(partition.training[0]), recipe.batch_size),
+                drop_last=_leaves_a_lone_row(rows, recipe.batch_size),
             ),
         )
         state = State.fresh(model, recipe, training.device)
@@ -181,12 +187,17 @@ def fit(model: nn.Module, examples: RowSource, partition: Partition, training: T
     fitting = Fitting.begin(model, examples, partition, training)
     if training.compiled:
         model.compile()
-    with deterministic(), scalars(training.paths.tensorboard, fitting.state.history, training.log) as write_scalars:
+    with deterministic(), logs_of(training, fitting.state.history) as write_logs:
         while fitting.unfinished:
             started = time.perf_counter()
             train_loss = train_epoch(fitting)
-            write_scalars(fitting.record(train_loss, time.perf_counter() - started))
+            write_logs(fitting.record(train_loss, time.perf_counter() - started))
     return fitting.finish()
+
+
+def logs_of(training: Training, history: Sequence[EpochMetrics]) -> AbstractContextManager[Writer]:
+    """Return what writes the epochs of a training to its logs, in a context that ends them."""
+    return epoch_logs(training.plan, training.paths, training.logs, history, training.log)
 
 
 def score(model: nn.Module, examples: RowSource, positions: Positions, training: Training) -> tuple[float, float]:

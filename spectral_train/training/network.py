@@ -10,7 +10,8 @@ At no time are the training and the test rows in memory together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from spectral_prep.errors import InputError
-from spectral_prep.places import at, atomic_write, exists, refuse_irregular
+from spectral_prep.places import at, atomic_write, exists, refuse_irregular, sole_use
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import explained
@@ -43,6 +44,7 @@ from spectral_train.seeds import derive_seed
 from spectral_train.training.fit import Partition, Training, fit, log_probabilities
 from spectral_train.training.processes import threads_for
 from spectral_train.training.state import kept_epoch
+from spectral_train.training.trainable import require_trainable
 
 
 def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
@@ -54,6 +56,29 @@ def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
     with explained(paths.root, WRITING):
         at(paths.checkpoint).remove()  # a kill may have come between the record and this
     return record
+
+
+@contextlib.contextmanager
+def alone(plan: NetworkPlan, paths: NetworkPaths) -> Iterator[NetworkRecord | None]:
+    """Yield the record of a finished network, or None while this process is the only one that trains it.
+
+    In a bucket nothing can be held: two trainings of one plan there write the same bits, whichever comes last.
+
+    Raises
+    ------
+    InputError
+        If there is no such network for inputs of this shape, or another process trains it: which, on which host and
+        since when.
+    PlanMismatchError, CorruptFileError
+        As `finished` does.
+    """
+    record = finished(plan, paths)
+    if record is not None:
+        yield record
+        return
+    require_trainable(plan)
+    with sole_use(paths.lock, f"{plan.name} is trained already", WRITING):
+        yield finished(plan, paths)  # the other may have ended since
 
 
 def train_network(training: Training, rows: RowReader) -> NetworkRecord:

@@ -40,6 +40,7 @@ def branch_plan(shard: Shard, recipe: Recipe) -> NetworkPlan:
         mean=shard.mean,
         std=shard.std,
         recipe=resolve(recipe, shard.input_shape),
+        max_pixels=record.max_pixels,
     )
 
 

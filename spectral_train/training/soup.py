@@ -15,6 +15,7 @@ keeps the best one alone. Ingredients of one seed, trained at other rates or lon
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from spectral_prep.errors import InputError, PlanMismatchError
-from spectral_prep.places import exists
+from spectral_prep.places import exists, sole_use
 from spectral_prep.places.cache import DEFAULT_CACHE
 from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
@@ -40,7 +41,7 @@ from spectral_train.models import branch_options
 from spectral_train.run.branches import read_branches, shard_of
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.outputs import Outputs
-from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, same_plan
 from spectral_train.run.weights import build_network, read_weights
 from spectral_train.training.fit import Training
@@ -118,8 +119,12 @@ def soup(
         plan = ingredients[0].record.plan
         training = Training(plan, target.branch(shard_of(ingredients[0].record)), choose_device(device), log)
         done = _finished(ingredients, training)
-        with torch_threads(threads_for(plan)):
-            records.append(_soup_of(ingredients, root, method, training) if done is None else done)
+        with contextlib.ExitStack() as held:
+            if done is None:
+                held.enter_context(sole_use(training.paths.lock, f"{plan.name} is averaged already", WRITING))
+                held.enter_context(torch_threads(threads_for(plan)))
+                done = _soup_of(ingredients, root, method, training)
+        records.append(done)
         log(_line(records[-1], ingredients))
     return tuple(records)
 

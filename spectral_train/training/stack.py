@@ -30,10 +30,9 @@ from spectral_train.run.metrics import EpochMetrics
 from spectral_train.run.outputs import Outputs
 from spectral_train.run.record import NetworkRecord
 from spectral_train.seeds import derive_seed
-from spectral_train.training.fit import Fitting, Training, autocast, move
+from spectral_train.training.fit import Fitting, Training, autocast, logs_of, move
 from spectral_train.training.network import Trained, TrainingRows, new_network, outputs_on_test, write_network
 from spectral_train.training.processes import threads_for
-from spectral_train.training.scalars import scalars
 
 Named = dict[str, Tensor]
 NOT_STACKED = "the same command without --joint"
@@ -138,8 +137,7 @@ def _fitted(
     ]
     with torch_threads(usable_cpus()), deterministic(), contextlib.ExitStack() as stack:
         writers: list[Callable[[EpochMetrics], None]] = [
-            stack.enter_context(scalars(each.training.paths.tensorboard, each.state.history, each.training.log))
-            for each in fittings
+            stack.enter_context(logs_of(each.training, each.state.history)) for each in fittings
         ]
         for level in _levels(fittings):
             started = time.perf_counter()

@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from spectral_prep.console.commands import prep_group
-from spectral_train.commands import ensemble_group, train_command
+from spectral_train.commands import train_command
+from spectral_train.ensemble_commands import ensemble_group
 from tests.support.pages import ROOT, shell
 
 FOLDER = ROOT / "deploy/skypilot"

@@ -1,5 +1,6 @@
 """The command line of training and of the ensemble: what it offers stands in tables, and its help costs no torch."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,14 +9,19 @@ from typing import get_args
 import click
 import pytest
 
-from spectral_train.commands import ensemble_group, train_command
+from spectral_train.commands import train_command
 from spectral_train.data.grouping import GROUPINGS
 from spectral_train.device import DEVICES
 from spectral_train.ensemble.schemes import SCHEMES
+from spectral_train.ensemble_commands import ensemble_group
+from spectral_train.run.paths import RunPaths
+from spectral_train.run.record import read_network
 from spectral_train.training.request import Joint
 from spectral_train.training.soup import METHODS
+from tests.support.commands import run
+from tests.support.shards import make_shards
 
-ORDER = ["evaluate", "predict", "report", "soup", "export"]
+ORDER = ["runs", "collect", "evaluate", "predict", "report", "soup", "export"]
 
 
 @pytest.mark.parametrize("line", ["train --help", "ensemble --help", *(f"ensemble {name} --help" for name in ORDER)])
@@ -51,3 +57,24 @@ def test_what_may_be_chosen_is_what_there_is(command: click.Command, option: str
     (found,) = (each.type for each in command.params if each.name == option)
     assert isinstance(found, click.Choice)
     assert list(found.choices) == list(choices)  # type: ignore[call-overload]
+
+
+def test_one_object_says_what_came_of_a_training(tmp_path: Path) -> None:
+    data, place = make_shards(tmp_path / "data"), tmp_path / "run"
+    line = f"spectral-train --data {data} --run {place} --set epochs=2 --device cpu --json"
+    trained = run(f"{line} --shard all")
+    found = json.loads(trained.out)
+    assert (found["run"], found["shards"], len(found["networks"])) == (str(place), 4, 4), trained.err
+    branch, record = found["networks"][2], read_network(RunPaths(place).branch(2))
+    assert (branch["name"], branch["folder"], branch["epochs"]) == ("branch 2", f"{place}/branch-02", 2)
+    assert branch["held_out_accuracy"] == record.held_out_accuracy
+    assert json.loads(run(f"{line} --shard 2").out)["networks"] == [branch]
+    (baseline,) = json.loads(run(f"{line} --baseline").out)["networks"]
+    assert (baseline["shard"], baseline["folder"]) == (None, f"{place}/baseline")
+
+
+def test_a_device_may_be_one_of_several_gpus() -> None:
+    told = run("spectral-train --shard 0 --device cuda:x")
+    assert (told.code, "auto" in told.err) == (2, True)
+    (device,) = (each.type for each in train_command.params if each.name == "device")
+    assert device.convert("cuda:1", None, None) == "cuda:1"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from spectral_train.device import every_device, seeded
+from spectral_prep.errors import InputError
+from spectral_train.device import choose_device, every_device, seeded
 
 
 def test_the_callers_random_stream_goes_on_as_if_nothing_had_been_drawn() -> None:
@@ -48,3 +49,11 @@ def test_every_gpu_is_meant_unless_one_is_named(monkeypatch: pytest.MonkeyPatch)
     assert every_device("auto") == every_device("cuda") == ("cuda:0", "cuda:1", "cuda:2")
     assert every_device("cuda:1") == ("cuda:1",)
     assert every_device("cpu") == ("cpu",)
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(InputError, match=r"no such GPU here.*cuda:0, cuda:1.*cuda:2"):
+        choose_device("cuda:2")

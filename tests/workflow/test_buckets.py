@@ -375,3 +375,13 @@ def test_a_server_that_is_killed_costs_no_byte(stage: Stage, comes_back: bool) -
     outcome = outage(stage, SCENES[0], random.Random(0), comes_back)
     assert outcome.findings == (), outcome.story
     assert outcome.healed
+
+
+def test_photographs_in_a_bucket_are_divided_as_on_a_disk(bucket_folder: Url, tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(30)])
+    request = Request("folder", "4", size=8, limit=50, test_fraction=0.2)
+    there = upload(tmp_path / "photos", bucket_folder / "photos")
+    places: tuple[Place, ...] = (tmp_path / "photos", there)
+    outs = [convert(request, place, tmp_path / str(number)).root for number, place in enumerate(places)]
+    assert tree(outs[0]) == tree(outs[1])
+    assert (outs[0] / "rows/test.jsonl").read_text().count("\n") == 10

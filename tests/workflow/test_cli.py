@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from spectral_prep.console.commands import prep_group
-from spectral_train.commands import ensemble_group, train_command
+from spectral_train.commands import train_command
+from spectral_train.ensemble_commands import ensemble_group
 from spectral_train.models import MODELS
 from spectral_train.recipe.recipes import RECIPES
 from spectral_train.training import fit
@@ -29,12 +30,12 @@ ROOT = Path(__file__).parents[2]
 REQUEST = (
     "--dataset --source --out --q --layout --transform --dtype --size --resize --format --compression "
     "--seed --shuffle --views --augmentation --block-rows --max-pixels "
-    "--test-fraction --limit --fraction --classes --name "
+    "--test-fraction --limit --fraction --classes --name --psnr "
     "--image-key --image-column --label-column "
 )
 OPTIONS = {
     "plan": REQUEST + "--tasks --workers --max-memory --json",
-    "begin": REQUEST,
+    "begin": REQUEST + "--workers --max-memory --no-space-check --download --mirror",
     "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --device --download --mirror "
     "--engine --ray-address",
     "cache": "--cache --clean --json",
@@ -264,7 +265,8 @@ class TestBadInput:
 
     def test_a_plan_that_differs(self, digits: Path) -> None:
         mistake(f"spectral-prep convert --dataset digits --q 2 --out {digits}", 2, "--q")
-        mistake(f"spectral-prep convert --dataset digits --q 4 --out {digits}", 2, "block_rows: 300 there", "--out")
+        blocks = "--block-rows 200"  # without a word on them those that stand there count
+        mistake(f"spectral-prep convert --dataset digits --q 4 {blocks} --out {digits}", 2, "block_rows: 300 there")
 
     def test_a_shard_with_a_flipped_byte(self, digits: Path) -> None:
         part = digits / "spectral-03" / "train" / "x" / "c" / "2" / "0" / "0" / "0"

@@ -44,7 +44,7 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_prep.spectrum": {"errors", "choices", "grid"},
     "spectral_prep.encoding": {"errors", "choices", "grid"},
     "spectral_prep.system": {"errors"},
-    "spectral_prep.places": {"errors", "system"},
+    "spectral_prep.places": {"printable", "errors", "system"},
     "spectral_prep.engines": {"errors", "choices", "system"},
     "spectral_prep.kernel": {"errors", "choices", "grid", "spectrum", "encoding", "system"},
     "spectral_prep.sources": {"printable", "errors", "system", "places"},
@@ -62,7 +62,8 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_train.training": {"seeds", "device", "models", "recipe", "data", "run"},
     "spectral_train.ensemble": {"models", "recipe", "data", "run"},
     "spectral_train.report": {"models", "recipe", "run", "ensemble"},
-    "spectral_train.commands": {"device", "models", "recipe", "data", "run", "training", "ensemble", "report"},
+    "spectral_train.commands": {"device", "models", "recipe", "data", "run", "training"},
+    "spectral_train.ensemble_commands": {"commands", "run", "training", "ensemble", "report"},
 }
 """Which rooms of its own package each room may import; `spectral_train` may besides import any of `spectral_prep`."""
 

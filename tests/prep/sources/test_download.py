@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import sys
@@ -53,7 +54,8 @@ class Server:
     def release(self, *bases: str) -> dict[str, Release]:
         files = [path for path in self.root.iterdir() if path.is_file()]
         hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-        return {"mnist": Release(bases or (self.base,), hashes)}
+        contents = {path.name: hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() for path in files}
+        return {"mnist": Release(bases or (self.base,), hashes, contents)}
 
 
 @pytest.fixture
@@ -98,6 +100,36 @@ def test_leaves_right_files_alone_and_replaces_wrong_ones(server: Server, tmp_pa
     download("mnist", tmp_path / "mnist", releases=release)
     assert server.requests == ["train-labels-idx1-ubyte.gz"]
     assert (tmp_path / "mnist/train-labels-idx1-ubyte.gz").read_bytes() != b"half of it"
+
+
+def test_keeps_what_is_right_by_content_however_it_is_packed(server: Server, tmp_path: Path) -> None:
+    """One was packed again, one unpacked, one is of no right content, one is not there."""
+    release, mnist = server.release(), tmp_path / "mnist"
+    download("mnist", mnist, releases=release)
+    again, plain, wrong, gone = sorted(mnist.iterdir())
+    again.write_bytes(gzip.compress(gzip.decompress(again.read_bytes()), 1, mtime=7))
+    plain.with_suffix("").write_bytes(gzip.decompress(plain.read_bytes()))
+    wrong.write_bytes(gzip.compress(b"something else"))
+    kept = {path: path.read_bytes() for path in (again, plain.with_suffix(""))}
+    plain.unlink()
+    gone.unlink()
+    server.requests.clear()
+    download("mnist", mnist, releases=release)
+    assert sorted(server.requests) == [wrong.name, gone.name]
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert not plain.exists()
+    assert len(open_source("mnist", mnist, tmp_path / "staging").index()["train"].names) == 20
+
+
+def test_a_base_that_fails_is_told_in_one_line_before_the_next_is_tried(server: Server, tmp_path: Path) -> None:
+    told: list[str] = []
+    release = server.release(NOWHERE, server.base + "missing/", server.base)
+    download("mnist", tmp_path / "mnist", None, release, told.append)
+    assert len(told) == 8
+    assert "\n" not in "".join(told)
+    assert NOWHERE in told[0]
+    assert told[0].endswith(f"trying {server.base}missing/")
+    assert "404" in told[1]
 
 
 def test_tries_the_bases_in_order(server: Server, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from spectral_prep.errors import InputError
 from spectral_prep.system.files import Advice
-from spectral_prep.system.locks import if_unused, shared_use
+from spectral_prep.system.locks import if_unused, shared_use, sole_use
 
 
 def cleaned(folder: Path) -> bool:
@@ -83,3 +84,68 @@ def test_a_folder_that_cannot_be_made_is_explained_with_the_advice(tmp_path: Pat
         shared_use(tmp_path / "file" / "out", Advice("", "elsewhere")),
     ):
         pass
+
+
+def held_by_a_child(lock: Path) -> int:
+    """Return the number of a process that holds the lock until it is killed."""
+    ready, told = os.pipe()
+    child = os.fork()
+    if not child:
+        with sole_use(lock, "it is done"):
+            os.write(told, b"!")
+            threading.Event().wait()
+    os.read(ready, 1)
+    return child
+
+
+def test_a_second_is_told_who_is_there_and_since_when_until_that_one_is_killed(tmp_path: Path) -> None:
+    child = held_by_a_child(tmp_path / "its.lock")
+    told = rf"it is done by another process.*process {child} on {socket.gethostname()}, since 20\d\d-"
+    with pytest.raises(InputError, match=told), sole_use(tmp_path / "its.lock", "it is done"):
+        pass
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    assert (tmp_path / "its.lock").exists()
+    with sole_use(tmp_path / "its.lock", "it is done"):
+        assert str(os.getpid()) in (tmp_path / "its.lock").read_text()
+    assert not (tmp_path / "its.lock").exists()
+
+
+def test_without_locks_the_name_counts_as_long_as_its_process_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    lock = tmp_path / "its.lock"
+    lock.write_text(f"{socket.gethostname()} {os.getppid()} 2026-01-01 00:00:00\n")
+    with pytest.raises(InputError, match=f"process {os.getppid()} "), sole_use(lock, "it is done"):
+        pass
+    dead = os.fork()
+    if not dead:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    for gone in (f"{socket.gethostname()} {dead} 2026-01-01 00:00:00", "elsewhere 1 2026-01-01 00:00:00", "", "x"):
+        lock.write_text(gone)
+        with sole_use(lock, "it is done"):
+            pass
+
+
+def test_a_lock_that_was_removed_while_it_was_opened_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, flock, others = tmp_path / "its.lock", fcntl.flock, [1, 2]
+
+    def removed_first(descriptor: int, operation: int) -> None:
+        flock(descriptor, operation)
+        if others.pop():
+            lock.unlink()
+            others[:] = [0]
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with sole_use(lock, "it is done"):
+        assert lock.exists()
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with pytest.raises(InputError), sole_use(lock, "it is done"):
+            pass

@@ -9,13 +9,14 @@ import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec
+from spectral_prep.store.record_file import write_record
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.ensemble.combination import DEFAULT_SPACE, SCHEME_NAMES, Combination
 from spectral_train.ensemble.evaluate import evaluate, table
 from spectral_train.recipe.recipes import named
-from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, read_outputs
+from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, cross_entropy, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import NetworkPlan, NetworkRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
 from tests.support.runs import QUICK, make_run, on_cpu, rewrite_outputs, rewrite_record
@@ -52,6 +53,7 @@ def test_the_json_says_exactly_what_was_agreed(trained: Path) -> None:
         "ensemble",
         "baseline",
         "weights",
+        "measured_on",
         "settings",
         "space",
         "rows",
@@ -67,7 +69,38 @@ def test_the_json_says_exactly_what_was_agreed(trained: Path) -> None:
     assert set(record["ensemble"]) == set(record["weights"]) == set(SCHEME_NAMES)
     assert all(0 <= value <= 1 for value in [*accuracies, *record["ensemble"].values(), record["baseline"]])
     assert all(sum(weights) == pytest.approx(1) for weights in record["weights"].values())
-    assert (record["space"], record["rows"]) == (DEFAULT_SPACE, 100)
+    assert (record["space"], record["rows"], record["measured_on"]) == (DEFAULT_SPACE, 100, "test")
+
+
+def without_test(run: Path) -> None:
+    """Let the branches and the baseline have had no test rows."""
+    for paths in (*map(RunPaths(run).branch, range(4)), RunPaths(run).baseline):
+        record = read_network(paths)
+        write_record(paths.record, replace(record, rows={**record.rows, "test": 0}))
+
+
+def test_without_a_test_split_weights_are_fitted_to_one_half_of_the_held_out_rows_and_measured_on_the_other(
+    run: Path,
+) -> None:
+    without_test(run)
+    evaluation = evaluate(run, ["average"], Combination(space="probabilities"), ablate=True)
+    outputs = [read_outputs(paths.outputs, HELD_OUT) for paths in map(RunPaths(run).branch, range(4))]
+    labels = outputs[0].labels
+    assert evaluation.measured_on == evaluation.to_dict()["measured_on"] == "held_out"
+    assert evaluation.rows == len(labels) // 2
+    mean = torch.stack([each.log_probabilities.exp() for each in outputs]).mean(0)
+    assert evaluation.ensemble["average"] == (mean.argmax(1) == labels)[1::2].double().mean()
+    assert [branch.accuracy for branch in evaluation.branches] == [
+        (each.log_probabilities.argmax(1) == labels)[1::2].double().mean() for each in outputs
+    ]
+    assert [branch.loss for branch in evaluation.branches] == pytest.approx(
+        [cross_entropy(each.log_probabilities[::2], labels[::2]) for each in outputs]
+    )
+    baseline = read_outputs(RunPaths(run).baseline.outputs, HELD_OUT)
+    assert evaluation.baseline == (baseline.log_probabilities.argmax(1) == labels)[1::2].double().mean()
+    told = table(evaluation)
+    assert told.startswith(f"No test split: measured on {len(labels) // 2} training rows that were held out")
+    assert "Test acc." not in told
 
 
 def test_the_numbers_are_those_of_the_branches_outputs(trained: Path) -> None:

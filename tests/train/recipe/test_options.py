@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from spectral_prep.errors import InputError
 from spectral_train.commands import train_command
 from spectral_train.recipe.options import OPTIONS, command_options, parse_settings
-from spectral_train.recipe.recipe import Optimizer
 from spectral_train.recipe.recipes import RECIPES, named
+from spectral_train.recipe.settings import Optimizer
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import read_network
 from tests.support.commands import run
@@ -62,7 +62,7 @@ def test_settings_are_parsed_by_the_type_of_the_field() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("dropout=1", "channels_last.*warmup"),
+        ("dropout=1", "one of holdout,.*channels_last"),
         ("name=mine", "no such setting"),
         ("model_options=1", "no such setting"),
         ("ema", "NAME=VALUE"),

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from spectral_train.recipe.optimizers import OPTIMIZERS
-from spectral_train.recipe.recipe import Optimizer, Recipe, Schedule, override
+from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.recipe.schedules import SCHEDULES, factor
+from spectral_train.recipe.settings import Optimizer, Schedule
 
 
 def test_every_name_has_its_optimizer_and_its_schedule() -> None:

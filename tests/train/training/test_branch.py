@@ -102,6 +102,25 @@ def test_a_resumed_run_gives_the_weights_of_an_undisturbed_one(
     assert [line["epoch"] for line in metrics(resumed)] == [1, 2, 3, 4]
 
 
+def test_a_second_training_of_a_branch_is_refused_and_harms_the_first_not(
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]
+) -> None:
+    refused: list[str] = []
+
+    def second(line: str) -> None:
+        if "epoch 2/" in line:
+            with pytest.raises(InputError, match="branch 1 is trained already by another process") as error:
+                train(data, tmp_path)
+            refused.append(str(error.value))
+
+    paths = RunPaths(tmp_path).branch(1)
+    train_branch(open_shard(data, 1), QUICK, paths, CPU, second)
+    assert f"process {os.getpid()} on " in refused[0]
+    assert equal_weights(paths, undisturbed)
+    assert not paths.lock.exists()
+    train(data, tmp_path)  # a finished one holds nothing
+
+
 def test_kill_9_in_the_middle_of_training_loses_nothing(
     data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]
 ) -> None:

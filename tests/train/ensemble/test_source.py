@@ -1,0 +1,192 @@
+"""A run on labelled images that it never saw: the figures of its own test rows, whatever the source."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.sources.layout import looks_like
+from spectral_prep.spectrum import SpectralSpec
+from spectral_train.ensemble.calibration import Quality
+from spectral_train.ensemble.combination import Combination
+from spectral_train.ensemble.evaluate import evaluate
+from spectral_train.ensemble.predict import predict
+from spectral_train.ensemble.source import Labelled, evaluate_source
+from spectral_train.ensemble.tally import Tally
+from tests.support.commands import run as command
+from tests.support.releases import encoded, tar_bytes, write_mnist
+from tests.support.runs import make_run
+from tests.support.shards import CLASSES, draw, make_shards
+
+IMAGES = draw(70, channels=3, seed=1)  # more than are read at once
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose test rows are `IMAGES`."""
+    root = tmp_path_factory.mktemp("run")
+    data = make_shards(root / "data", train=draw(300, channels=3), test=IMAGES, spec=SpectralSpec(2, 2))
+    return make_run(data, root / "run")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """The same images in class folders."""
+    for number, (pixels, label) in enumerate(zip(IMAGES.pixels, IMAGES.labels, strict=True)):
+        path = tmp_path / "photos" / CLASSES[label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return tmp_path / "photos"
+
+
+def test_its_own_test_rows_in_folders_give_the_figures_that_were_evaluated(run: Path, photos: Path) -> None:
+    expected, found = evaluate(run, ["geometric"]), evaluate_source(run, Labelled(photos))
+    assert (found.dataset, found.split, found.rows, found.absent, found.unknown) == ("folder", "train", 70, (), {})
+    calibration = expected.calibration["geometric"]
+    for mine, theirs in ((found.quality, calibration.before), (found.calibrated, calibration.after)):
+        assert mine.accuracy == pytest.approx(theirs.accuracy)
+        assert mine.loss == pytest.approx(theirs.loss, rel=1e-4)
+        assert mine.ece == pytest.approx(theirs.ece, abs=1e-4)
+    assert found.temperature == pytest.approx(calibration.temperature)
+    assert list(found.branches.values()) == pytest.approx([branch.accuracy for branch in expected.branches])
+    right = sum(row.get(name, 0) for name, row in found.confusion.items())
+    assert (right / 70, sum(sum(row.values()) for row in found.confusion.values())) == (found.quality.accuracy, 70)
+    assert sum(each.rows for each in found.bins) == 70
+    assert found.top5_accuracy == 1
+
+
+def test_a_tar_gives_the_figures_of_the_folder(run: Path, photos: Path, tmp_path: Path) -> None:
+    members = {
+        f"{number:03}.{suffix}": content
+        for number, (pixels, label) in enumerate(zip(IMAGES.pixels, IMAGES.labels, strict=True))
+        for suffix, content in (("png", encoded(pixels)), ("cls", str(label).encode()))
+    }
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "some-0000.tar").write_bytes(tar_bytes(members))
+    (tmp_path / "tars" / "classes.txt").write_text("\n".join(CLASSES))
+    one, other = (evaluate_source(run, Labelled(place)) for place in (photos, tmp_path / "tars"))
+    assert (other.dataset, other.quality.accuracy) == ("webdataset", one.quality.accuracy)
+    assert other.confusion == one.confusion
+
+
+def test_classes_are_matched_by_name_and_what_the_run_does_not_know_is_named(run: Path, photos: Path) -> None:
+    whole = evaluate_source(run, Labelled(photos))
+    (photos / "circle").rename(photos / "aardvark")  # first by name, so that every label is another
+    found = evaluate_source(run, Labelled(photos))
+    count = int((IMAGES.labels == 0).sum())
+    assert (found.unknown, found.absent, found.rows) == ({"aardvark": count}, ("circle",), 70 - count)
+    assert {name: whole.confusion[name] for name in CLASSES[1:]} == found.confusion
+
+
+def test_a_source_of_other_classes_alone_is_refused(run: Path, tmp_path: Path) -> None:
+    write_mnist(tmp_path / "mnist", rows=20, test_rows=10)
+    with pytest.raises(InputError, match=r"knows none of these classes.*circle, cross, star.*Got: 0, 1"):
+        evaluate_source(run, Labelled(tmp_path / "mnist"))
+
+
+def test_bad_images_are_counted_by_name_and_in_no_figure(run: Path, photos: Path) -> None:
+    whole = evaluate_source(run, Labelled(photos))
+    (photos / "star" / "bad.png").write_text("no picture")
+    found = evaluate_source(run, Labelled(photos))
+    assert (found.bad_rows, list(found.bad), found.quality) == (1, ["star/bad.png"], whole.quality)
+    for path in photos.rglob("*.png"):
+        path.write_text("no picture")
+    with pytest.raises(CorruptSourceError, match="no image of a class"):
+        evaluate_source(run, Labelled(photos))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_predictions_are_those_of_predict(run: Path, photos: Path, tmp_path: Path, suffix: str) -> None:
+    (photos / "star" / "bad.png").write_text("no picture")
+    (photos / "star").rename(photos / "unknown")
+    told = command(f"spectral-ensemble evaluate {run} --source {photos} --json --predictions {tmp_path}/p{suffix}")
+    assert "unknown" in told.err
+    assert "bad.png" in told.err
+    assert json.loads(told.out)["unknown"] == {"unknown": int((IMAGES.labels == 2).sum())}
+    if suffix == ".csv":
+        rows = list(csv.DictReader(io.StringIO((tmp_path / "p.csv").read_text())))
+    else:
+        rows = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "p.parquet").to_pylist()
+    assert len(rows) == 71
+    for row in rows:
+        (single,) = predict(run, [photos / row["id"]])
+        assert row["true"] == row["id"].split("/")[0]
+        assert (row["predicted"] or None) == (single.classes[0][0] if single.classes else None)
+        for name, share in single.classes:
+            assert float(row[f"p_{name}"]) == pytest.approx(share, rel=1e-4, abs=1e-6)
+        assert bool(row["reason"]) == (single.reason is not None)
+
+
+def test_a_file_of_predictions_is_there_whole_or_not_at_all(run: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    finished = command(f"spectral-ensemble predict {run} {photos}/star {tmp_path}/nowhere.png --predictions {out}")
+    assert finished.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    refused = command(f"spectral-ensemble predict {run} {photos} --predictions {tmp_path}/p.txt")
+    assert (refused.code, ".csv or .parquet" in refused.err) == (2, True)
+
+
+def test_predict_takes_folders_and_patterns(run: Path, photos: Path, tmp_path: Path) -> None:
+    everything = sorted(map(str, photos.rglob("*.png")))
+    for named in (f"{photos}", f"'{photos}/**/*.png'", f"'{photos}/*'"):
+        told = command(f"spectral-ensemble predict {run} {named} --json")
+        assert sorted(json.loads(line)["path"] for line in told.out.splitlines()) == everything, told.err
+    (tmp_path / "empty").mkdir()
+    for named, words in ((f"{tmp_path}/empty", "no image in the folder"), (f"'{photos}/*.gif'", "no file fits")):
+        refused = command(f"spectral-ensemble predict {run} {named}")
+        assert (refused.code, words in refused.err) == (2, True)
+
+
+def test_the_text_has_the_figures_and_the_matrix(run: Path, photos: Path) -> None:
+    found = evaluate_source(run, Labelled(photos, "folder", "train"), Combination("average"))
+    told = command(f"spectral-ensemble evaluate {run} --source {photos} --dataset folder --scheme average").out
+    assert f"{100 * found.quality.accuracy:.2f} %" in told
+    counts = [str(found.confusion["cross"].get(name, 0)) for name in CLASSES]
+    assert any(line.split() == ["cross", *counts] for line in told.splitlines())
+
+
+def test_what_does_not_go_together_is_refused(run: Path, photos: Path) -> None:
+    for options in ("--split test", "--predictions p.csv", f"--source {photos} --ablate"):
+        assert command(f"spectral-ensemble evaluate {run} {options}").code == 2
+    with pytest.raises(InputError, match=r"no such split.*Expected: train"):
+        evaluate_source(run, Labelled(photos, split="test"))
+
+
+def test_sums_of_some_rows_after_others_are_those_of_all_at_once() -> None:
+    random = np.random.RandomState(0)
+    shares, labels = torch.from_numpy(random.dirichlet([0.3] * 7, 90)), torch.from_numpy(random.randint(0, 7, 90))
+    tally = Tally()
+    for part in (torch.arange(40), torch.arange(40, 90)):
+        tally.add(shares[part], labels[part])
+    expected = Quality.of(shares, labels)
+    assert tally.quality.accuracy == pytest.approx(expected.accuracy)
+    assert (tally.quality.loss, tally.quality.ece) == pytest.approx((expected.loss, expected.ece))
+    five = shares.topk(5).indices
+    assert tally.top_accuracy == pytest.approx((five == labels[:, None]).any(1).double().mean().item())
+    assert tally.pairs.total() == 90
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("train/cat/1.png", "folder"),
+        ("data/test-00000-of-00001.parquet", "parquet"),
+        ("shard-000.tar", "webdataset"),
+        ("ILSVRC2012_img_val.tar", "imagenet"),
+        ("cifar-10-batches-py/data_batch_1", "cifar10"),
+        ("cifar-100-python.tar.gz", "cifar100"),
+        ("t10k-images-idx3-ubyte.gz", "mnist"),
+    ],
+)
+def test_a_source_is_taken_for_what_its_files_are_called_like(tmp_path: Path, name: str, dataset: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert looks_like(tmp_path) == dataset

@@ -1,0 +1,46 @@
+"""A network that cannot be trained is refused in words, before a row is read or a folder made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spectral_prep.errors import InputError
+from spectral_train.data.shard import open_shard
+from spectral_train.recipe.recipe import Recipe
+from spectral_train.run.paths import RunPaths
+from spectral_train.training.branch import train_branch
+from tests.support.runs import CPU, QUICK
+from tests.support.shards import draw, make_shards
+
+TIMM = replace(QUICK, model="timm:resnet18", model_options={}, epochs=1)
+
+
+def train(root: Path, recipe: Recipe, rows: int) -> None:
+    data = make_shards(root / "data", train=draw(rows, 16, seed=3), test=draw(4, 16))
+    train_branch(open_shard(data, 1), recipe, RunPaths(root / "run").branch(1), CPU)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "words"),
+    [
+        (20, {"batch_size": 1}, "Got: a batch size of 1.*--batch-size 2 or more"),
+        (3, {"holdout": 0.6}, "Got: 1 row to train on"),
+    ],
+)
+def test_batch_normalisation_of_one_row_is_refused(
+    tmp_path: Path, rows: int, changes: dict[str, float], words: str
+) -> None:
+    with pytest.raises(InputError, match=f"timm:resnet18 cannot train on one row at a time.*{words}"):
+        train(tmp_path, replace(TIMM, **changes), rows)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_normalises_no_batch_trains_on_one_row(tmp_path: Path) -> None:
+    train(tmp_path, replace(QUICK, batch_size=1, epochs=1), 20)
+
+
+def test_a_last_batch_of_one_row_is_left_out(tmp_path: Path) -> None:
+    train(tmp_path, replace(TIMM, batch_size=5, holdout=0.01), 17)
