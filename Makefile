@@ -30,6 +30,15 @@ demo: env
 	$(BIN)/spectral-prep convert --dataset digits --q 4 --out demo/digits-q4
 	$(BIN)/spectral-train --shard all --data demo/digits-q4 --run demo/run
 	$(BIN)/spectral-ensemble evaluate demo/run
+	$(BIN)/spectral-prep show demo/digits-q4 --rows 8 --out demo/rows.png --quiet
+	$(BIN)/spectral-ensemble report demo/run --out demo/report --quiet
+	@echo
+	@echo "Picture  demo/rows.png"
+	@echo "Report   demo/report/report.html"
+	@echo "Try next, on images of your own in photos/CLASS/:"
+	@echo "  $(BIN)/spectral-prep convert --dataset folder --source photos --q 16 --size 224"
+	@echo "  $(BIN)/spectral-train --shard all --data spectral/photos-q16 --run runs/photos"
+	@echo "  $(BIN)/spectral-ensemble evaluate runs/photos"
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

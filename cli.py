@@ -17,9 +17,8 @@ from typing import NoReturn
 import click
 
 from spectral_prep.console.commands import prep_group
-from spectral_prep.console.progress import say
+from spectral_prep.console.failure import complain
 from spectral_prep.errors import SpectralError
-from spectral_prep.printable import one_line
 from spectral_prep.system.files import REFUSED
 from spectral_train.commands import train_command
 from spectral_train.ensemble_commands import ensemble_group
@@ -46,30 +45,20 @@ def ensemble(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
-    """Run a command; every expected failure becomes one paragraph on stderr and an exit code."""
+    """Run a command; every expected failure becomes a few labelled lines on stderr and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
     except SpectralError as error:
-        say(f"Error: {error}")
+        complain(error)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        say(_shown(error))
+        complain(error)
         sys.exit(2)
     except OSError as error:
-        where = "" if error.filename is None else f". Where: {one_line(error.filename)}"
-        say(f"Error: {error.strerror or error}{where}")
+        complain(error)
         sys.exit(2 if error.errno in REFUSED else 1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(0)
-
-
-def _shown(error: click.ClickException) -> str:
-    """Return what click says about a command line, which may hold anything; `say` escapes it."""
-    told = io.StringIO()
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        error.ctx.color = True  # or click would take what looks like a colour out of the argument
-    error.show(told)
-    return told.getvalue().rstrip("\n")

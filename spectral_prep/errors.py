@@ -14,6 +14,9 @@ from spectral_prep.printable import one_line, printable
 class SpectralError(Exception):
     """Any failure that this package explains; never raised itself, only its kinds below.
 
+    `what` happened and `parts`, (label, text) of what is known beside it, are what a terminal shows a line each; its
+    `str` is all of it in one paragraph.
+
     >>> str(InputError("--shard 99 does not exist", expected="0 to 15", run="spectral-train --shard 15"))
     '--shard 99 does not exist. Expected: 0 to 15. Run next: spectral-train --shard 15'
     """
@@ -31,8 +34,9 @@ class SpectralError(Exception):
     ) -> None:
         place = None if where is None else one_line(where)
         parts = (("Where", place), ("Expected", expected), ("Got", got), ("Run next", run))
-        text = ". ".join([what, *(f"{name}: {value}" for name, value in parts if value is not None)])
-        super().__init__(printable(text))
+        self.what = printable(what)
+        self.parts = tuple((name, printable(value)) for name, value in parts if value is not None)
+        super().__init__(printable(". ".join([what, *(f"{name}: {value}" for name, value in self.parts)])))
 
 
 class InputError(SpectralError):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from spectral_prep.choices import EngineName
+from spectral_prep.console.group import SETTINGS, WatchedCommand
 from spectral_prep.console.options import engine_option, ray_address_option
-from spectral_prep.console.progress import PLACE, Notices, answer, as_json, say
+from spectral_prep.console.progress import PLACE, Notices, answer, as_json, insist, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
@@ -27,7 +28,7 @@ from spectral_train.recipe.listing import LISTINGS, listing_text
 from spectral_train.recipe.options import parse_settings
 from spectral_train.recipe.recipes import RECIPES, named
 from spectral_train.recipe.settings import Optimizer
-from spectral_train.training.request import Joint, TrainingRequest
+from spectral_train.training.request import Joint, TrainingRequest, shard_number
 
 if TYPE_CHECKING:
     from spectral_train.run.record import NetworkRecord
@@ -46,7 +47,7 @@ on_device = click.option(
 )
 
 
-@click.command("spectral-train", context_settings={"max_content_width": 120})
+@click.command("spectral-train", cls=WatchedCommand, context_settings=SETTINGS)
 @click.version_option(package_name="spectral-shards")
 @click.option("--shard", help="Which branch to train: 0 to S-1, or all of them.")
 @click.option("--baseline", is_flag=True, help="Train the conventional network on the whole images instead.")
@@ -181,7 +182,7 @@ def train_command(
         raise click.UsageError("--engine ray is for --shard all, without --joint")
     if gpus_per_branch is not None and engine != "ray":
         raise click.UsageError("--gpus-per-branch is for --engine ray")
-    number = _shard_number(shard)
+    number = shard_number(shard)
     if no_cache and (cache or cache_size):
         raise click.UsageError("--no-cache goes without --cache and --cache-size")
     resources = Resources(
@@ -205,7 +206,7 @@ def train_command(
             with contextlib.redirect_stdout(Notices()):
                 records = train_branches(request, number, say)
     except KeyboardInterrupt:
-        say("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
+        insist("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
         raise
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(
@@ -221,12 +222,3 @@ def train_command(
             f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "
             f"{100 * record.held_out_accuracy:.2f} %, {record.seconds:.0f} s"
         )
-
-
-def _shard_number(text: str | None) -> int | None:
-    """Return the number of a shard, None for all."""
-    if text is None or text == "all":
-        return None
-    if not text.isdecimal():
-        raise click.UsageError(f"--shard takes a number or all, not {text!r}")
-    return int(text)

@@ -12,8 +12,10 @@ from typing import Any, get_args
 
 import click
 
-from spectral_prep.console.group import OrderedGroup
+from spectral_prep.console.failure import ERROR, show_labelled
+from spectral_prep.console.group import SETTINGS, OrderedGroup
 from spectral_prep.console.progress import PLACE, answer, as_json, say
+from spectral_prep.console.tables import output_width
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line, printable, quoted, shown
 from spectral_prep.sources import SOURCES
@@ -30,7 +32,7 @@ from spectral_train.ensemble.combination import (
 from spectral_train.training.request import SoupMethod
 
 
-@click.group("spectral-ensemble", cls=OrderedGroup, context_settings={"max_content_width": 120})
+@click.group("spectral-ensemble", cls=OrderedGroup, context_settings=SETTINGS)
 @click.version_option(package_name="spectral-shards")
 def ensemble_group() -> None:
     """Combine the trained branches of a run into one network."""
@@ -75,13 +77,19 @@ def runs_command(folders: tuple[Place, ...], clean: bool, unfinished: bool, yes:
         _clean(folders or (DEFAULT_RUNS,), unfinished, yes, as_json)
     elif len(folders) > 1:
         comparison = compare(folders)
-        click.echo(json.dumps(asdict(comparison)) if as_json else printable(comparison_text(comparison)))
+        click.echo(
+            json.dumps(asdict(comparison)) if as_json else printable(comparison_text(comparison, output_width()))
+        )
     else:
         found = overviews(folders[0] if folders else DEFAULT_RUNS)
         for each in found:
             if each.fault is not None:
                 say(f"Warning: {one_line(each.run)}: {each.fault}")
-        click.echo(json.dumps([each.to_dict() for each in found]) if as_json else printable(overviews_text(found)))
+        click.echo(
+            json.dumps([each.to_dict() for each in found])
+            if as_json
+            else printable(overviews_text(found, output_width()))
+        )
 
 
 def _clean(folders: tuple[Place, ...], unfinished: bool, yes: bool, as_json: bool) -> None:
@@ -180,7 +188,7 @@ def evaluate_command(
     from spectral_train.ensemble.evaluate import evaluate, table
 
     evaluation = evaluate(run, schemes, Combination(**combination), ablate=ablate)
-    click.echo(json.dumps(evaluation.to_dict()) if as_json else printable(table(evaluation)))
+    click.echo(json.dumps(evaluation.to_dict()) if as_json else printable(table(evaluation, output_width())))
 
 
 def _evaluate_source(
@@ -196,7 +204,7 @@ def _evaluate_source(
     found = evaluate_source(run, Labelled(*labelled), combination, predictions)
     for sentence in left_out(found):
         say(f"Warning: {sentence}")
-    click.echo(json.dumps(found.to_dict()) if as_json else printable(source_text(found)))
+    click.echo(json.dumps(found.to_dict()) if as_json else printable(source_text(found, output_width())))
 
 
 @ensemble_group.command("predict")
@@ -228,7 +236,7 @@ def predict_command(
             write(row)
             if row.reason is not None:
                 bad += 1
-                say(f"Error: {one_line(path)}: {row.reason}")
+                show_labelled([(ERROR, f"{one_line(path)}: {row.reason}")])
                 continue
             named = {name: round(share, 6) for name, share in most_likely(path, row, classes, top).classes}
             if as_json:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from spectral_prep.choices import Device, EngineName, OnError
-from spectral_prep.console.group import OrderedGroup
+from spectral_prep.console.failure import ERROR, show_labelled
+from spectral_prep.console.group import SETTINGS, OrderedGroup
 from spectral_prep.console.options import (
     Wanted,
     default_source,
@@ -27,18 +29,20 @@ from spectral_prep.console.options import (
     space_option,
     workers_option,
 )
-from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, say, speak
+from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, insist, say, speak
+from spectral_prep.console.tables import facts
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import printable, quoted
 from spectral_prep.sources.download import download as fetch
+from spectral_prep.system.watch import counted
 
 if TYPE_CHECKING:
     from spectral_prep.sources.interface import Fields, Source
     from spectral_prep.store.plan_record import Plan
 
 
-@click.group("spectral-prep", cls=OrderedGroup, context_settings={"max_content_width": 120})
+@click.group("spectral-prep", cls=OrderedGroup, context_settings=SETTINGS)
 @click.version_option(package_name="spectral-shards")
 def prep_group() -> None:
     """Convert an image data set once into Q row-aligned spectral shards, and prove what was written."""
@@ -62,7 +66,7 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
     found = estimate(wanted.request, wanted.source, wanted.out, execution)
     if warning := warning_text(found.plan):
         say(warning)
-    click.echo(json.dumps(found.to_dict()) if as_json else printable(estimate_text(found, wanted.out)))
+    click.echo(json.dumps(found.to_dict()) if as_json else facts(estimate_text(found, wanted.out)))
 
 
 @prep_group.command("begin")
@@ -133,6 +137,7 @@ def begin_command(
 )
 @download_option
 @mirror_option
+@as_json
 def convert_command(
     wanted: Wanted,
     task: str | None,
@@ -145,11 +150,14 @@ def convert_command(
     device: Device,
     download: bool,
     mirror: str | None,
+    as_json: bool,
 ) -> None:
     """Convert a data set; the same command again goes on where it stopped."""
+    from spectral_prep.console.text import skipped_text
     from spectral_prep.conversion.convert import convert
     from spectral_prep.conversion.execution import ALONE, Execution, Task
     from spectral_prep.engines import engine_of
+    from spectral_prep.inspection.info import info
     from spectral_prep.system.units import parse_bytes
 
     execution = Execution(
@@ -162,20 +170,22 @@ def convert_command(
         engine=engine_of(engine, ray_address),
     )
     _fetch(wanted, download=download, mirror=mirror)
-    progress = ConversionProgress()
+    progress, started = ConversionProgress(), time.monotonic()
     try:
         with contextlib.redirect_stdout(Notices()):
             convert(wanted.request, wanted.source, wanted.out, execution, progress)
     except KeyboardInterrupt:
-        progress.close()
-        say(
+        insist(
             f"Stopped: what is finished is kept in {wanted.out}. "
             "Run next: the same command; it goes on where it stopped."
         )
         raise
-    finally:
-        progress.close()
-    if task:
+    if progress.bad:
+        say(skipped_text(progress.bad, wanted.out, execution.task))
+    if as_json:
+        seconds = round(time.monotonic() - started, 3)
+        click.echo(json.dumps({"folder": str(wanted.out), **info(wanted.out).to_dict(), "seconds": seconds}))
+    elif task:
         answer(
             f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {quoted(wanted.out)}"
         )
@@ -207,7 +217,7 @@ def _complete(out: Place) -> None:
     from spectral_prep.sources import where_test_rows_go
 
     found = info(out)
-    answer(info_text(found))
+    answer(facts(info_text(found)))
     if "test" not in found.rows:
         say(
             "No test rows: spectral-ensemble evaluate will measure on held-out training rows. For a test split: the "
@@ -235,10 +245,9 @@ def verify_command(folder: Place, source: Place | None, fields: Fields, deep: bo
     click.echo(json.dumps(found.to_dict()) if as_json else printable(verification_text(found, folder)))
     if found.faults:
         if not as_json:
-            say(
-                f"Error: {len(found.faults)} faults in {folder}, listed above. Run next: delete the files named, then "
-                "the spectral-prep convert command that made this data set; it writes only those again"
-            )
+            run = "delete the files named, then the spectral-prep convert command that made this data set"
+            what = f"{len(found.faults):,} fault{'s' if len(found.faults) > 1 else ''} in {folder}, listed above"
+            show_labelled([(ERROR, what), ("Run next", f"{run}; it writes only those again")])
         sys.exit(1)
 
 
@@ -251,7 +260,7 @@ def info_command(folder: Place, as_json: bool) -> None:
     from spectral_prep.inspection.info import info
 
     found = info(folder)
-    click.echo(json.dumps(found.to_dict()) if as_json else printable(info_text(found)))
+    click.echo(json.dumps(found.to_dict()) if as_json else facts(info_text(found)))
 
 
 @prep_group.command("cache")
@@ -281,14 +290,19 @@ def cache_command(folder: Path | None, clean: bool, as_json: bool) -> None:
 
 @prep_group.command("show")
 @click.argument("folder", type=PLACE)
-@click.option("--row", type=click.IntRange(0), required=True, help="Place of the row in stored order.")
+@click.option("--row", type=click.IntRange(0), default=0, show_default=True, help="Its place in stored order.")
+@click.option(
+    "--rows", type=click.IntRange(1, 64), default=1, show_default=True, help="So many from there on, a line each."
+)
 @click.option("--split", default="train", show_default=True, help="train or test.")
 @click.option("--source", type=PLACE, help="The release, for the original.  [default: ./data/DATASET if there]")
 @field_options
 @click.option("--out", type=PLACE, help="The PNG to write.  [default: ./DATASET-SPLIT-ROW.png]")
-def show_command(folder: Place, row: int, split: str, source: Place | None, fields: Fields, out: Place | None) -> None:
+def show_command(
+    folder: Place, row: int, rows: int, split: str, source: Place | None, fields: Fields, out: Place | None
+) -> None:
     """Draw one row: the image, its spectrals, the image put back together and its error, energy and bytes."""
-    from spectral_prep.inspection.show import draw, sheet
+    from spectral_prep.inspection.show import draw, draw_grid, sheet
     from spectral_prep.places import atomic_write
     from spectral_prep.store.layout import DatasetPaths
     from spectral_prep.store.plan_record import Plan
@@ -297,10 +311,12 @@ def show_command(folder: Place, row: int, split: str, source: Place | None, fiel
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
-        shown = sheet(folder, row, split, _source_of(folder, plan, source, Path(staging), fields))
-    out = out or Path(f"{plan.title}-{split}-{row}.png")
-    atomic_write(out, draw(shown), TO_OUT)
-    answer(f"{shown.title}\nDrawn: {out}")
+        opened = _source_of(folder, plan, source, Path(staging), fields)
+        sheets = [sheet(folder, row + place, split, opened) for place in counted(range(rows), "reading rows", "rows")]
+    last = f"-{row + rows - 1}" if rows > 1 else ""
+    out = out or Path(f"{plan.title}-{split}-{row}{last}.png")
+    atomic_write(out, draw_grid(sheets) if rows > 1 else draw(sheets[0]), TO_OUT)
+    answer("\n".join([*(each.title for each in sheets), f"Drawn: {out}"]))
 
 
 def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path, fields: Fields) -> Source | None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import io
 import logging
 import sys
-import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
-from tqdm import tqdm
 
+from spectral_prep.console.display import Display
 from spectral_prep.places.url import Place, place_of
-from spectral_prep.printable import printable
+from spectral_prep.printable import one_line, printable
 
 if TYPE_CHECKING:
-    from spectral_prep.conversion.convert import Progress
+    from rich.console import Console
 
-LOG_SECONDS = 5
+    from spectral_prep.conversion.convert import Progress
+    from spectral_prep.store.records import BadRow
+
 LONGEST_NOTICE = 300
+LOUDNESS = "spectral_prep.loudness"
+"""Where a command keeps "quiet" or "verbose", in the `meta` of click's context."""
 
 
 class _PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases have none
@@ -37,8 +40,15 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 
 
 def say(text: str) -> None:
-    """Tell the user something that is no result: on stderr."""
-    click.echo(printable(text), err=True)
+    """Tell the user something that is no result: on stderr, unless the command is to be quiet."""
+    if _loudness() != "quiet":
+        insist(text)
+
+
+def insist(text: str) -> None:
+    """Tell the user what a quiet command has to say, too: on stderr."""
+    sys.stderr.write(f"{printable(text)}\n")  # not by click, which would write past rich, into its bars
+    sys.stderr.flush()
 
 
 def answer(text: str) -> None:
@@ -50,8 +60,8 @@ class Spoken(logging.Handler):
     """Tells the user what this package logs: what is read from a source, and what in it is passed over."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say one message."""
-        say(record.getMessage())
+        """Say one message; of a quiet command a warning alone."""
+        (insist if record.levelno >= logging.WARNING else say)(record.getMessage())
 
 
 def speak() -> None:
@@ -60,6 +70,36 @@ def speak() -> None:
     if not any(isinstance(handler, Spoken) for handler in log.handlers):
         log.addHandler(Spoken(logging.INFO))
         log.setLevel(logging.INFO)
+
+
+def caused(error: BaseException) -> None:
+    """Say what caused an error, if the command is to be verbose."""
+    cause = error.__cause__
+    while cause is not None and _loudness() == "verbose":
+        say(f"Caused by {type(cause).__name__}: {one_line(cause)}")
+        cause = cause.__cause__
+
+
+def terminal() -> Console | None:
+    """Return stderr as rich draws on it; None where it is no terminal, or one that cannot move its cursor."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return None if console.is_dumb_terminal else console
+
+
+def display() -> Display:
+    """Return what shows the steps of the command that runs, as loud as it is to be."""
+    if _loudness() == "quiet":
+        return Display(lambda text: None, None)
+    return Display(say, terminal(), verbose=_loudness() == "verbose")
+
+
+def _loudness() -> str:
+    context = click.get_current_context(silent=True)
+    return "" if context is None else str(context.meta.get(LOUDNESS, ""))
 
 
 class Notices(io.TextIOBase):
@@ -72,57 +112,25 @@ class Notices(io.TextIOBase):
         """Tell the user the first line of a text."""
         line = click.unstyle(text).strip().partition("\n")[0]
         if line:
-            tqdm.write(printable(line if len(line) <= LONGEST_NOTICE else f"{line[:LONGEST_NOTICE]}…"), file=sys.stderr)
+            say(line if len(line) <= LONGEST_NOTICE else f"{line[:LONGEST_NOTICE]}…")
         return len(text)
 
 
 class ConversionProgress:
-    """A bar a split on a terminal, a line every few seconds elsewhere; on stderr either way."""
+    """Says what a conversion is about to do, and keeps the bad images that it meets."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._bars: dict[str, tqdm[Any]] = {}
-        self._started = self._logged = time.monotonic()
-        self._at_start = 0
+        self.bad: list[tuple[str, BadRow]] = []
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far a conversion is."""
-        if progress.block is None:
-            self._begin(progress)
-            return
-        from spectral_prep.store.records import bad_row_text
-
-        for bad in progress.block.bad:
-            tqdm.write(f"bad image: {progress.block.split}: {bad_row_text(bad)}", file=sys.stderr)
-        if self._terminal:
-            for name, bar in self._bars.items():
-                bar.update(progress.done[name] - bar.n)
-        elif time.monotonic() - self._logged >= LOG_SECONDS or progress.finished:
-            self._logged = time.monotonic()
-            self._log(progress)
-
-    def close(self) -> None:
-        """Leave the terminal in order."""
-        for bar in self._bars.values():
-            bar.close()
-        self._bars = {}
-
-    def _begin(self, progress: Progress) -> None:
+        """Take how far a conversion is."""
         from spectral_prep.console.text import conversion_text, outlook_text, warning_text
 
-        plan, self._at_start, self._started = progress.plan, sum(progress.done.values()), time.monotonic()
-        say(conversion_text(plan) + (", resuming" if self._at_start else ""))
-        if not progress.finished and (warning := warning_text(plan)):
+        if progress.block is not None:
+            self.bad += [(progress.block.split, row) for row in progress.block.bad]
+            return
+        say(conversion_text(progress.plan) + (", resuming" if any(progress.done.values()) else ""))
+        if not progress.finished and (warning := warning_text(progress.plan)):
             say(warning)
         if progress.estimate is not None:
             say(outlook_text(progress.estimate))
-        if self._terminal:
-            self._bars = {
-                name: tqdm(total=rows, initial=progress.done[name], desc=name, unit="img", unit_scale=True)
-                for name, rows in progress.wanted.items()
-            }
-
-    def _log(self, progress: Progress) -> None:
-        from spectral_prep.console.text import progress_text
-
-        say(progress_text(progress, self._at_start, time.monotonic() - self._started))

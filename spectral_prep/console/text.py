@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectral_prep.conversion.convert import Progress
+from spectral_prep.conversion.bad_images import Bad, grouped_text
 from spectral_prep.conversion.estimate import Estimate
+from spectral_prep.conversion.execution import ALONE, Task
 from spectral_prep.inspection.info import Info
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place
@@ -105,12 +106,13 @@ def workers_text(count: int) -> str:
     return f"{count} worker{'s' if count > 1 else ''}"
 
 
-def progress_text(progress: Progress, at_start: int, seconds: float) -> str:
-    """Say how far a conversion is that began with `at_start` rows done, so many seconds ago."""
-    done, total = sum(progress.done.values()), sum(progress.wanted.values())
-    rate = max(1e-9, (done - at_start) / max(1e-9, seconds))
-    parts = ", ".join(f"{name} {progress.done[name]:,}/{count:,}" for name, count in progress.wanted.items())
-    return f"{parts}: {100 * done / total:.0f} %, {rate:,.0f} images/s, {(total - done) / rate:.0f} s left"
+def skipped_text(bad: Bad, out: Place, task: Task) -> str:
+    """Say which images were bad and keep their slots."""
+    where = out / ("manifest.json" if task == ALONE else "blocks")
+    return (
+        f"{len(bad):,} bad image{'s' if len(bad) > 1 else ''}, kept as rows with label -1:\n{grouped_text(bad)}\n"
+        f"  All of them, by row id: {where}"
+    )
 
 
 def info_text(info: Info) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spectral_prep.conversion.tasks import AllBlocks, BlockTask
+from spectral_prep.conversion.tasks import CONVERTING, AllBlocks, BlockTask
 from spectral_prep.conversion.totals import totals
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.kernel.stream import chosen_device, split_stream
@@ -33,6 +33,7 @@ from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
 from spectral_prep.system.threads import torch_threads
+from spectral_prep.system.watch import Step, tell
 
 GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
@@ -55,6 +56,7 @@ def run_block(all_blocks: AllBlocks, task: BlockTask) -> BlockRecord:
             for piece_QnChw in torch.split(stored_QNChw, batch_rows, dim=1):
                 totals_3QC += totals(piece_QnChw)
             rows = slice(done, done := done + stored_QNChw.shape[1])
+            _tell(block, done)
             if not bad or all_blocks.on_error == "skip":
                 writer.append(stored_QNChw.numpy(), _labels(task, rows, bad_in_batch))
         if not bad or all_blocks.on_error == "skip":
@@ -68,9 +70,14 @@ def run_block(all_blocks: AllBlocks, task: BlockTask) -> BlockRecord:
         sum_of_squares=_rows_of(totals_3QC[1]),
         saturated=tuple(totals_3QC[2].sum(-1).long().tolist()),
     )
+    _tell(block, done, ended=True)
     if files:
         write_record(DatasetPaths(all_blocks.root).block(block.number), record, WRITING)
     return record
+
+
+def _tell(block: Block, done: int, *, ended: bool = False) -> None:
+    tell(Step(str(block), done, block.stop - block.start, "images", within=CONVERTING, ended=ended))
 
 
 def _rows_of(totals_QC: Tensor) -> tuple[tuple[float, ...], ...]:

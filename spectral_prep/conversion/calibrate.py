@@ -23,6 +23,7 @@ from spectral_prep.images.views import load_view
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.spectrum import SpectralSpec, split
 from spectral_prep.system.threads import torch_threads
+from spectral_prep.system.watch import counted
 
 CALIBRATION_ROWS = 1024
 ERROR_VALUES = 4 << 20
@@ -50,7 +51,8 @@ def calibrated(
     each = min(values, max(1, ERROR_VALUES // (CALIBRATION_ROWS * spec.q)))
     some_QRn = np.empty((spec.q, CALIBRATION_ROWS if request.psnr is not None else 0, each), np.float32)
     lowest, highest = torch.full((spec.q,), torch.inf), torch.full((spec.q,), -torch.inf)
-    for place, row in enumerate(training_sample(source, index, CALIBRATION_ROWS, request.seed)):
+    sample = training_sample(source, index, CALIBRATION_ROWS, request.seed)
+    for place, row in enumerate(counted(sample, "calibrating", "images")):
         with contextlib.suppress(CorruptSourceError):
             key = (request.seed, row[1], place % (1 + request.views))
             image_HWC = load_view(source.read(*row), geometry, augmentation, key)
@@ -61,6 +63,6 @@ def calibrated(
                 some_QRn[:, kept] = spectrum_Qn[:, random.randint(values, size=each)].numpy()
                 kept += 1
     extremes_Q2 = torch.stack([lowest, highest], dim=1)
-    sample = extremes_Q2[:, extremes_Q2.isfinite().all(0)]  # none, if no image could be read
-    finest = calibrate(sample.view(spec.q, -1, 1, 1, 1), spec)
+    found = extremes_Q2[:, extremes_Q2.isfinite().all(0)]  # none, if no image could be read
+    finest = calibrate(found.view(spec.q, -1, 1, 1, 1), spec)
     return with_psnr(finest, some_QRn[:, :kept].reshape(spec.q, -1), request.psnr) if request.psnr and kept else finest

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from spectral_prep.conversion import bad_images
 from spectral_prep.conversion.agree import Conversion, agreed, fix
 from spectral_prep.conversion.catalogue import has_catalogue, open_catalogue, write_catalogue
 from spectral_prep.conversion.estimate import Estimate, choose_workers, estimate_pending, refuse_without_room
@@ -23,16 +24,17 @@ from spectral_prep.conversion.finalize import finalize, is_complete
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.memory import memory_of, needs_of
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import RUN_BLOCK, AllBlocks, BlockTask, all_blocks, block_tasks
+from spectral_prep.conversion.tasks import CONVERTING, RUN_BLOCK, AllBlocks, BlockTask, all_blocks, block_tasks
 from spectral_prep.engines.interface import Engine
-from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.errors import InputError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import AnyPlace, Place, absolute
 from spectral_prep.sources import default_name, open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
-from spectral_prep.store.records import BadRow, BlockRecord, bad_row_text
+from spectral_prep.store.records import BadRow, BlockRecord
 from spectral_prep.system.staging import staging_folder
+from spectral_prep.system.watch import Step, step, tell
 
 SAMPLED_SHARE = 1 / 16
 """Of the pending rows, converted beforehand to estimate the rest."""
@@ -146,6 +148,7 @@ def convert(
         first = execution.task == ALONE or not planned  # further tasks do not estimate what was estimated
         found = _estimated(opened, pending, execution) if opened and pending and first else None
         progress(Progress(plan, done, wanted, None, found))
+        _tell(done, wanted)
         if found and execution.space_check:
             refuse_without_room(found, out)
         if opened and (pending or not complete):
@@ -160,9 +163,10 @@ def convert(
             bad += [(record.split, row) for row in record.bad]
             done[record.split] += record.stop - record.start
             progress(Progress(plan, done, wanted, record))
+            _tell(done, wanted)
     if bad and on_error == "fail":
         at(out).prune()  # the folders of parts that were begun
-        raise _bad_images(bad, paths)
+        raise bad_images.refusal(bad, paths, execution.task)
     if complete and not pending:
         at(out).tidy(WRITING)
     elif execution.task == ALONE:
@@ -201,8 +205,10 @@ def begin(
 
 
 def _opened(paths: DatasetPaths, request: Request, source: Place, staging: Path) -> Conversion:
-    opened = open_source(request.dataset, source, staging, request.fields)
-    return agreed(paths, opened, opened.index(), request, default_name(request.dataset, source))
+    with step("opening the source"):
+        opened = open_source(request.dataset, source, staging, request.fields)
+        index = opened.index()
+    return agreed(paths, opened, index, request, default_name(request.dataset, source))
 
 
 def _estimated(conversion: Conversion, pending: Sequence[Block], execution: Execution) -> Estimate:
@@ -237,19 +243,14 @@ def _refuse_unseen(conversion: Conversion, engine: Engine) -> None:
         )
 
 
+def _tell(done: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+    count, total = sum(done.values()), sum(wanted.values())
+    tell(Step(CONVERTING, count, total, "images", ended=count == total))
+
+
 def _rows(plan: Plan, blocks: Iterable[Block | BlockRecord]) -> dict[str, int]:
     """Return how many rows of each split these blocks have."""
     rows = dict.fromkeys(plan.splits, 0)
     for block in blocks:
         rows[block.split] += block.stop - block.start
     return rows
-
-
-def _bad_images(bad: list[tuple[str, BadRow]], paths: DatasetPaths) -> CorruptSourceError:
-    listed = "".join(sorted(f"\n  {split}: {bad_row_text(row)}" for split, row in bad))
-    return CorruptSourceError(
-        f"{len(bad)} images cannot be converted, so the data set is not complete; all other blocks are kept",
-        where=paths.root,
-        got=f"{listed}\n",
-        run="replace them under the same names, then the same command; or add --on-error skip",
-    )

@@ -38,6 +38,7 @@ from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.resources import memory_limit
 from spectral_prep.system.staging import staging_folder
+from spectral_prep.system.watch import counted, step
 
 GROUPS = 8
 FEWEST_ROWS = 64
@@ -152,9 +153,11 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
         As `convert` does.
     """
     with staging_folder(None) as staging:
-        opened = open_source(request.dataset, source, staging, request.fields)
         called = default_name(request.dataset, source)
-        conversion = agreed(DatasetPaths(out), opened, opened.index(), request, called)
+        with step("opening the source"):
+            opened = open_source(request.dataset, source, staging, request.fields)
+            index = opened.index()
+        conversion = agreed(DatasetPaths(out), opened, index, request, called)
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}
         pending = [block for block in conversion.plan.blocks if block.number not in finished]
         found = estimate_pending(conversion, pending, execution)
@@ -249,7 +252,7 @@ def take_sample(conversion: Conversion, at_most: int) -> Sample:
     images = sample_ids(conversion.source, part.images, wanted, plan.seed)
     groups = np.array_split(images, min(GROUPS, len(images)))
     bytes_a_row, seconds, energies = [], [], []
-    for ids in groups:
+    for ids in counted(groups, "converting a sample", "groups"):
         start, rows = time.perf_counter(), len(ids) * part.views
         count, energy_Q = _converted(conversion, np.tile(ids, part.views))
         bytes_a_row.append(count / rows)

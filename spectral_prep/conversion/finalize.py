@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spectral_prep.conversion.bad_images import remove_lists
 from spectral_prep.conversion.card import card
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.row_index import read_labels
@@ -32,6 +33,7 @@ from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import digest, plain, read_record, write_record
 from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord, SplitInfo
+from spectral_prep.system.watch import counted
 
 SPECTRALS_AT_ONCE = 4
 IntArray = npt.NDArray[np.int16] | npt.NDArray[np.int32]
@@ -48,7 +50,7 @@ def finalize(out: AnyPlace) -> DatasetPaths[AnyPlace]:
     paths = DatasetPaths(out)
     refuse_irregular(out)
     plan = read_record(paths.plan, Plan)
-    records = list(finished_blocks(paths, plan))
+    records = list(counted(finished_blocks(paths, plan), "checking blocks", "blocks", len(plan.blocks)))
     finished = {record.number for record in records}
     missing = [block for block in plan.blocks if block.number not in finished]
     if missing:
@@ -57,6 +59,7 @@ def finalize(out: AnyPlace) -> DatasetPaths[AnyPlace]:
     with at(out).shared_use(
         WRITING
     ):  # another that completes it must not take this one's temporary files for leftovers
+        remove_lists(paths)
         _complete(_Finished.of(paths, plan, records))
     return paths
 
@@ -90,12 +93,13 @@ def _complete(finished: _Finished) -> None:
     files = [entry for record in records for entry in record.files]
     statistics = spectral_statistics(plan, records)
     with ThreadPoolExecutor(SPECTRALS_AT_ONCE) as pool:  # what takes the time is the disk, or the bucket
-        done = list(pool.map(functools.partial(_finish_spectral, finished), range(plan.spec.q), statistics))
+        finishing = pool.map(functools.partial(_finish_spectral, finished), range(plan.spec.q), statistics)
+        done = list(counted(finishing, "completing spectrals", "spectrals", plan.spec.q))
     spectrals = [spectral for spectral, _ in done]
     files += [entry for _, written in done for entry in written]
     atomic_write(paths.card, card(plan, finished.dataset_id, spectrals).encode(), WRITING)
-    files += [FileEntry.of(paths.root, path) for path in (paths.card, paths.plan, *map(paths.rows, plan.splits))]
-    files += [FileEntry.of(paths.root, paths.block(record.number)) for record in records]
+    others = [paths.card, paths.plan, *map(paths.rows, plan.splits), *(paths.block(each.number) for each in records)]
+    files += [FileEntry.of(paths.root, path) for path in counted(others, "writing the manifest", "files")]
     bad_rows = tuple(row for record in records for row in record.bad)
     listed = tuple(sorted(files, key=lambda entry: entry.path))
     write_record(paths.manifest, Manifest(finished.dataset_id, bad_rows, listed), WRITING)

@@ -20,6 +20,9 @@ from spectral_prep.sources.interface import Images
 from spectral_prep.sources.name_list import some
 from spectral_prep.store.plan_record import Block, Plan
 
+CONVERTING = "converting"
+"""The step that the rows of every block count towards."""
+
 RUN_BLOCK = Late("spectral_prep.conversion.block", "run_block")
 """What a worker does with an `AllBlocks` and a `BlockTask`; it needs torch, which who hands out the work does not."""
 

@@ -23,6 +23,7 @@ from typing import Any
 from spectral_prep.engines.interface import Late, Needs, Result, Task, attempt
 from spectral_prep.errors import WorkerError
 from spectral_prep.system.resources import usable_cpus
+from spectral_prep.system.watch import Step, seldom, tell, watched
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class Processes:
 def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Generator[Result, None, None]:
     """Yield `work(task)` for every task: in this process for one worker, otherwise in that many processes.
 
-    One task a worker is taken at any time, so that memory does not grow with their number. When the caller stops
-    early, or is interrupted, running processes are ended at once: all they write is atomic.
+    One task a worker is taken at any time, so that memory does not grow with their number. What a worker tells of its
+    steps is told here, now and then (`system.watch`). When the caller stops early, or is interrupted, running processes
+    are ended at once: all they write is atomic.
 
     Raises
     ------
@@ -81,7 +83,10 @@ def run_all(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
             running[worker.connection] = _given(worker, task)
         while running:
             for connection in wait(list(running)):
-                result = _result(running[connection], workers)
+                told, result = _result(running[connection], workers)
+                if told is not None:
+                    tell(told)
+                    continue
                 following = list(islice(remaining, 1))
                 if following:
                     running[connection] = _given(running[connection], following[0])
@@ -117,14 +122,15 @@ def _given(worker: _Worker, task: object) -> _Worker:
     return replace(worker, task=task)
 
 
-def _result(worker: _Worker, workers: int) -> Any:
+def _result(worker: _Worker, workers: int) -> tuple[Step | None, Any]:
+    """Return a step that the worker tells of, or its result."""
     try:
-        failed, result = worker.connection.recv()
+        told, (failed, result) = worker.connection.recv()
     except (EOFError, ConnectionError):
         raise _death(worker, workers) from None
     if failed:
         raise result
-    return result
+    return told, result
 
 
 def _death(worker: _Worker, workers: int) -> WorkerError:
@@ -154,10 +160,11 @@ def _serve(work: Callable[[Any], Any], connection: Connection, environment: dict
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, ConnectionError):  # nobody waits for more
+    telling = watched(seldom(lambda told: connection.send((told, (False, None)))))
+    with contextlib.suppress(EOFError, ConnectionError), telling:  # nobody waits for more
         while True:
             task = connection.recv()
-            connection.send(attempt(work, task))
+            connection.send((None, attempt(work, task)))
 
 
 def _context(preloaded: str) -> multiprocessing.context.BaseContext:

@@ -23,6 +23,7 @@ from spectral_prep.store.interface import BAD_LABEL, Rows
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.read_folder import readable, stored_labels, stored_rows
+from spectral_prep.system.watch import counted
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -81,7 +82,8 @@ def compare_pixels(
     for name in plan.splits:
         with readable(paths.root):
             spectrals = [stored_rows(spectral.root, record, name) for spectral, record in folders(paths, plan)]
-        for place, row_id, image_name in _sample(paths, plan, name, sample_rows):
+        sample = list(_sample(paths, plan, name, sample_rows))
+        for place, row_id, image_name in counted(sample, f"comparing images of {name}", "images"):
             original_HWC = plan.image(source.read(name, row_id, image_name), name, place, row_id)
             with readable(paths.root):
                 stored_QNChw, merged_HWC = restored(plan, spectrals, place)

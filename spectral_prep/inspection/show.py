@@ -2,7 +2,10 @@
 
 Input: a complete data set, a row, and its source where that is at hand. Output: a `Sheet` of all that there is to
 see, and from it a PNG: the original, the image put back together and its error; the Q spectrals, each at its own scale;
-energy and bytes a spectral.
+energy and bytes a spectral. Several rows are a grid: a line each, an image and its spectrals.
+
+Spectrals after the first are differences of neighbours: they are coloured around zero, which is the same grey in every
+panel, and what full colour stands for is written there. The first, and all if there is no transform, are images.
 """
 
 from __future__ import annotations
@@ -14,10 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from spectral_prep.choices import Transform
 from spectral_prep.conversion.row_index import named_row
 from spectral_prep.encoding import decode
 from spectral_prep.errors import InputError
@@ -39,6 +46,8 @@ WIDTH = 11.0  # inches, as are those below
 IMAGES, SPECTRAL, CHARTS = 3.4, 2.2, 2.2
 FEWEST_COLUMNS, MOST_COLUMNS = 4, 16
 CONTRAST_PERCENTILES = (0.5, 99.5)
+AROUND_ZERO = "coolwarm"
+"""A diverging map of colours whose middle is grey."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,11 @@ class Sheet:
     original: Pixels | None
     energy: tuple[float, ...]
     size: tuple[int, ...]
+    transform: Transform = "dct"
+
+    def around_zero(self, k: int) -> bool:
+        """Whether the values of a spectral are differences, which lie around zero."""
+        return k > 0 and self.transform != "none"
 
     @property
     def largest_error(self) -> int | None:
@@ -122,6 +136,7 @@ def sheet(root: Place, row: int, split: str = "train", source: Source | None = N
         original=None if source is None or bad else plan.image(source.read(split, row_id, name), split, row, row_id),
         energy=record.energy,
         size=tuple(sum(entry.size for entry in each.files) for _, each in opened),
+        transform=plan.spec.transform,
     )
 
 
@@ -136,11 +151,51 @@ def draw(sheet: Sheet) -> bytes:
     grid = figure.add_gridspec(3, 1, height_ratios=heights)
     images, spectrals, chart = (figure.add_subfigure(grid[place]) for place in range(3))
     _draw_images(images.subplots(1, 3), sheet)
-    _draw_spectrals(spectrals.subplots(rows, columns, squeeze=False).ravel().tolist(), sheet.spectrum)
+    _draw_spectrals(spectrals, spectrals.subplots(rows, columns, squeeze=False).ravel().tolist(), sheet)
     _draw_charts(chart.subplots(1, 2), sheet)
-    written = io.BytesIO()
-    figure.savefig(written, format="png", metadata={"Title": sheet.title})
-    return written.getvalue()
+    return _png(figure, sheet.title)
+
+
+def draw_grid(sheets: Sequence[Sheet]) -> bytes:
+    """Return several rows of one split as a PNG: a line each, the image put back together and its spectrals.
+
+    A spectral has one scale in all lines. Of more than 16 those are shown that have most energy.
+    """
+    first = sheets[0]
+    most = sorted(np.argsort(-np.array(first.energy), kind="stable")[:MOST_COLUMNS].tolist())
+    columns = 1 + len(most)
+    side = min(SPECTRAL, WIDTH / columns)
+    figure = Figure(figsize=(WIDTH, side * len(sheets) + 1.0), dpi=DPI, layout="constrained")
+    title = f"{first.split} rows {first.row} to {sheets[-1].row}"
+    hidden = f"; {len(most)} of {len(first.energy)} spectrals, those of most energy" * (len(most) < len(first.energy))
+    figure.suptitle(title + hidden, fontsize=10)
+    axes = figure.subplots(len(sheets), columns, squeeze=False)
+    scales = {k: max(reach(sheet.spectrum[k]) for sheet in sheets) for k in most}
+    for line, each in zip(axes, sheets, strict=True):
+        for axis in line:
+            axis.set_axis_off()
+        _image(line[0], each.merged, f"{each.row}: {'bad row' if each.label is None else shown(each.label)[:16]}")
+        for axis, k in zip(line[1:], most, strict=True):
+            _draw_spectral(axis, each, k, scales[k])
+            title = f"{k}: ±{scales[k]:.3g}" if each.around_zero(k) else f"{k}"
+            axis.set_title(title if each is first else "", fontsize=9)
+    _colour_bar(figure, axes.ravel().tolist())
+    return _png(figure, title)
+
+
+def reach(spectral_Chw: npt.NDArray[np.float32]) -> float:
+    """Return the grey levels from zero that all values but the outermost per cent, mean of the channels, are within."""
+    return float(np.percentile(np.abs(spectral_Chw.mean(0)), CONTRAST_PERCENTILES[1])) or 1.0
+
+
+def around_zero(spectral_Chw: npt.NDArray[np.float32], scale: float) -> Pixels:
+    """Return a spectral, mean of its channels, as pixels (h, w, 3): blue below zero, grey at it, red above.
+
+    >>> around_zero(np.array([[[-9.0, 0.0]]], np.float32), 2.0).tolist()
+    [[[58, 76, 192], [221, 220, 219]]]
+    """
+    share = np.clip(spectral_Chw.mean(0) / scale, -1, 1)
+    return np.asarray(colormaps[AROUND_ZERO](share / 2 + 0.5, bytes=True)[..., :3], np.uint8)
 
 
 def own_scale(spectral_Chw: npt.NDArray[np.float32]) -> tuple[Pixels, float]:
@@ -180,12 +235,33 @@ def _draw_images(axes: Sequence[Axes], sheet: Sheet) -> None:
     error.figure.colorbar(shown, ax=error, shrink=0.7)
 
 
-def _draw_spectrals(axes: Sequence[Axes], spectrum_QChw: npt.NDArray[np.float32]) -> None:
+def _draw_spectrals(figure: SubFigure, axes: Sequence[Axes], sheet: Sheet) -> None:
     for axis in axes:
         axis.set_axis_off()
-    for k, (axis, spectral_Chw) in enumerate(zip(axes, spectrum_QChw, strict=False)):
-        pixels_hwC, reach = own_scale(spectral_Chw)
-        _image(axis, pixels_hwC, f"{k}: ±{reach:.0f}")
+    for k, axis in zip(range(len(sheet.spectrum)), axes, strict=False):
+        _draw_spectral(axis, sheet, k, reach(sheet.spectrum[k]))
+    _colour_bar(figure, axes)
+
+
+def _draw_spectral(axis: Axes, sheet: Sheet, k: int, scale: float) -> None:
+    if sheet.around_zero(k):
+        pixels_hwC, title = around_zero(sheet.spectrum[k], scale), f"{k}: ±{scale:.3g}"
+    else:
+        pixels_hwC, own = own_scale(sheet.spectrum[k])
+        title = f"{k}: ±{own:.3g} around its mean"
+    _image(axis, pixels_hwC, title)
+
+
+def _colour_bar(figure: Figure | SubFigure, axes: Sequence[Axes]) -> None:
+    """Say what the colours mean: what full colour is stands above each panel."""
+    bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), AROUND_ZERO), ax=list(axes), ticks=[-1, 0, 1], shrink=0.8)
+    bar.ax.set_yticklabels(["−", "0", "+"])
+
+
+def _png(figure: Figure, title: str) -> bytes:
+    written = io.BytesIO()
+    figure.savefig(written, format="png", metadata={"Title": title})
+    return written.getvalue()
 
 
 def _draw_charts(axes: Sequence[Axes], sheet: Sheet) -> None:

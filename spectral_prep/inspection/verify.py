@@ -37,6 +37,7 @@ from spectral_prep.store.read_folder import stored_labels
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import FileEntry, Manifest, SpectralRecord
 from spectral_prep.system.files import is_temporary
+from spectral_prep.system.watch import counted, step
 
 SAMPLE_ROWS = 64
 READ_AT_ONCE = 8
@@ -104,7 +105,8 @@ def verify(
         faults += _row_faults(paths, plan, manifest.dataset_id)
         if deep and not faults:
             faults += dataset_faults(paths, plan)
-        source = open_source(plan)
+        with step("opening the source"):
+            source = open_source(plan)
         if source is not None:
             require_source(plan, source, root)
         if source is not None and not faults:
@@ -140,7 +142,8 @@ def _file_faults(root: Place, listed: Sequence[FileEntry], unlisted: set[str]) -
     """Yield a line for every listed file that is not as listed, and for every file that is there but not listed."""
     sizes = {entry.path: entry.size for entry in at(root).files()}
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-        yield from filter(None, pool.map(lambda entry: _file_fault(root, entry, sizes.get(entry.path)), listed))
+        found = pool.map(lambda entry: _file_fault(root, entry, sizes.get(entry.path)), listed)
+        yield from filter(None, counted(found, "checking files", "files", len(listed)))
     known = {entry.path for entry in listed} | unlisted
     for name in sorted(sizes.keys() - known):
         kind = "left by a killed run" if is_temporary(name) else "not part of the data set"
@@ -166,7 +169,7 @@ def _file_fault(root: Place, entry: FileEntry, size: int | None) -> str | None:
 def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[str]:
     """Yield a line for every record or label array that does not agree with the plan."""
     bad: dict[str, list[int]] = {name: [] for name in plan.splits}
-    for block in plan.blocks:
+    for block in counted(plan.blocks, "checking blocks", "blocks"):
         bad[block.split] += [row.id for row in read_block(paths, plan, block).bad]
     for name in plan.splits:
         try:
@@ -176,7 +179,7 @@ def _row_faults(paths: DatasetPaths, plan: Plan, dataset_id: str) -> Iterator[st
             continue
         labels[bad[name]] = BAD_LABEL
         ids = plan.ids(name)
-        for k in range(plan.spec.q):
+        for k in counted(range(plan.spec.q), f"checking rows of {name}", "spectrals"):
             try:
                 record = read_spectral(paths, plan, k)
             except SpectralError as error:

@@ -24,6 +24,7 @@ from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.planned import read_block, read_spectral
 from spectral_prep.store.read_folder import pieces, stored_labels, stored_rows
 from spectral_prep.store.records import BlockRecord, SpectralRecord
+from spectral_prep.system.watch import counted
 
 SUMMATION = 1e-9
 """How far sums of floats may differ that were added in another order, relative to the sum of their magnitudes."""
@@ -106,7 +107,8 @@ def _split_faults(
     except UNREADABLE as error:
         yield f"{spectral.root}: {split}: {error}"
         return
-    for block in blocks:
+    name = f"decoding spectral {record.k} of {record.spec.q}, {split}"
+    for block in counted(blocks, name, "parts"):
         path = spectral.part(split, block.start // record.splits[split].block_rows, record.store)
         try:
             found = _sums(rows, labels, record, slice(block.start, block.stop))

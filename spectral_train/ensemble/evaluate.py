@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from spectral_prep.console.tables import aligned
 from spectral_prep.places.url import Place
 from spectral_train.ensemble.calibration import Quality, calibrated
 from spectral_train.ensemble.combination import (
@@ -249,10 +250,11 @@ def _ablation(
     )
 
 
-def table(evaluation: Evaluation) -> str:
+def table(evaluation: Evaluation, width: int | None = None) -> str:
     """Return the poster's Table 1 for this run, then a line a branch and a line a scheme, then the ablation.
 
-    "Ens. Acc." is that of `geometric`, the long paper's best scheme, or of the first scheme that was asked for.
+    "Ens. Acc." is that of `geometric`, the long paper's best scheme, or of the first scheme that was asked for. Tables
+    that are wider than `width` are stacked.
     """
     name = f"{evaluation.dataset} (Q = {evaluation.q})"
     heads = ["Data set", "Mean Acc.", "Highest Acc.", "Ens. Acc.", "Baseline"]
@@ -268,7 +270,8 @@ def table(evaluation: Evaluation) -> str:
     tables = [[heads, cells], [["Branch", measured, "Held-out loss"], *branches], _scheme_rows(evaluation)]
     marked = [NO_TEST.format(rows=evaluation.rows)] if evaluation.measured_on == "held_out" else []
     lost = [f"Without: {', '.join(map(str, evaluation.missing))}"] if evaluation.missing else []
-    return "\n\n".join([*marked, *lost, *map(aligned, tables), *_ablation_tables(evaluation)])
+    tables += _ablation_rows(evaluation)
+    return "\n\n".join([*marked, *lost, *(aligned(rows, width) for rows in tables)])
 
 
 def settings_text(settings: Mapping[str, float]) -> str:
@@ -313,19 +316,13 @@ def _measured(evaluation: Evaluation) -> str:
     return "Test acc." if evaluation.measured_on == "test" else "Held-out acc."
 
 
-def _ablation_tables(evaluation: Evaluation) -> list[str]:
+def _ablation_rows(evaluation: Evaluation) -> list[list[list[str]]]:
     ablation, measured = evaluation.ablation, _measured(evaluation)
     if ablation is None:
         return []
     growing = [[str(count), str(shard), percent(value)] for count, (shard, value) in enumerate(ablation.growing, 1)]
     lost = [[str(shard), percent(value)] for shard, value in ablation.lost.items()]
     return [
-        aligned([["Branches", "Added", f"{measured} ({ablation.scheme})"], *growing]),
-        *([aligned([["Lost", f"{measured} ({ablation.scheme})"], *lost])] if lost else []),
+        [["Branches", "Added", f"{measured} ({ablation.scheme})"], *growing],
+        *([[["Lost", f"{measured} ({ablation.scheme})"], *lost]] if lost else []),
     ]
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose columns stand under one another."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

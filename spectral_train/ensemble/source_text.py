@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spectral_prep.console.tables import aligned
 from spectral_prep.printable import shown
 from spectral_prep.sources.opening import listed
-from spectral_train.ensemble.evaluate import aligned, percent
+from spectral_train.ensemble.evaluate import percent
 from spectral_train.ensemble.source import SourceEvaluation
 
 WIDEST_MATRIX = 20
 MOST_MISTAKES = 20
 
 
-def source_text(found: SourceEvaluation) -> str:
-    """Return the tables."""
+def source_text(found: SourceEvaluation, width: int | None = None) -> str:
+    """Return the tables, as they fit so many columns."""
     quality, calibrated = found.quality, found.calibrated
     figures = [
         [f"{found.dataset}, {found.split}", "Rows", "Acc.", "Top 5", "Loss", "ECE", "at T", "Loss", "ECE"],
@@ -49,7 +50,8 @@ def source_text(found: SourceEvaluation) -> str:
         ),
     ]
     absent = [f"Classes without a row: {listed(found.absent)}"] if found.absent else []
-    return "\n\n".join([*map(aligned, (figures, branches, bins)), _confusion(found.confusion), *absent])
+    tables = [figures, branches, bins, _confusion(found.confusion)]
+    return "\n\n".join([*(aligned(rows, width) for rows in tables), *absent])
 
 
 def left_out(found: SourceEvaluation) -> list[str]:
@@ -65,12 +67,12 @@ def left_out(found: SourceEvaluation) -> list[str]:
     return told
 
 
-def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> str:
+def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
     names = list(dict.fromkeys([*confusion, *(guess for row in confusion.values() for guess in row)]))
     if len(names) <= WIDEST_MATRIX:
         heads = ["True \\ predicted", *map(shown, names)]
         rows = [[shown(name), *(str(confusion.get(name, {}).get(guess, 0)) for guess in names)] for name in names]
-        return aligned([heads, *rows])
+        return [heads, *rows]
     mistakes = [(rows, true, guess) for true, row in confusion.items() for guess, rows in row.items() if guess != true]
     worst = sorted(mistakes, key=lambda each: -each[0])[:MOST_MISTAKES]
-    return aligned([["True", "Predicted", "Rows"], *([shown(t), shown(g), str(n)] for n, t, g in worst)])
+    return [["True", "Predicted", "Rows"], *([shown(t), shown(g), str(n)] for n, t, g in worst)]

@@ -6,7 +6,7 @@ Input: a `Summary`. Output: PNG bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectral_prep.printable import shown
-from spectral_train.report.summary import Curve, Summary
+from spectral_train.report.summary import Curve, Summary, condensed
 
 DOTS_PER_INCH = 110
 COLOURS = "viridis"
@@ -78,19 +78,27 @@ def class_accuracy(summary: Summary) -> bytes:
 
 
 def confusion_matrix(summary: Summary) -> bytes:
-    """Return how each class's test rows were named by the ensemble, in per cent of the class."""
-    counts = summary.confusion
+    """Return how each class's test rows were named by the ensemble, in per cent of the class.
+
+    Of many classes those are shown by name that take part in most mistakes, and the others as one.
+    """
+    kept, counts = condensed(summary.confusion, MOST_NAMES)
+    names = [class_names(summary)[number] for number in kept]
+    classes = len(summary.confusion)
+    if len(counts) > len(names):
+        names.append(f"{classes - len(kept):,} others")
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = _figure(5, 4)
+    side = max(4.0, 0.24 * len(names))
+    figure = _figure(side + 1.5, side + 0.5)
     axes = figure.subplots()
     image = axes.imshow(share, cmap=COLOURS, vmin=0, vmax=100)
-    _class_ticks(axes, summary)
-    if len(counts) <= MOST_NAMES:
-        axes.set_yticks(range(len(counts)), class_names(summary), fontsize=7, parse_math=False)
-    if len(counts) <= MOST_NUMBERS:
-        _numbers(axes, share, 50)
+    axes.set_xticks(range(len(names)), names, fontsize=7, rotation=_turned(names), parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
+    _numbers(axes, np.where((share >= 1) | (len(names) <= MOST_NUMBERS), share, np.nan), 50)
     axes.set(xlabel="named", ylabel="class")
-    figure.colorbar(image, label="% of the class")
+    if classes > len(kept):
+        axes.set_title(f"The {len(kept)} of {classes:,} classes in most mistakes", fontsize=9)
+    figure.colorbar(image, label="% of the class", shrink=0.8)
     return _png(figure)
 
 
@@ -128,10 +136,13 @@ def _draw_curve(axes: Axes, curve: Curve, name: str, colours: Mapping[int, Any])
 def _class_ticks(axes: Axes, summary: Summary) -> None:
     names = class_names(summary)
     if len(names) <= MOST_NAMES:
-        turned = 90 if max(map(len, names)) > 2 else 0
-        axes.set_xticks(range(len(names)), names, fontsize=7, rotation=turned, parse_math=False)
+        axes.set_xticks(range(len(names)), names, fontsize=7, rotation=_turned(names), parse_math=False)
     else:
         axes.set_xlabel("class")
+
+
+def _turned(names: Sequence[str]) -> int:
+    return 90 if max(map(len, names)) > 2 else 0
 
 
 def class_names(summary: Summary) -> list[str]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from spectral_prep.console.tables import aligned
 from spectral_prep.printable import shown
 from spectral_prep.system.units import duration, size
-from spectral_train.ensemble.evaluate import aligned, percent
+from spectral_train.ensemble.evaluate import percent
 from spectral_train.report.runs import ACCURACIES, Comparison, Overview
 
 NOTHING = "–"
 
 
-def overviews_text(found: Sequence[Overview]) -> str:
+def overviews_text(found: Sequence[Overview], width: int | None = None) -> str:
     """Return a line a run; its age is that of the last record."""
     heads = ["Run", "Data set", "Model", "Branches", "Baseline", "Held-out acc.", "Ensemble", "Age", "Size"]
     rows = [
@@ -33,10 +34,10 @@ def overviews_text(found: Sequence[Overview]) -> str:
         ]
         for each in found
     ]
-    return aligned([heads, *rows])
+    return aligned([heads, *rows], width)
 
 
-def comparison_text(found: Comparison) -> str:
+def comparison_text(found: Comparison, width: int | None = None) -> str:
     """Return the settings that differ and the figures, a column a run."""
     heads = ["", *map(shown, found.runs)]
     settings = [
@@ -46,7 +47,8 @@ def comparison_text(found: Comparison) -> str:
         [name, *(_percent(each) if name in ACCURACIES else f"{each:,.0f}" for each in row)]
         for name, row in found.figures.items()
     ]
-    return "\n\n".join([aligned([heads, *settings]) if settings else "The same settings.", aligned([heads, *figures])])
+    differing = aligned([heads, *settings], width) if settings else "The same settings."
+    return "\n\n".join([differing, aligned([heads, *figures], width)])
 
 
 def _branches(each: Overview) -> str:

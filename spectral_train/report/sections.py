@@ -55,6 +55,17 @@ def markdown_table(rows: Cells) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
+def filled(rows: Cells) -> Cells:
+    """Return a table without the rows and columns that hold nothing, whatever they are called.
+
+    >>> filled([["", "a", "b"], ["x", "1", NONE], ["y", NONE, NONE]])
+    [['', 'a'], ['x', '1']]
+    """
+    kept = [rows[0], *(row for row in rows[1:] if any(cell != NONE for cell in row[1:]))]
+    full = [place for place in range(len(rows[0])) if not place or any(row[place] != NONE for row in kept[1:])]
+    return [[row[place] for place in full] for row in kept]
+
+
 def over_runs(summaries: Sequence[Summary]) -> str:
     """Return one line a run, and for runs that differ in their seed alone mean ± deviation."""
     heads = ["Run", "Data set", "Q", "Branches", "Model", "Epochs", "Seed", *_MEASURES]
@@ -71,7 +82,7 @@ def over_runs(summaries: Sequence[Summary]) -> str:
         ]
         for each in summaries
     ]
-    text = ["## Runs", markdown_table([heads, *lines])]
+    text = ["## Runs", markdown_table(filled([heads, *lines]))]
     groups = [group for group in _by_plan(summaries) if len(group) > 1]
     if groups:
         means = [
@@ -84,7 +95,7 @@ def over_runs(summaries: Sequence[Summary]) -> str:
         ]
         text += [
             "Runs that differ in their seed alone, mean ± standard deviation:",
-            markdown_table([["Runs", "Seeds", *_MEASURES], *means]),
+            markdown_table(filled([["Runs", "Seeds", *_MEASURES], *means])),
         ]
     return "\n\n".join(text)
 
@@ -146,7 +157,7 @@ def _poster_table(summary: Summary, known: Sequence[Published]) -> str:
         evaluation.baseline,
     ]
     papers = [[each.source, *map(_percent, (each.mean, each.highest, each.quoted, each.baseline))] for each in known]
-    return markdown_table([heads, ["this run", *map(_percent, ours)], *papers])
+    return markdown_table(filled([heads, ["this run", *map(_percent, ours)], *papers]))
 
 
 def _scheme_table(summary: Summary, known: Sequence[Published]) -> str:
@@ -159,10 +170,10 @@ def _scheme_table(summary: Summary, known: Sequence[Published]) -> str:
         name = f"spectral, {scheme}{settings_text(evaluation.settings[scheme])}"
         rows.append([name, percent(value), _megabytes(size), _seconds(costs.slowest)])
     if paper is None:
-        return markdown_table([heads, *rows])
+        return markdown_table(filled([heads, *rows]))
     theirs = [_paper_cells(paper, "baseline"), *(_paper_cells(paper, scheme) for scheme in evaluation.ensemble)]
     heads += [f"{paper.source}: accuracy", "size", "time"]
-    return markdown_table([heads, *([*row, *cells] for row, cells in zip(rows, theirs, strict=True))])
+    return markdown_table(filled([heads, *([*row, *cells] for row, cells in zip(rows, theirs, strict=True))]))
 
 
 def _paper_cells(paper: Published, method: str) -> list[str]:
@@ -195,7 +206,8 @@ def _cost_table(summary: Summary, known: Sequence[Published]) -> str:
     rows.append(["Parallel speed-up", _ratio(costs.speedup), _ratio(speedup), f"Q = {bounds.speedup:g}"])
     rows.append(["Total speed-up, one branch after the other", _ratio(costs.total_speedup), NONE, NONE])
     heads = ["", "Measured", paper.source if paper else "Papers", "Bound (long paper, Table 1; an order, no constant)"]
-    return markdown_table([heads, *rows])
+    known_rows = [row for row in rows if row[1:3] != [NONE, NONE]]  # a bound alone says nothing of this run
+    return markdown_table(filled([heads, *known_rows])) if known_rows else ""
 
 
 def _cost_notes(summary: Summary) -> str:
@@ -208,7 +220,14 @@ def _cost_notes(summary: Summary) -> str:
         f"{gflops}; forward, matrix products and convolutions, two a multiply-add. Times are wall-clock seconds of the "
         f"epochs on {plain_text(where)}, beside whatever else ran there."
     )
-    return note if costs.baseline else f"{note} No ratio: the baseline was not trained (`spectral-train --baseline`)."
+    if costs.baseline:
+        return note
+    options = command_options(summary.plan.recipe)
+    command = " ".join(filter(None, ["spectral-train --baseline", options, f"--run {summary.name}"]))
+    return (
+        f"{note}\n\nNo ratio: the baseline was not trained. Accuracy and size of the conventional network, "
+        f"compression, computation and speed-up are filled by {code_text(command)} with the `--data` of the branches."
+    )
 
 
 def _calibration_table(summary: Summary) -> str:

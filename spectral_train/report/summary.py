@@ -109,6 +109,26 @@ def recall(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return share
 
 
+def condensed(counts: npt.NDArray[np.int64], most: int) -> tuple[list[int], npt.NDArray[np.int64]]:
+    """Return the classes that take part in most mistakes, ascending, and the counts of these and of all others in one.
+
+    Up to `most` classes all are kept, and there are no others.
+
+    >>> kept, few = condensed(np.array([[3, 1, 0], [2, 0, 0], [0, 0, 7]]), 2)
+    >>> kept, few.tolist()
+    ([0, 1], [[3, 1, 0], [2, 0, 0], [0, 0, 7]])
+    """
+    if len(counts) <= most:
+        return list(range(len(counts))), counts
+    wrong = counts - np.diag(np.diag(counts))
+    kept = sorted(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:most].tolist())
+    place = np.full(len(counts), most)
+    place[kept] = range(most)
+    few = np.zeros((most + 1, most + 1), np.int64)
+    np.add.at(few, (place[:, None], place[None, :]), counts)
+    return kept, few
+
+
 def worst_confusions(counts: npt.NDArray[np.int64], most: int) -> Sequence[tuple[int, int, int]]:
     """Return the most frequent mistakes, as (label, guess, rows), the most frequent first.
 

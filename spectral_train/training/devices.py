@@ -19,6 +19,7 @@ from spectral_prep.engines.processes import run_all
 from spectral_prep.errors import InputError
 from spectral_prep.system.resources import usable_cpus
 from spectral_prep.system.threads import torch_threads
+from spectral_prep.system.watch import counted, unwatched, watched
 from spectral_train.data.loader import ShardLoader
 from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import Placement, available_memory, check_shard, memory_each, place, split_bytes
@@ -139,10 +140,10 @@ def speed_ratio(work: DeviceWork, processes: int) -> float:
     fittings = [_trial(training) for training in trainings]
     apart = _trial(trainings[0])
     alone = stacked = float("inf")
-    for _ in range(TRIAL_ROUNDS):
-        with torch_threads(threads):
+    for _ in counted(range(TRIAL_ROUNDS), "measuring joint training", "rounds"):
+        with torch_threads(threads), watched(unwatched):
             alone = min(alone, _seconds(lambda: train_epoch(apart)))
-        with torch_threads(usable_cpus()):
+        with torch_threads(usable_cpus()), watched(unwatched):
             stacked = min(stacked, _seconds(lambda: stacked_epoch(fittings)))
     return alone * len(trainings) / processes / stacked
 

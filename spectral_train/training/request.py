@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.device import DEFAULT_RESOURCES, Resources
@@ -45,3 +46,21 @@ class TrainingRequest:
     run: Place | None = None
     choice: ShardChoice = DEFAULT_CHOICE
     resources: Resources = DEFAULT_RESOURCES
+
+
+def shard_number(text: str | None) -> int | None:
+    """Return the number that the user names, None for all.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+
+    >>> shard_number("3"), shard_number("all")
+    (3, None)
+    """
+    if text is None or text == "all":
+        return None
+    if not text.isdecimal():
+        raise InputError("no such shard", expected="a number or all", got=f"--shard {text}")
+    return int(text)

@@ -115,6 +115,8 @@ def stacked_epoch(fittings: Sequence[Fitting]) -> list[float]:
                 move(fitting, step)
             total_S += loss_S.detach() * y_SN.shape[1]
             rows += y_SN.shape[1]
+            for fitting in fittings:
+                fitting.tell(rows)
     return [float(total) / rows for total in total_S]
 
 

@@ -352,7 +352,7 @@ def test_a_changed_a_cut_and_a_deleted_object_are_named(
     for option, what in (("", "not what its record vouches for"), ("--no-cache", "missing")):
         trained = run(f"spectral-train --shard 2 --data {data} --run {bucket}/run --epochs 1 --device cpu {option}")
         assert trained.code == 1
-        assert re.search(rf"^Error: a file of the shard is {what}. Where: {deleted}", trained.err, re.MULTILINE)
+        assert re.search(rf"^Error: a file of the shard is {what}\nWhere: {deleted}", trained.err, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

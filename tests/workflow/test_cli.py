@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from spectral_prep.console.commands import prep_group
+from spectral_prep.console.group import section_of
 from spectral_train.commands import train_command
 from spectral_train.ensemble_commands import ensemble_group
 from spectral_train.models import MODELS
@@ -37,12 +39,12 @@ OPTIONS = {
     "plan": REQUEST + "--tasks --workers --max-memory --json",
     "begin": REQUEST + "--workers --max-memory --no-space-check --download --mirror",
     "convert": REQUEST + "--task --workers --max-memory --no-space-check --on-error --device --download --mirror "
-    "--engine --ray-address",
+    "--engine --ray-address --json",
     "cache": "--cache --clean --json",
     "finalize": "",
     "info": "--json",
     "verify": "--source --image-key --image-column --label-column --deep --json",
-    "show": "--row --split --source --image-key --image-column --label-column --out",
+    "show": "--row --rows --split --source --image-key --image-column --label-column --out",
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
     "--augment --set --memory --shards --grouping --common --device --joint --workers --compile --version "
     "--cache --cache-size --no-cache --engine --ray-address --gpus-per-branch",
@@ -52,6 +54,9 @@ OPTIONS = {
     "soup": "--out --data --method --device",
     "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --json",
 }
+
+LOUDNESS = ("--quiet", "--verbose")
+"""Options of every command."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +73,7 @@ def test_the_option_surface_is_pinned() -> None:
         name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
         for name, command in commands().items()
     }
-    assert found == {name: set(options.split()) for name, options in OPTIONS.items()}
+    assert found == {name: {*options.split(), *LOUDNESS} for name, options in OPTIONS.items()}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -139,6 +144,54 @@ def test_json_is_one_object_on_stdout(digits: Path) -> None:
         finished = run(line)
         assert finished.code == 0
         assert json.loads(finished.out)["rows"] == {"train": 1438, "test": 359}
+
+
+def test_convert_says_in_json_what_it_made(tmp_path: Path) -> None:
+    line = f"spectral-prep convert --dataset digits --q 1x2 --block-rows 900 --workers 1 --json --out {tmp_path}/d"
+    part = json.loads(run(f"{line} --task 0/2").out)
+    assert (part["complete"], part["blocks_done"]) == (False, 2)
+    whole = json.loads(run(line).out)
+    assert (whole["folder"], whole["rows"]) == (f"{tmp_path}/d", {"train": 1438, "test": 359})
+    assert whole["bytes"] == json.loads(run(f"spectral-prep info {tmp_path}/d --json").out)["bytes"]
+    assert 40 < whole["psnr"] < 80
+    assert whole["seconds"] > 0
+
+
+@pytest.mark.parametrize("program", ["spectral-prep", "spectral-prep convert", "spectral-train", "spectral-ensemble"])
+def test_short_help_is_the_long_one(program: str) -> None:
+    assert run(f"{program} -h").out == run(f"{program} --help").out != ""
+
+
+def test_options_of_large_commands_stand_in_groups() -> None:
+    titles = re.compile(r"^(\w+):$", re.MULTILINE)
+    shared = ["Data", "Model", "Optimisation", "Output", "Machine", "Options"]
+    assert titles.findall(run("spectral-train --help").out) == shared
+    assert titles.findall(run("spectral-prep convert --help").out) == [
+        "Source",
+        "Transform",
+        "Output",
+        "Machine",
+        "Options",
+    ]
+    for name in ("convert", "spectral-train"):
+        command = commands()[name]
+        loose = [each for each in command.params if section_of(each, command) == "Options"]
+        assert {option for each in loose for option in each.opts} <= {*LOUDNESS, "--version", "--json"}, (
+            "name it in console.group"
+        )
+
+
+def test_bash_completes_commands_and_options() -> None:
+    def completed(words: str, number: int) -> str:
+        program = "import sys, cli; sys.argv = ['spectral-prep']; cli.prep()"
+        asked = {"_SPECTRAL_PREP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **asked}, cwd=ROOT
+        )
+        return done.stdout
+
+    assert completed("spectral-prep conv", 1) == "plain,convert\n"
+    assert "plain,blocks" in completed("spectral-prep convert --layout b", 3)
 
 
 def test_info_of_a_single_spectral_folder(digits: Path) -> None:
@@ -349,3 +402,6 @@ def test_show_draws_a_row_and_says_where() -> None:
     assert shown.code == 0
     assert "train row 3" in shown.out
     assert Path("digits-train-3.png").read_bytes().startswith(b"\x89PNG")
+    several = run("spectral-prep show spectral/digits-q4 --row 3 --rows 4")
+    assert several.out.count("train row ") == 4
+    assert Path("digits-train-3-6.png").read_bytes().startswith(b"\x89PNG")

@@ -71,8 +71,9 @@ def test_names_that_are_no_utf8_from_a_folder(here: Path) -> None:
     write(here / "set", images(LATIN, "b\\c", "plain"))
     convert = "spectral-prep convert --dataset folder --source set --q 4 --out out --workers 1"
     failed = plainly(run(convert), 1)
-    assert r"train: caf\xe9/\xff.png: not an image" in failed.err
-    assert "1 images cannot be converted" in failed.err
+    assert r"    train: caf\xe9/\xff.png" in failed.err
+    assert "1 image cannot be converted" in failed.err
+    assert (here / "out/bad-images.txt").read_text().startswith(r"train: caf\xe9/\xff.png: not an image")
     for _ in range(2):  # a rerun is no other
         plainly(run(f"{convert} --on-error skip"))
     plan = read_record(DatasetPaths(here / "out").plan, Plan)
@@ -125,9 +126,10 @@ def test_control_characters_do_nothing(here: Path) -> None:
     write(here / "set", images(RED, "<script>alert(1)</script>".replace("/", "∕"), "$\\frac{$", bad=odd))
     convert = "spectral-prep convert --dataset folder --source set --q 4 --out out --workers 1"
     failed = plainly(run(convert), 1)
-    assert r"\x1b[31mred\x1b[0m/a\x0a\u202egnp\u2028\x9b2J.png: not an image" in failed.err
+    assert r"\x1b[31mred\x1b[0m/a\x0a\u202egnp\u2028\x9b2J.png" in failed.err
+    assert not CONTROL.search((here / "out/bad-images.txt").read_text())
     done = plainly(run(f"{convert} --on-error skip"))
-    assert r"bad image: train: \x1b[31mred\x1b[0m/a\x0a\u202e" in done.err
+    assert r"    train: \x1b[31mred\x1b[0m/a\x0a\u202e" in done.err
     card = (here / "out/README.md").read_text()
     assert not CONTROL.search(card)
     assert "<script>" not in card

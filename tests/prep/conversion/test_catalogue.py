@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from spectral_prep.places import at
 from spectral_prep.places.url import Place, Url
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import DatasetPaths
+from spectral_prep.store.zarr_store import ZarrStore
 from spectral_prep.system.staging import KEPT
+from tests.support.commands import run
 from tests.support.releases import tar_bytes, write_files, write_folder
 
 NAMES = [f"{split}/{label}/{number} é\\.png" for split in ("train", "val") for label in "abc" for number in range(7)]
@@ -170,3 +173,27 @@ def test_scratch_files_that_other_machines_do_not_see_are_refused_to_the_first_t
     execution = Execution(Task(0, 2), workers=1, engine=Elsewhere())
     with pytest.raises(InputError, match=r"read through scratch files, which lie on this machine alone"):
         convert(request, Path(), bucket / "out", execution)
+
+
+def test_begin_refuses_what_has_no_room_and_says_what_all_takes(photos: Path, tmp_path: Path) -> None:
+    line = f"spectral-prep begin --dataset folder --source {photos} --q 4 --size 8 --out {tmp_path / 'out'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spectral_prep.conversion.estimate._free", lambda out: 10)
+        assert "--no-space-check" in run(line).err
+        assert not (tmp_path / "out/plan.json").exists()
+        begun = run(f"{line} --no-space-check --workers 3")
+    assert (begun.code, begun.out.split(":")[0]) == (0, "Begun")
+    assert "of memory with 3 workers" in begun.err
+    assert "one worker does not fit" in run(f"{line.replace('/out', '/less')} --max-memory 1M").err
+
+
+def test_labels_are_compressed_once_for_all_spectrals(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(FOLDER, photos, tmp_path / "out", Execution(Task(0, 1), workers=1))
+    made = Mock(side_effect=ZarrStore.label_files)
+    monkeypatch.setattr(ZarrStore, "label_files", lambda *arguments: made(*arguments))
+    root = finalize(tmp_path / "out").root
+    assert made.call_count == 1
+    contents_ = [(root / f"spectral-{k:02d}/train/id/c/0").read_bytes() for k in range(4)]
+    assert len(set(contents_)) == 1

@@ -47,8 +47,14 @@ class TestBadImages:
         with pytest.raises(CorruptSourceError) as caught:
             convert(Request("folder", "4", block_rows=4), source, tmp_path / "out")
         assert "2 images cannot be converted" in str(caught.value)
-        assert "a/notes.jpg: not an image of a known format" in str(caught.value)
-        assert "b/3.png: truncated or damaged image" in str(caught.value)
+        assert "not an image of a known format (1):\n    train: a/notes.jpg\n" in str(caught.value)
+        assert "truncated or damaged image (1):\n    train: b/3.png" in str(caught.value)
+        assert f"All of them: {tmp_path / 'out/bad-images.txt'} (a line each)" in str(caught.value)
+        listed = (tmp_path / "out/bad-images.txt").read_text().splitlines()
+        assert [line.partition(": not")[0].partition(": trunc")[0] for line in listed] == [
+            "train: a/notes.jpg",
+            "train: b/3.png",
+        ]
         assert "--on-error skip" in str(caught.value)
         assert caught.value.exit_code == 1
         assert not info(tmp_path / "out").complete
@@ -61,6 +67,7 @@ class TestBadImages:
             convert(Request("folder", "4", block_rows=4), source, tmp_path / "out")
         write_folder(source, ["train/a/notes.jpg", "train/b/3.png"])
         out = convert(Request("folder", "4", block_rows=4), source, tmp_path / "out")
+        assert not (tmp_path / "out/bad-images.txt").exists()
         assert not verify(out.root, lambda plan: open_source("folder", source, tmp_path / "staging")).faults
 
     def test_skip_keeps_their_slots_with_label_minus_one_in_every_folder(self, tmp_path: Path, source: Path) -> None:
@@ -88,7 +95,7 @@ def test_an_image_above_max_pixels_is_a_bad_image(tmp_path: Path) -> None:
     write_folder(tmp_path / "set", ["train/a/1.png", "train/a/2.png", "train/b/3.jpg"], size=(30, 40))
     write_folder(tmp_path / "set", ["train/b/large.jpg"], size=(30, 41))
     request = Request("folder", "4", size=16, max_pixels=1200)
-    with pytest.raises(CorruptSourceError, match=r"(?s)1 images cannot.*b/large\.jpg: .*30x41 pixels.*--max-pixels"):
+    with pytest.raises(CorruptSourceError, match=r"(?s)1 image cannot.*b/large\.jpg .*30x41 pixels.*--max-pixels"):
         convert(request, tmp_path / "set", tmp_path / "out")
     with pytest.raises(PlanMismatchError, match=r"max_pixels: 1200 there, 1230 here"):
         convert(replace(request, max_pixels=1230), tmp_path / "set", tmp_path / "out")
@@ -153,11 +160,11 @@ def test_a_small_file_system_that_fills_is_one_clear_paragraph(tmp_path: Path) -
         line = f"spectral-prep convert --dataset mnist --source {tmp_path / 'mnist'} --q 16 --out {disk / 'o'}"
         refused = run(line)
         assert refused.code == 1
-        assert re.search(r"Error: not enough room.*Expected: [\d,]+ bytes free.*--no-space-check", refused.err)
+        assert re.search(r"(?s)Error: not enough room.*\nExpected: [\d,]+ bytes free\n.*--no-space-check", refused.err)
         assert not (disk / "o").exists()
         done = run(f"{line} --no-space-check")
         assert done.code == 1
-        assert done.err.splitlines()[-1].startswith("Error: the disk is full. Where: ")
+        assert re.search(r"^Error: the disk is full\nWhere: ", done.err, re.MULTILINE)
         assert "Traceback" not in done.err
         subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
         assert run(line).code == 0

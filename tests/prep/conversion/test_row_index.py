@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spectral_prep.conversion import row_index
 from spectral_prep.conversion.row_index import ROWS_A_PIECE, index_pieces, named_row, read_index, read_labels
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptFileError
@@ -38,6 +39,19 @@ def test_names_and_labels_come_back(tmp_path: Path) -> None:
     assert list(read_index(paths, plan, "train")) == list(zip(names, range(len(names)), strict=True))
     assert read_labels(paths, plan, "train").tolist() == list(range(len(names)))
     assert named_row(paths, plan, "train", 2) == (names[2], 2)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_labels_are_read_whole_however_the_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    labels = np.array([0, 12, 345, 9, 12], np.int32)
+    paths = DatasetPaths(tmp_path)
+    atomic_write(paths.rows("train"), index_pieces(RowIndex(["a 1]", "b", "", "ü\n 7", "e"], labels)))
+    monkeypatch.setattr(row_index, "PIECE_BYTES", size)
+    assert read_labels(paths, plan_of(5, 346), "train").tolist() == labels.tolist()
+    with pytest.raises(CorruptFileError, match=r'row 2 of the row index.*Got: b\'\["", 345\]'):
+        read_labels(paths, plan_of(5, 345), "train")
 
 
 def test_a_line_is_plain_json() -> None:

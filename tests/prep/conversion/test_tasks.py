@@ -91,9 +91,9 @@ def test_a_task_that_does_not_exist_is_refused(text: str) -> None:
 def test_the_commands_say_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     line = "spectral-prep convert --dataset digits --q 1x2 --block-rows 250 --task"
-    first = run(f"{line} 0/2")
+    first = run(f"{line} 0/2 --verbose")
     assert "spectral-prep finalize spectral/digits-q1x2" in first.out
-    assert "train 750/750, test 250/250: 100 %" in first.err  # of its own blocks: what is left is not of all
+    assert "converting: 1,000 images in" in first.err  # of its own blocks: what is left is not of all
     missing = run("spectral-prep finalize spectral/digits-q1x2")
     assert missing.code == 2
     assert "--task 1/2: it converts only those; then spectral-prep finalize" in missing.err

@@ -143,7 +143,7 @@ def test_a_bad_image_is_reported_in_the_words_of_processes_and_its_block_not_don
     said = []
     for name, execution in {"here": Execution(workers=1), "ray": ON_RAY}.items():
         counts: list[int] = []
-        with pytest.raises(CorruptSourceError, match="1 images cannot be converted") as caught:
+        with pytest.raises(CorruptSourceError, match="1 image cannot be converted") as caught:
             convert(
                 Request("folder", "4", block_rows=4),
                 tmp_path / "set",
@@ -184,7 +184,7 @@ def test_what_no_node_has_is_refused_before_anything_waits_for_it(ray_nodes: Any
         f"spectral-prep convert --dataset mnist --q 16 --source {mnist} --out {tmp_path} --engine ray --device cuda"
     )
     assert refused.code == 2
-    assert "1 GPUs. Got: 127.0.0.1" in refused.err
+    assert "1 GPUs\nGot: 127.0.0.1" in refused.err
     assert not (tmp_path / "plan.json").exists()
 
 

@@ -14,7 +14,7 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import read_index
 from spectral_prep.errors import InputError
-from spectral_prep.inspection.show import draw, own_scale, sheet
+from spectral_prep.inspection.show import around_zero, draw, draw_grid, own_scale, reach, sheet
 from spectral_prep.sources import open_source
 from spectral_prep.sources.interface import Source
 from spectral_prep.store.layout import DatasetPaths
@@ -79,6 +79,28 @@ def test_a_spectral_is_drawn_at_its_own_scale() -> None:
     assert (pixels.min(), pixels.max()) == (0, 255)
     assert reach == pytest.approx(4, rel=0.02)
     assert np.array_equal(own_scale(values * 128)[0], pixels)
+
+
+def test_zero_is_the_same_grey_at_every_scale_and_signs_have_their_colour() -> None:
+    values = np.array([[[-1.0, 0.0, 1.0]]], np.float32)
+    low, grey, high = around_zero(values, 1.0)[0].astype(int)
+    assert np.ptp(grey) <= 2
+    assert np.array_equal(around_zero(values * 50, 70.0)[0, 1], grey)
+    assert low[2] > low[0]
+    assert high[0] > high[2]
+    assert reach(values * 50) == pytest.approx(50, rel=0.02)
+
+
+def test_only_what_lies_around_zero_is_coloured_so(digits: Path, tmp_path: Path) -> None:
+    shown = sheet(digits, 0)
+    assert [shown.around_zero(k) for k in range(4)] == [False, True, True, True]
+    convert(Request("digits", "4", transform="none"), Path(), tmp_path / "plain")
+    assert not any(sheet(tmp_path / "plain", 0).around_zero(k) for k in range(4))
+
+
+def test_a_grid_has_a_line_a_row(digits: Path) -> None:
+    heights = [Image.open(io.BytesIO(draw_grid([sheet(digits, row) for row in range(rows)]))).height for rows in (2, 4)]
+    assert heights[1] - heights[0] == 2 * 220  # 2.2 inches a line
 
 
 @pytest.mark.parametrize(("row", "split", "says"), [(1438, "train", "0 to 1437"), (0, "val", "train, test")])

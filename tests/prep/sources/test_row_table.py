@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spectral_prep.sources.name_list import Names, bytes_of, text_of
-from spectral_prep.sources.row_table import ClassNumbers, RowTable, Span
+from spectral_prep.sources.name_list import Names, bytes_of, some, text_of
+from spectral_prep.sources.row_table import ENDS, LABELS, NAMES, SPAN, SPANS, ClassNumbers, RowTable, Span
 
 PART = st.binary(min_size=1, max_size=20).filter(lambda part: not {0, ord("/")} & set(part)).map(os.fsdecode)
 PART = st.one_of(st.sampled_from(["a", "a b", "a-b", "b" * 8, "b" * 9]), PART)  # often the same, or nearly
@@ -39,6 +39,21 @@ def test_rows_stand_by_file_name_then_class_then_folder(
     assert [staged.span(place) for place in range(len(rows))] == [Span(row << 33, row, 7) for row in order]
 
 
+@pytest.mark.parametrize("folder", ["n01", "n01/" + "deep/" * 500])
+def test_many_files_are_added_as_one_after_the_other(tmp_path: Path, folder: str) -> None:
+    files = [b"b.png", b"caf\xe9.png", b"a.png"]
+    spans = np.array([(row << 33, row, 7) for row in range(3)], SPAN)
+    one, many = RowTable(), RowTable()
+    for file, span in zip(files, spans, strict=True):
+        one.add(folder, os.fsdecode(file), 5, Span(*span.item()))
+    many.add_files(folder, files, 5, spans)
+    for table, name in ((one, "one"), (many, "many")):
+        table.add("last", "z", 6)
+        table.stage(tmp_path / name)
+    for suffix in (NAMES, ENDS, LABELS, SPANS):
+        assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"many{suffix}").read_bytes()
+
+
 def test_the_stored_order_may_be_kept(tmp_path: Path) -> None:
     table = RowTable()
     for file in ("b", "a", "c"):
@@ -54,4 +69,5 @@ def test_names_are_the_strings_that_were_packed(names: list[str], place: slice) 
     assert [os.fsencode(bytes_of(name)) for name in names] == text
     assert list(packed) == names
     assert packed[place] == names[place]
+    assert some(packed, np.arange(len(names))[place]) == names[place]
     assert [packed[int(row)] for row in np.arange(-len(names), len(names))] == names + names

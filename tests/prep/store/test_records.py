@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import plain, read_content, read_record, write_content
-from spectral_prep.store.records import BlockRecord, FileEntry, Manifest, SpectralRecord
+from spectral_prep.store.records import BadRow, BlockRecord, FileEntry, Manifest, SpectralRecord
 
 CONTENT = {"rows": 7, "files": [{"path": "x/c/0", "size": 3}], "name": "été", "mean": [0.1, 2.5]}
 
@@ -22,6 +24,13 @@ CONTENT = {"rows": 7, "files": [{"path": "x/c/0", "size": 3}], "name": "été", 
 def test_a_record_comes_back(tmp_path: Path) -> None:
     write_content(tmp_path / "r.json", "block", CONTENT)
     assert read_content(tmp_path / "r.json", "block") == CONTENT
+
+
+def test_the_plain_form_is_what_json_makes_of_a_record(digits: Path) -> None:
+    for kind, name in ((Plan, "plan.json"), (BlockRecord, "blocks/00000.json"), (Manifest, "manifest.json")):
+        record = read_record(digits / name, kind)
+        assert plain(record) == json.loads(json.dumps(asdict(cast(Any, record))))
+    assert plain(BadRow(np.float64(1.5), "a", "b"))["id"] == 1.5  # type: ignore[arg-type]
 
 
 def test_every_flipped_byte_is_found(tmp_path: Path) -> None:

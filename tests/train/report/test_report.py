@@ -16,7 +16,7 @@ from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.evaluate import evaluate, percent
 from spectral_train.report.figures import FIGURES
 from spectral_train.report.report import HTML, MARKDOWN, report
-from spectral_train.report.summary import summarise
+from spectral_train.report.summary import condensed, summarise
 from spectral_train.run.outputs import TEST, read_outputs
 from spectral_train.run.paths import RunPaths
 from spectral_train.training.baseline import train_baseline
@@ -81,6 +81,35 @@ def test_seeds_are_averaged(runs: list[Path], tmp_path: Path) -> None:
     assert len(lines_with(text, "seed")) == 3
     assert (tmp_path / "out" / "2-loss.png").exists()
     assert "No ratio: the baseline was not trained" in text
+    assert "`spectral-train --baseline --recipe poster-mnist" in text
+
+
+def test_no_row_and_no_column_is_empty(runs: list[Path], tmp_path: Path) -> None:
+    text = Path(str(report(runs[1:], tmp_path / "out").folder / MARKDOWN)).read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    assert rows
+    assert [row for row in rows if len(row) > 1 and all(cell == "–" for cell in row[1:])] == []
+    heads = next(row for row in rows if row[0] == "Run")
+    assert "Mean Acc." in heads
+    assert not {"Baseline", "Parallel speed-up"} & {*heads}
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(10, 10), (1000, 31)])
+def test_a_confusion_matrix_can_be_read_however_many_classes_there_are(
+    runs: list[Path], classes: int, shown: int
+) -> None:
+    counts = np.diag(np.full(classes, 50))
+    counts[classes - 1, 3] = 9
+    counts[5, 6] = 7
+    kept, few = condensed(counts, 30)
+    assert few.shape == (shown, shown)
+    assert few.sum() == counts.sum()
+    assert {3, 5, 6, classes - 1} <= {*kept}
+    summary = summarise(runs[1])
+    plan = replace(summary.records[0].plan, classes=tuple(f"class {number}" for number in range(classes)))
+    records = (replace(summary.records[0], plan=plan), *summary.records[1:])
+    drawn = Image.open(io.BytesIO(FIGURES["confusion"](replace(summary, records=records, confusion=counts))))
+    assert drawn.height >= 25 * shown  # pixels a class
 
 
 def test_classes_are_counted_as_the_branches_see_them(runs: list[Path]) -> None:

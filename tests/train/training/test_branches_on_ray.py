@@ -53,7 +53,7 @@ def test_an_error_of_ours_is_the_users_and_a_gpu_that_no_node_has_is_refused(
     line = f"spectral-train --shard all --data {data} --run {tmp_path / 'run'} --epochs 1 --model fc --engine ray"
     refused = run(f"{line} --gpus-per-branch 1")
     assert refused.code == 2
-    assert "1 GPUs. Got: 127.0.0.1" in refused.err
+    assert "1 GPUs\nGot: 127.0.0.1" in refused.err
     refused = run(f"{line} --device cpu --lr 1e30")
     assert refused.code == 2
     assert "Error: branch " in refused.err
