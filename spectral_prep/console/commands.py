@@ -21,6 +21,7 @@ from spectral_prep.console.options import (
     default_source,
     download_option,
     engine_option,
+    field_options,
     max_memory_option,
     mirror_option,
     ray_address_option,
@@ -28,7 +29,7 @@ from spectral_prep.console.options import (
     space_option,
     workers_option,
 )
-from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, insist, say
+from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, insist, say, speak
 from spectral_prep.console.tables import facts
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
@@ -37,7 +38,7 @@ from spectral_prep.sources.download import download as fetch
 from spectral_prep.system.watch import counted
 
 if TYPE_CHECKING:
-    from spectral_prep.sources.interface import Source
+    from spectral_prep.sources.interface import Fields, Source
     from spectral_prep.store.plan_record import Plan
 
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @click.version_option(package_name="spectral-shards")
 def prep_group() -> None:
     """Convert an image data set once into Q row-aligned spectral shards, and prove what was written."""
+    speak()
 
 
 @prep_group.command("plan")
@@ -212,13 +214,15 @@ def finalize_command(folder: Place) -> None:
 def _complete(out: Place) -> None:
     from spectral_prep.console.text import info_text, what_next
     from spectral_prep.inspection.info import info
+    from spectral_prep.sources import where_test_rows_go
 
     found = info(out)
     answer(facts(info_text(found)))
     if "test" not in found.rows:
         say(
             "No test rows: spectral-ensemble evaluate will measure on held-out training rows. For a test split: the "
-            "same command with --test-fraction 0.1 and another --out"
+            "same command with --test-fraction 0.1 and another --out, or with test images "
+            f"{where_test_rows_go(found.dataset)}"
         )
     answer(f"Complete: {out}. Run next: {what_next(out, found.spec.q)}")
 
@@ -228,15 +232,16 @@ def _complete(out: Place) -> None:
 @click.option(
     "--source", type=PLACE, help="The release, to compare a sample of rows with.  [default: ./data/DATASET if there]"
 )
+@field_options
 @click.option("--deep", is_flag=True, help="Also decode every part and compare its values with what was recorded.")
 @as_json
-def verify_command(folder: Place, source: Place | None, deep: bool, as_json: bool) -> None:
+def verify_command(folder: Place, source: Place | None, fields: Fields, deep: bool, as_json: bool) -> None:
     """Check every file, the alignment of the rows in all spectrals, and a sample of images against the source."""
     from spectral_prep.console.text import verification_text
     from spectral_prep.inspection.verify import verify
 
     with tempfile.TemporaryDirectory() as staging:
-        found = verify(folder, lambda plan: _source_of(folder, plan, source, Path(staging)), deep=deep)
+        found = verify(folder, lambda plan: _source_of(folder, plan, source, Path(staging), fields), deep=deep)
     click.echo(json.dumps(found.to_dict()) if as_json else printable(verification_text(found, folder)))
     if found.faults:
         if not as_json:
@@ -291,8 +296,11 @@ def cache_command(folder: Path | None, clean: bool, as_json: bool) -> None:
 )
 @click.option("--split", default="train", show_default=True, help="train or test.")
 @click.option("--source", type=PLACE, help="The release, for the original.  [default: ./data/DATASET if there]")
+@field_options
 @click.option("--out", type=PLACE, help="The PNG to write.  [default: ./DATASET-SPLIT-ROW.png]")
-def show_command(folder: Place, row: int, rows: int, split: str, source: Place | None, out: Place | None) -> None:
+def show_command(
+    folder: Place, row: int, rows: int, split: str, source: Place | None, fields: Fields, out: Place | None
+) -> None:
     """Draw one row: the image, its spectrals, the image put back together and its error, energy and bytes."""
     from spectral_prep.inspection.show import draw, draw_grid, sheet
     from spectral_prep.places import atomic_write
@@ -303,7 +311,7 @@ def show_command(folder: Place, row: int, rows: int, split: str, source: Place |
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
     with tempfile.TemporaryDirectory() as staging:
-        opened = _source_of(folder, plan, source, Path(staging))
+        opened = _source_of(folder, plan, source, Path(staging), fields)
         sheets = [sheet(folder, row + place, split, opened) for place in counted(range(rows), "reading rows", "rows")]
     last = f"-{row + rows - 1}" if rows > 1 else ""
     out = out or Path(f"{plan.title}-{split}-{row}{last}.png")
@@ -311,7 +319,7 @@ def show_command(folder: Place, row: int, rows: int, split: str, source: Place |
     answer("\n".join([*(each.title for each in sheets), f"Drawn: {out}"]))
 
 
-def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path) -> Source | None:
+def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path, fields: Fields) -> Source | None:
     """Return the source that was named, or the one in its usual place if it is there and what was converted."""
     from spectral_prep.conversion.chosen import as_planned
     from spectral_prep.places import is_there
@@ -321,7 +329,7 @@ def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path) ->
     where = given or default_source(plan.dataset)
     if given is None and not is_there(where):
         return None
-    found = open_source(plan.dataset, where, staging)
+    found = open_source(plan.dataset, where, staging, fields)
     if given is None and found.fingerprint != plan.fingerprint:
         return None
     return as_planned(DatasetPaths(folder), plan, found)

@@ -21,6 +21,7 @@ from spectral_prep.images.augmentations import AUGMENTATIONS
 from spectral_prep.places.url import Place
 from spectral_prep.sources import SOURCES, WITHOUT_FILES, default_name
 from spectral_prep.sources.download import RELEASES
+from spectral_prep.sources.interface import Fields
 
 if TYPE_CHECKING:
     from spectral_prep.conversion.request import Request
@@ -33,6 +34,30 @@ def either(names: tuple[str, ...]) -> str:
     'crop, shift-flip or shift'
     """
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+FIELD_OPTIONS = (
+    click.option(
+        "--image-key", metavar="NAME", help="Of webdataset: which image of a sample, where it has several: left.jpg."
+    ),
+    click.option("--image-column", metavar="NAME", help="Of parquet: the column of images, where there are several."),
+    click.option("--label-column", metavar="NAME", help="Of parquet: the column of labels, where there are several."),
+)
+
+
+def field_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose an image and a label of a row; the command gets them as one `Fields`."""
+
+    @functools.wraps(command)
+    def with_fields(**options: Any) -> None:
+        names = [field.name for field in fields(Fields)]
+        chosen = Fields(**{name: options.pop(name) for name in names})
+        command(**options, fields=chosen)
+
+    decorated: Callable[..., None] = with_fields
+    for option in reversed(FIELD_OPTIONS):
+        decorated = option(decorated)
+    return decorated
 
 
 REQUEST_OPTIONS = (
@@ -153,6 +178,7 @@ REQUEST_OPTIONS = (
         type=click.IntRange(1),
         help="An image file that promises more is a bad image.  [default: 89478485, Pillow's limit]",
     ),
+    *FIELD_OPTIONS,
 )
 
 

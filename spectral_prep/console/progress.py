@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from typing import TYPE_CHECKING, cast
 
@@ -53,6 +54,22 @@ def insist(text: str) -> None:
 def answer(text: str) -> None:
     """Print a result for a reader, on stdout; for machines `json.dumps` leaves nothing to escape."""
     click.echo(printable(text))
+
+
+class Spoken(logging.Handler):
+    """Tells the user what this package logs: what is read from a source, and what in it is passed over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one message; of a quiet command a warning alone."""
+        (insist if record.levelno >= logging.WARNING else say)(record.getMessage())
+
+
+def speak() -> None:
+    """Show what this package logs on stderr, once a process."""
+    log = logging.getLogger("spectral_prep")
+    if not any(isinstance(handler, Spoken) for handler in log.handlers):
+        log.addHandler(Spoken(logging.INFO))
+        log.setLevel(logging.INFO)
 
 
 def caused(error: BaseException) -> None:

@@ -206,7 +206,7 @@ def begin(
 
 def _opened(paths: DatasetPaths, request: Request, source: Place, staging: Path) -> Conversion:
     with step("opening the source"):
-        opened = open_source(request.dataset, source, staging)
+        opened = open_source(request.dataset, source, staging, request.fields)
         index = opened.index()
     return agreed(paths, opened, index, request, default_name(request.dataset, source))
 

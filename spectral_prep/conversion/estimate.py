@@ -155,7 +155,7 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
     with staging_folder(None) as staging:
         called = default_name(request.dataset, source)
         with step("opening the source"):
-            opened = open_source(request.dataset, source, staging)
+            opened = open_source(request.dataset, source, staging, request.fields)
             index = opened.index()
         conversion = agreed(DatasetPaths(out), opened, index, request, called)
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}

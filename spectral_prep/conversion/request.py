@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from spectral_prep.choices import Compression, Format, Layout, Shuffle, Storage, Transform
 from spectral_prep.errors import InputError
+from spectral_prep.sources.interface import Fields
 from spectral_prep.sources.selection import Selection
 from spectral_prep.store import STORES
 from spectral_prep.store.fields import NAME
@@ -50,6 +51,8 @@ class Request:
         What of the source is converted: see `spectral_prep.sources.selection.Selection`; default: all, as it is split.
     name
         What the data set is called; default: `spectral_prep.sources.default_name`.
+    image_key, image_column, label_column
+        Which image and label of a row, where there are several: see `spectral_prep.sources.interface.Fields`.
 
     Raises
     ------
@@ -82,6 +85,9 @@ class Request:
     fraction: float | None = None
     classes: tuple[str, ...] | None = None
     name: str | None = None
+    image_key: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -115,3 +121,8 @@ class Request:
         classes = None if self.classes is None else tuple(sorted(set(self.classes)))
         found = Selection(classes, self.limit, self.fraction, self.test_fraction)
         return None if found == Selection() else found
+
+    @property
+    def fields(self) -> Fields:
+        """Which image and which label of a row."""
+        return Fields(self.image_key, self.image_column, self.label_column)

@@ -118,11 +118,28 @@ class DiskPlace:
                         yield Entry(prefix + name, found.st_size)
 
     def paths(self) -> Iterator[str]:
-        """Yield the path of all that is no folder; a link to one, which may lead back up, is a link."""
-        for folder, folders, names in os.walk(self.path, onerror=_raise):
-            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            for name in names + links:
-                yield os.path.relpath(os.path.join(folder, name), self.path)
+        """Yield the path of all that is no folder; links to folders are followed.
+
+        One that leads back up is yielded as a link, and so is a second one to the same folder: no ring of links is
+        walked for ever.
+        """
+        pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", (_identity(self.path),))]
+        followed = set[tuple[int, int]]()
+        while pending:
+            above, open_folders = pending.pop()
+            with os.scandir(self.path / above) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            for entry in entries:
+                if not entry.is_dir():
+                    yield above + entry.name
+                    continue
+                this = _identity(entry)
+                if entry.is_symlink():
+                    if this in open_folders or this in followed:
+                        yield above + entry.name
+                        continue
+                    followed.add(this)
+                pending.append((f"{above}{entry.name}/", (*open_folders, this)))
 
     def holds(self, path: str) -> bool:
         """Whether a regular file has this path below this folder."""
@@ -152,5 +169,6 @@ class DiskPlace:
         locks.if_unused(self.path, remove_empty)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _identity(folder: Path | os.DirEntry[str]) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino

@@ -131,7 +131,7 @@ class Here(Protocol):
         ...
 
     def paths(self) -> Iterator[str]:
-        """Yield the path below this folder of all that is no folder, links to files among it, in no order."""
+        """Yield the path below this folder of all that is no folder, in no order; links to folders are followed."""
         ...
 
     def holds(self, path: str) -> bool:

@@ -14,7 +14,7 @@ from spectral_prep.sources.folder import open_folder
 from spectral_prep.sources.idx import open_idx
 from spectral_prep.sources.imagenet import open_imagenet
 from spectral_prep.sources.imagenet21k import open_imagenet21k
-from spectral_prep.sources.interface import Source
+from spectral_prep.sources.interface import Fields, Source
 from spectral_prep.sources.parquet import open_parquet
 from spectral_prep.sources.synthetic import open_synthetic
 from spectral_prep.sources.webdataset import open_webdataset
@@ -38,6 +38,11 @@ SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
 
 ARCHIVES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
 """How a file ends that is called without it."""
+WITH_FIELDS: Mapping[str, Callable[[str, Place, Path, Fields], Source]] = {
+    "webdataset": open_webdataset,
+    "parquet": open_parquet,
+}
+"""Those whose rows may have several images and labels, called with that too."""
 
 WITHOUT_FILES = ("digits", "synthetic")
 """Data sets that need no files."""
@@ -77,7 +82,7 @@ def default_name(dataset: str, source: Place) -> str | None:
     return found if found and found != dataset else None
 
 
-def open_source(dataset: str, path: Place, staging: Path) -> Source:
+def open_source(dataset: str, path: Place, staging: Path, fields: Fields | None = None) -> Source:
     """Open a data set before conversion.
 
     A data set that comes with scikit-learn, and what all its images share:
@@ -126,6 +131,8 @@ def open_source(dataset: str, path: Place, staging: Path) -> Source:
         A folder for scratch files, made if need be. The caller owns it, keeps it as long as the source is read, and
         deletes it. Sets whose pixels come as arrays take their uncompressed size there, encoded images some 60
         bytes a row.
+    fields
+        Which image and which label of a row, where there are several: of `webdataset` and `parquet`.
 
     Raises
     ------
@@ -145,4 +152,19 @@ def open_source(dataset: str, path: Place, staging: Path) -> Source:
         )
     if dataset not in SOURCES:
         raise InputError("unknown data set", expected=f"one of {', '.join(SOURCES)}", got=repr(dataset))
-    return SOURCES[dataset](dataset, path, staging)
+    if fields is None or fields == Fields():
+        return SOURCES[dataset](dataset, path, staging)
+    if dataset not in WITH_FIELDS or (fields.image_key is None) != (dataset == "parquet"):
+        raise InputError(
+            "there is nothing to choose from in such a source",
+            expected="--image-key with --dataset webdataset, --image-column and --label-column with parquet",
+            got=f"--dataset {dataset}",
+        )
+    return WITH_FIELDS[dataset](dataset, path, staging, fields)
+
+
+def where_test_rows_go(dataset: str) -> str:
+    """Say where test images would lie in a source of this kind."""
+    if dataset in WITH_FIELDS:
+        return "in files whose names say test or validation, beside those that say train"
+    return "in test/ or val/ beside train/"

@@ -4,13 +4,15 @@ Input: a folder with train/<class>/… and, if there is one, a test set in test/
 with the class folders directly in it. Tiny-ImageNet's official val/, images in one folder and their classes in
 val_annotations.txt, is a test set too. Output: a source that reads one file a row.
 
-Names that begin with a dot and files without an image's extension are not looked at.
+A file is an image if its name ends as images' names do, or else if it begins as they do. All others are counted by
+kind, and hidden ones and those that operating systems leave are passed over (`ignored`).
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,26 +25,31 @@ from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place, Url
 from spectral_prep.printable import shown
+from spectral_prep.sources.ignored import Ignored, is_junk, tell_untaken
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
-from spectral_prep.sources.name_list import bytes_of, text_of
+from spectral_prep.sources.name_list import bytes_of
 from spectral_prep.sources.opening import (
     EXTENSIONS,
     LARGEST_IMAGE,
     explained,
     is_image,
     listed,
-    missing,
     no_images,
     small_lines,
 )
 from spectral_prep.sources.row_table import ClassNumbers, RowTable
+from spectral_prep.sources.sniff import images_among
+from spectral_prep.sources.split_folders import (
+    ANNOTATIONS,
+    NOT_A_CLASS,
+    find_splits,
+    has_classes,
+    subfolders,
+    tell_loose,
+)
+from spectral_prep.system.staging import is_staging
 
-TEST_FOLDERS = ("test", "val", "validation", "valid")
-# Tiny-ImageNet's official val/ and test/ hold one folder of this name and no classes.
-NOT_A_CLASS = "images"
 FILES_AT_ONCE = 16
-ANNOTATIONS = "val_annotations.txt"
-EXPECTED = "a folder with train/<class>/ and val/<class>/, or with <class>/ folders, of image files"
 
 
 @dataclass(frozen=True)
@@ -118,67 +125,76 @@ class BucketFolderReader(FolderReader):
 
 
 def open_folder(dataset: str, path: Place, staging: Path) -> EncodedSource:
-    """Open class folders; only names go into the scratch folder.
+    """Open class folders; only names go into the scratch folder. Those without an image are named and are no classes.
 
     Raises
     ------
     InputError
-        If there are no class folders, a class folder holds no image, or the test set has a class that train has not.
+        If there are no class folders with images, the layout may be meant in another way, or the test set has a class
+        that train has not.
     """
-    train, test = _splits(dataset, path)
-    numbers = ClassNumbers()
-    found = {"train": class_folders(path / train, numbers)}
-    trained = set(map(text_of, subfolders(path / train)))
+    train, test = find_splits(dataset, path)
+    numbers, ignored, own = ClassNumbers(), Ignored(), own_output(staging)
+    found = {"train": class_folders(path / train, numbers, ignored, own=own)}
+    trained = set(numbers.sorted()[0])
     if test is not None:
-        found["test"] = _test_images(path / test, numbers)
-        unknown = sorted(set(numbers.sorted()[0]) - trained)
-        if unknown:
+        found["test"] = _test_images(path / test, numbers, ignored)
+        if unknown := sorted(set(numbers.sorted()[0]) - trained):
             raise InputError(
                 "test classes that train does not have",
                 where=path,
                 expected=f"some of the {len(trained)} class folders of train",
                 got=listed(unknown),
             )
+    ignored.tell(path)
     return assemble(staging, numbers, found)
 
 
-def class_folders(root: Place, numbers: ClassNumbers, *, empty: bool = False) -> Found:
-    """Return the images below the class folders of `root`; unless `empty`, each class must have some.
+def own_output(staging: Path) -> Path | None:
+    """Return the folder that is being written, which may lie among the images; None where it is not known."""
+    return Path(os.path.realpath(staging.parent)) if is_staging(staging.name) else None
+
+
+def class_folders(
+    root: Place, numbers: ClassNumbers, ignored: Ignored, *, empty: bool = False, own: Path | None = None
+) -> Found:
+    """Return the images below the class folders of `root`, but for what lies in `own`.
+
+    A class folder without an image is named; a class it is only if `empty`.
 
     Raises
     ------
     InputError
-        If class folders hold no image, naming them.
+        If no class folder holds an image, unless `empty`.
     """
     rows, without = RowTable(), []
+    tell_loose(root)
     for name in subfolders(root):
-        before, label = len(rows), numbers.number(name)
-        for folder, file in _images(root, name):
-            rows.add(folder, file, label)
+        if own is not None and own == Path(os.path.realpath(str(root / name))):
+            continue
+        before = len(rows)
+        for folder, file in _images(root, name, ignored, own):
+            rows.add(folder, file, numbers.number(name))
         if len(rows) == before:
             without.append(name)
-    if without and not empty:
+            if empty:
+                numbers.number(name)
+    if not len(rows) and not empty:
         raise classes_without_images(root, without)
+    tell_untaken("Class folders without an image", root, without)
     return Found(rows, lambda _: FolderReader.below(root))
 
 
-def flat_folder(root: Place, class_of: Callable[[str], str], numbers: ClassNumbers) -> Found:
+def flat_folder(root: Place, class_of: Callable[[str], str], numbers: ClassNumbers, ignored: Ignored) -> Found:
     """Return the images that lie directly in `root`, each called "class/file" after what `class_of(file)` says."""
     rows = RowTable()
     with explained(root):
-        names = list(filter(is_image, at(root).names()))
-    if not names:
+        for _, name in _told_apart(root, at(root).names(), ignored):
+            label = class_of(name)
+            rows.add(label, name, numbers.number(label))
+    if not len(rows):
         raise no_images(root)
-    for name in names:
-        label = class_of(name)
-        rows.add(label, name, numbers.number(label))
     return Found(rows, lambda _: FolderReader.below(root, flat=True))
-
-
-def subfolders(folder: Place) -> list[str]:
-    """Return the names of the folders in a folder, in order, without hidden ones."""
-    with explained(folder):
-        return [name for name in at(folder).folders() if not name.startswith(".")]
 
 
 def classes_without_images(where: Place, names: list[str]) -> InputError:
@@ -192,38 +208,11 @@ def classes_without_images(where: Place, names: list[str]) -> InputError:
     )
 
 
-def _splits(dataset: str, root: Place) -> tuple[str, str | None]:
-    """Return the folders of training and test images, below root."""
-    if not at(root).is_folder():
-        raise missing(dataset, root, EXPECTED, got="a file" if exists(root) else "nothing there")
-    folders = subfolders(root)
-    if "train" not in folders:
-        if not folders or set(folders) <= set(TEST_FOLDERS):
-            raise missing(dataset, root, EXPECTED, got=listed(folders) if folders else "no folders")
-        if mistaken := [name for name in folders if name.lower() in ("train", *TEST_FOLDERS)]:
-            raise missing(
-                dataset, root, "the training images in train/, or nothing but class folders", listed(mistaken)
-            )
-        return "", None
-    classes = subfolders(root / "train")
-    if not classes:
-        raise missing(dataset, root / "train", "one folder a class", got="no folders")
-    for folder in TEST_FOLDERS:
-        if folder in folders and (has_classes(root / folder, classes) or exists(root / folder / ANNOTATIONS)):
-            return "train", folder
-    return "train", None
-
-
-def has_classes(folder: Place, trained: Iterable[str] = ()) -> bool:
-    """Whether a test set comes in class folders; one called "images" is none, unless it is a class in training."""
-    return bool(set(subfolders(folder)) - ({NOT_A_CLASS} - set(trained)))
-
-
-def _test_images(root: Place, numbers: ClassNumbers) -> Found:
+def _test_images(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found:
     if has_classes(root) or not exists(root / ANNOTATIONS):
-        return class_folders(root, numbers)
+        return class_folders(root, numbers, ignored)
     classes = _annotations(root / ANNOTATIONS)
-    return flat_folder(root / NOT_A_CLASS, lambda name: _annotated(classes, name, root), numbers)
+    return flat_folder(root / NOT_A_CLASS, lambda name: _annotated(classes, name, root), numbers, ignored)
 
 
 def _annotations(path: Place) -> Mapping[str, str]:
@@ -233,23 +222,48 @@ def _annotations(path: Place) -> Mapping[str, str]:
         name, *columns = os.fsdecode(line.rstrip(b"\r\n")).split("\t", 2)
         if not columns:
             raise CorruptSourceError(f"no class in line {number}", where=path, expected="file name, tab, class, …")
-        classes[name] = columns[0]
+        classes[unicodedata.normalize("NFC", name)] = columns[0]
     return classes
 
 
 def _annotated(classes: Mapping[str, str], name: str, root: Place) -> str:
-    if name not in classes:
+    """Return the class of a file; its name may be listed in its other Unicode form, or in Windows' encoding."""
+    composed = unicodedata.normalize("NFC", name)
+    western = os.fsdecode(composed.encode("cp1252", "ignore"))
+    found = classes.get(composed, classes.get(western))
+    if found is None:
         raise CorruptSourceError(
             f"no class for {shown(name)}", where=root / ANNOTATIONS, expected="a line for each image"
         )
-    return classes[name]
+    return found
 
 
-def _images(root: Place, label: str) -> Iterator[tuple[str, str]]:
+def _images(root: Place, label: str, ignored: Ignored, own: Path | None) -> Iterator[tuple[str, str]]:
     """Yield (folder below root, file name) of every image of a class, in no order."""
     folder = root / label
     with explained(folder):
-        for path in at(folder).paths():
+        paths = at(folder).paths()
+        if own is not None and isinstance(folder, Path) and own.is_relative_to(os.path.realpath(folder)):
+            inside = f"{own.relative_to(os.path.realpath(folder)).as_posix()}/"
+            paths = (path for path in paths if not path.startswith(inside))
+        for above, file in _told_apart(folder, paths, ignored):
+            yield f"{label}/{above}" if above else label, file
+
+
+def _told_apart(folder: Place, paths: Iterable[str], ignored: Ignored) -> Iterator[tuple[str, str]]:
+    """Yield (folder below this one, file name) of each image among these paths: by its name, or else by its content."""
+    unsure = []
+    for path in paths:
+        if any(map(is_junk, path.split("/"))):
+            ignored.add(path)
+        elif is_image(path):
             above, _, file = path.rpartition("/")
-            if is_image(file) and not any(part.startswith(".") for part in above.split("/")):
-                yield f"{label}/{above}" if above else label, file
+            yield above, file
+        else:
+            unsure.append(path)
+    for path, image in images_among(folder, unsure) if unsure else ():
+        if image:
+            above, _, file = path.rpartition("/")
+            yield above, file
+        else:
+            ignored.add(path)

@@ -14,9 +14,11 @@ For a terabyte seek points are 128 MiB apart; making them takes about 0.8 GB of 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, StorageError
+from spectral_prep.places import at, copy_to
 from spectral_prep.places.url import Place
 from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.locations import Locations, StagedLocations
-from spectral_prep.sources.opening import GZIP_MAGIC, explained, opened, optional, unzipped
+from spectral_prep.sources.opening import GZIP_MAGIC, explained, not_regular, opened, optional, unzipped
 from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tars import Member, walk
 from spectral_prep.system.files import AtomicFile, explain
@@ -42,11 +45,21 @@ CLOSEST_SEEK_POINTS = 4 << 20
 READ_BYTES = 1 << 20
 KEPT_BYTES = 4096
 
+LOG = logging.getLogger(__name__)
+
 
 def is_gzip(path: Place) -> bool:
-    """Whether the content of a file, not its name, is gzip's."""
-    with explained(path), opened(path) as file:
-        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    """Whether the content of a file, not its name, is gzip's; of one in a bucket two bytes are fetched."""
+    with explained(path):
+        try:
+            file = at(path).open()
+        except ValueError as error:
+            raise not_regular(path) from error
+        with file:
+            try:
+                return file.read(0, len(GZIP_MAGIC)) == GZIP_MAGIC
+            except ValueError:  # it is shorter
+                return False
 
 
 def zipped_members(path: Place, tar: str = "") -> Iterator[Member]:
@@ -57,9 +70,15 @@ def zipped_members(path: Place, tar: str = "") -> Iterator[Member]:
     CorruptSourceError
         If the archive is truncated or damaged; its checksum is checked once the last member was taken.
     """
+    with zipped_stream(path) as stream:
+        yield from walk(stream, str(path), sys.maxsize, tar)
+
+
+@contextmanager
+def zipped_stream(path: Place) -> Iterator[BinaryIO]:
+    """Open a compressed archive as a file that is read forwards; at the end its checksum is checked."""
     with explained(path), opened(path) as raw, unzipped(raw) as plain:
-        stream = ForwardFile(plain)
-        yield from walk(cast(BinaryIO, stream), str(path), sys.maxsize, tar)
+        yield cast(BinaryIO, ForwardFile(plain))
         while plain.read(READ_BYTES):  # to the end, where the checksum is
             pass
 
@@ -123,14 +142,17 @@ class ForwardFile:
 
 @dataclass(frozen=True)
 class GzipReader:
-    """Reads the rows of one split from a gzip-compressed archive, in their order."""
+    """Reads the rows of one split from gzip-compressed archives, in their order; others among them are read in place.
+
+    `kept` is the folder of the archives' seek points.
+    """
 
     locations: Locations
-    stream: SeekableStream
+    streams: Streams
 
     @classmethod
-    def over(cls, rows: StagedRows, archive: Archive, kept: Path) -> GzipReader:
-        """Return a reader, after putting the seek points of the archive into the folder `kept`, unless they are there.
+    def over(cls, rows: StagedRows, archives: Sequence[Archive], kept: Path) -> GzipReader:
+        """Return a reader, after putting the seek points of the archives into the folder `kept`, unless they are there.
 
         Raises
         ------
@@ -139,21 +161,10 @@ class GzipReader:
         StorageError
             If the seek points do not fit on the disk.
         """
-        stream = SeekableStream(archive, kept / f"{archive.key}{SEEK_POINTS}")
-        reader = cls(StagedLocations.over(rows, [archive]), stream)
-        if stream.seek_points.exists():
-            return reader
-        with explained(archive.path):
-            points = _indexed_gzip().IndexedGzipFile(archive.path, spacing=stream.spacing, skip_crc_check=True)
-            points.build_full_index()
-        growing = rows.path(SEEK_POINTS)
-        try:
-            points.export_index(str(growing))
-            with open(growing, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(growing, stream.seek_points)
-        except OSError as error:
-            raise explain(error, growing, SCRATCH) from error
+        reader = cls(StagedLocations.over(rows, archives), Streams(kept))
+        for archive in archives:
+            if is_gzip(archive.place):
+                _put_seek_points(reader.streams.of(archive), rows.path(SEEK_POINTS))
         return reader
 
     @property
@@ -168,18 +179,68 @@ class GzipReader:
 
     def for_rows(self, ids: npt.NDArray[np.int32]) -> GzipReader:
         """Return what reads these rows; in this process it goes on with what is decompressed."""
-        return GzipReader(self.locations.for_rows(ids), self.stream)
+        return GzipReader(self.locations.for_rows(ids), self.streams)
 
     def read(self, row_id: int, name: str) -> bytes:
         """Return the bytes of one row's member."""
         archive, offset, size = self.locations.of(row_id)
+        stream = self.streams.of(archive)
+        if not stream.seek_points.exists():
+            return archive.read(offset, size)
         try:
-            content = self.stream.read(offset, size)
+            content = stream.read(offset, size)
         except OSError as error:
             raise StorageError("reading failed", where=f"{archive.path}!{name}", got=error) from error
         if len(content) != size:
             raise CorruptSourceError("truncated gzip file", where=f"{archive.path}!{name}")
         return content
+
+
+class Streams:
+    """The streams of several archives, of which one at a time is decompressed."""
+
+    def __init__(self, kept: Path) -> None:
+        self._kept = kept
+        self._last: SeekableStream | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:  # without a stream: a worker opens its own
+        return type(self), (self._kept,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Streams) and self._kept == other._kept
+
+    def of(self, archive: Archive) -> SeekableStream:
+        """Return the stream of an archive; that of the one before is let go."""
+        if self._last is None or self._last.archive != archive:
+            self._last = SeekableStream(archive, self._kept / f"{archive.key}{SEEK_POINTS}")
+        return self._last
+
+
+def _put_seek_points(stream: SeekableStream, growing: Path) -> None:
+    if stream.seek_points.exists():
+        return
+    path = stream.archive.path
+    with explained(path):
+        points = _indexed_gzip().IndexedGzipFile(path, spacing=stream.spacing, skip_crc_check=True)
+        points.build_full_index()
+    try:
+        points.export_index(str(growing))
+        with open(growing, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(growing, stream.seek_points)
+    except OSError as error:
+        raise explain(error, growing, SCRATCH) from error
+
+
+def near(path: Place, kept: Path) -> Path:
+    """Return a path of a gzip-compressed archive: of one in a bucket a copy, since its seek points need all of it."""
+    if isinstance(path, Path):
+        return path
+    copy = kept / Archive.of(path).key / path.name
+    if not copy.exists():
+        LOG.warning("Copying %s to %s: a compressed archive cannot be read in place", path, copy)
+        copy_to(copy, path, SCRATCH)
+    return copy
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Input: a folder with four files, gzip or not (http://yann.lecun.com/exdb/mnist/, "the IDX file format"), for example
 train-images-idx3-ubyte.gz. EMNIST puts a prefix before each name, and several sets may lie in one folder: then the path
-ends in the prefix of the wanted one (data/emnist/emnist-balanced). Output: an `ArraySource`.
+ends in the prefix of the wanted one (data/emnist/emnist-balanced). The folder that torchvision downloaded into, which
+has the files in MNIST/raw or the like, will do as well. Output: an `ArraySource`.
 
 EMNIST stores each image transposed; it is turned back here, so that all four look alike.
 """
@@ -60,6 +61,14 @@ EMNIST_CLASSES: Mapping[str, tuple[str, ...]] = {
     "emnist-mnist": _DIGITS,
 }
 
+TORCHVISION: Mapping[str, str] = {
+    "mnist": "MNIST/raw",
+    "fashion-mnist": "FashionMNIST/raw",
+    "kmnist": "KMNIST/raw",
+    "emnist": "EMNIST/raw",
+}
+"""Where torchvision puts the files, below its `root`."""
+
 _FILE_NAME = re.compile(r"(?:(.+)-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
 _WANTED = tuple((split, kind) for split in SPLITS for kind in ("images", "labels"))
 
@@ -110,11 +119,11 @@ def find(dataset: str, path: Place) -> IdxFiles:
     folder, prefix = (path, None) if at(path).is_folder() else (path.parent, path.name)
     if not at(folder).is_folder():
         raise missing(dataset, path, expected)
-    sets = {
-        found.prefix: found
-        for found in _sets(folder)
-        if found.prefix.startswith("emnist") == (dataset == "emnist") and prefix in (None, found.prefix)
-    }
+    name, _, raw = TORCHVISION[dataset].partition("/")
+    places = (folder, folder / name / raw, folder / raw)
+    folder, sets = next(
+        (each for each in ((place, _wanted_sets(dataset, place, prefix)) for place in places) if each[1]), (folder, {})
+    )
     if len(sets) > 1:
         raise InputError(
             f"several {dataset} sets in one folder",
@@ -130,6 +139,17 @@ def find(dataset: str, path: Place) -> IdxFiles:
     if lacking:
         raise missing(dataset, folder, expected, got=f"no file of {', '.join(lacking)}")
     return found
+
+
+def _wanted_sets(dataset: str, folder: Place, prefix: str | None) -> dict[str, IdxFiles]:
+    """Return the sets in a folder, if it is one, that are of a data set and have this prefix; by their prefix."""
+    if not at(folder).is_folder():
+        return {}
+    return {
+        found.prefix: found
+        for found in _sets(folder)
+        if found.prefix.startswith("emnist") == (dataset == "emnist") and prefix in (None, found.prefix)
+    }
 
 
 def read_pairs(images: Place, labels: Place) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from spectral_prep.printable import shown
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.sources.name_list import NAMES_AT_ONCE
 from spectral_prep.sources.row_table import ClassNumbers, RowTable, StagedRows
+
+LOG = logging.getLogger(__name__)
+MOST_COUNTED = 12
 
 
 class Reader(Protocol):
@@ -163,11 +167,16 @@ class EncodedSource:
 
 
 def assemble(
-    staging: Path, known: ClassNumbers | tuple[str, ...], found: Mapping[str, Found], release: str | None = None
+    staging: Path,
+    known: ClassNumbers | tuple[str, ...],
+    found: Mapping[str, Found],
+    release: str | None = None,
+    chosen: str = "",
 ) -> EncodedSource:
     """Stage the rows of every split and return the source over them.
 
-    `known` are the class names, if labels are final, or what gave the rows their provisional labels.
+    `known` are the class names, if labels are final, or what gave the rows their provisional labels. `chosen` says
+    which of several images of a row is meant, where its name does not.
 
     Raises
     ------
@@ -181,11 +190,29 @@ def assemble(
     for name, part in found.items():
         rows = part.rows.stage(staging / name, labels, sort=part.sort)
         splits.append(SplitRows(name, rows, part.reader(rows)))
-    return EncodedSource(classes, _fingerprint(classes, splits), release, tuple(splits))
+    source = EncodedSource(classes, _fingerprint(classes, splits, chosen), release, tuple(splits))
+    for split in splits:
+        LOG.info("%s", counted(split.name, classes, split.rows.labels()))
+    return source
 
 
-def _fingerprint(classes: tuple[str, ...], splits: list[SplitRows]) -> str:
-    content = hashlib.sha256(json.dumps(classes).encode())
+def counted(split: str, classes: Sequence[str], labels: npt.NDArray[np.int32]) -> str:
+    """Say how many images of each class a split has; of many classes the fewest and the most.
+
+    >>> counted("train", ("cat", "dog"), np.array([0, 1, 1]))
+    'train: 3 images of 2 classes (cat 1, dog 2)'
+    """
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    of_classes = f"{len(classes):,} class{'es' if len(classes) > 1 else ''}"
+    if len(classes) > MOST_COUNTED:
+        each = f"{min(counts):,} to {max(counts):,} each"
+    else:
+        each = ", ".join(f"{shown(name)} {count:,}" for name, count in zip(classes, counts, strict=True))
+    return f"{split}: {len(labels):,} image{'s' if len(labels) != 1 else ''} of {of_classes} ({each})"
+
+
+def _fingerprint(classes: tuple[str, ...], splits: list[SplitRows], chosen: str) -> str:
+    content = hashlib.sha256(json.dumps([classes, chosen] if chosen else classes).encode())
     for split in splits:
         index = split.rows.index()
         content.update(json.dumps([split.name, len(index.names)]).encode())

@@ -22,14 +22,8 @@ from spectral_prep.places import at, exists, is_there
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.archive import Archive
-from spectral_prep.sources.folder import (
-    TEST_FOLDERS,
-    class_folders,
-    classes_without_images,
-    flat_folder,
-    has_classes,
-    subfolders,
-)
+from spectral_prep.sources.folder import class_folders, classes_without_images, flat_folder
+from spectral_prep.sources.ignored import Ignored, tell_untaken
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.matlab import matlab_variables
 from spectral_prep.sources.name_list import text_of
@@ -44,6 +38,8 @@ from spectral_prep.sources.opening import (
     small_lines,
 )
 from spectral_prep.sources.row_table import SPAN, ClassNumbers, RowTable, Span
+from spectral_prep.sources.sniff import HEAD_BYTES, is_image_content
+from spectral_prep.sources.split_folders import TEST_FOLDERS, has_classes, subfolders
 from spectral_prep.sources.tar_header import BoundedHeader
 from spectral_prep.sources.tars import (
     ARCHIVES_AT_ONCE,
@@ -92,21 +88,25 @@ def open_imagenet(dataset: str, path: Place, staging: Path) -> EncodedSource:
         If an archive or the development kit is truncated or damaged.
     """
     root = path.parent if exists(path) else path
-    numbers = ClassNumbers()
-    found = {"train": _train(dataset, root, numbers)}
-    if (validation := _validation(root, numbers)) is not None:
+    numbers, ignored = ClassNumbers(), Ignored()
+    found = {"train": _train(dataset, root, numbers, ignored)}
+    if (validation := _validation(root, numbers, ignored)) is not None:
         found["test"] = validation
+    ignored.tell(root)
     return assemble(staging, numbers, found)
 
 
 def class_tars(
     archives: Iterable[Place],
     numbers: ClassNumbers,
+    ignored: Ignored,
     *,
     empty: bool = False,
     index: Callable[[Sequence[tuple[Place, str]]], Iterator[tuple[int, Member | Run]]] = indexed,
 ) -> Found:
     """Return the images in tars of class tars or of class folders; an archive called <class>.tar may be a class tar.
+
+    With another `index`, that of a compressed archive, an image is known by its name alone.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def class_tars(
     CorruptSourceError
         If an archive is truncated or damaged.
     """
-    rows, filled, paths = RowTable(), set[str](), list(archives)
+    rows, filled, loose, paths = RowTable(), set[str](), list[str](), list(archives)
     with ThreadPoolExecutor(ARCHIVES_AT_ONCE) as pool:
         looked_at = list(pool.map(Archive.of, paths))
     tars = [path.stem if WNID.fullmatch(path.stem) else "" for path in paths]
@@ -128,11 +128,15 @@ def class_tars(
         for member in found.members() if isinstance(found, Run) else (found,):
             name, folder = class_and_folder(member)
             if not name:
+                loose += [member.path] if is_image(member.path) else []
                 continue
             label = numbers.number(name)
-            if is_image(member.path):
+            if is_image(member.path) or (index is indexed and _begins_as_image(looked_at[number], member)):
                 rows.add(folder, member.path.rpartition("/")[2], label, Span(member.offset, member.size, number))
                 filled.add(text_of(name))
+            elif member.path:
+                ignored.add(member.path)
+    tell_untaken("Images outside all classes, which are not converted", paths[0].parent, loose)
     if (without := sorted(set(numbers.sorted()[0]) - filled)) and not empty:
         raise classes_without_images(Path(looked_at[0].path), without)
     return Found(rows, lambda staged: TarReader.over(staged, looked_at))
@@ -159,35 +163,78 @@ def tars_in(folder: Place) -> list[Place]:
     return [folder / name for name in names if name.endswith(TAR) and WNID.fullmatch(name[: -len(TAR)])]
 
 
-def _train(dataset: str, root: Place, numbers: ClassNumbers) -> Found:
+def require_whole(taken: Found, where: Place, other: Found, archive: object) -> None:
+    """Refuse images that were extracted from an archive beside them, if the archive has more: it stopped half-way.
+
+    Raises
+    ------
+    InputError
+        With both counts.
+    """
+    if len(other.rows) > len(taken.rows):
+        raise InputError(
+            "an archive holds more images than were extracted from it",
+            where=where,
+            expected=f"the {len(other.rows)} images of {archive}",
+            got=len(taken.rows),
+            run=f"the same command once they are extracted, or with {where} elsewhere, or with the archive elsewhere",
+        )
+
+
+def _begins_as_image(archive: Archive, member: Member) -> bool:
+    """Whether a member whose name says nothing is an image by its content."""
+    return bool(member.path) and is_image_content(archive.read(member.offset, min(HEAD_BYTES, member.size)))
+
+
+def _train(dataset: str, root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found:
+    archive = _near(root, TRAIN_TAR)
     for folder in (root / tree / "train" for tree in TREES):
+        tars = tars_in(folder)
         if at(folder).is_folder() and subfolders(folder):
-            return class_folders(folder, numbers)
-        if tars := tars_in(folder):
-            return class_tars(tars, numbers)
-    if (archive := _near(root, TRAIN_TAR)) is not None:
-        return class_tars([archive], numbers)
+            found = class_folders(folder, numbers, ignored)
+            if tars:
+                require_whole(found, folder, class_tars(tars, ClassNumbers(), Ignored(), empty=True), f"{folder}/*.tar")
+        elif tars:
+            found = class_tars(tars, numbers, ignored)
+        else:
+            continue
+        if archive is not None:
+            require_whole(found, folder, class_tars([archive], ClassNumbers(), Ignored(), empty=True), archive)
+        return found
+    if archive is not None:
+        return class_tars([archive], numbers, ignored)
     if at(root).is_folder() and any(map(WNID.fullmatch, subfolders(root))):
-        return class_folders(root, numbers)
+        return class_folders(root, numbers, ignored)
     raise missing(dataset, root, EXPECTED, got=contents(root))
 
 
-def _validation(root: Place, numbers: ClassNumbers) -> Found | None:
-    for folder in (root / tree / name for tree in TREES for name in TEST_FOLDERS):
-        if not at(folder).is_folder():
-            continue
+def _validation(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found | None:
+    archive = _near(root, VAL_TAR)
+    folders = [root / tree / name for tree in TREES for name in TEST_FOLDERS]
+    folders = [folder for folder in folders if at(folder).is_folder()]
+    for folder in folders:
         if has_classes(folder):
-            return class_folders(folder, numbers)
-        if any(VAL_NAME.match(name) for name in at(folder).names()):
-            return flat_folder(folder, _class_of(root, folder), numbers)
-    if (archive := _near(root, VAL_TAR)) is None:
-        return None
-    rows, class_of, looked_at = RowTable(), _class_of(root, archive), Archive.of(archive)
+            found = class_folders(folder, numbers, ignored)
+        elif any(VAL_NAME.match(name) for name in at(folder).names()):
+            found = flat_folder(folder, _class_of(root, folder), numbers, ignored)
+        else:
+            continue
+        if archive is not None:
+            require_whole(found, folder, _flat_tar(archive, lambda _: "", ClassNumbers(), Ignored()), archive)
+        tell_untaken("Folders that are not converted", root, [str(each) for each in folders if each != folder])
+        return found
+    return None if archive is None else _flat_tar(archive, _class_of(root, archive), numbers, ignored)
+
+
+def _flat_tar(archive: Place, class_of: ClassOf, numbers: ClassNumbers, ignored: Ignored) -> Found:
+    rows, looked_at = RowTable(), Archive.of(archive)
     for member in members(archive):
         if is_image(member.path):
             name = member.path.rpartition("/")[2]
             label = class_of(name)
             rows.add(label, name, numbers.number(label), Span(member.offset, member.size, 0))
+        elif member.path:
+            ignored.add(member.path)
     if not len(rows):
         raise no_images(archive)
     return Found(rows, lambda staged: TarReader.over(staged, [looked_at]))

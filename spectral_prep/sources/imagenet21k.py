@@ -9,28 +9,28 @@ Classes without an image stay classes, so that labels are those of the whole rel
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from spectral_prep.places import at, copy_to, exists
+from spectral_prep.errors import InputError
+from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place
 from spectral_prep.sources.archive import Archive
-from spectral_prep.sources.folder import class_folders, subfolders
-from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, kept_members
+from spectral_prep.sources.folder import class_folders
+from spectral_prep.sources.gzip_tar import GzipReader, is_gzip, kept_members, near
+from spectral_prep.sources.ignored import Ignored
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.imagenet import WNID, class_tars, tars_in
 from spectral_prep.sources.opening import contents, missing
 from spectral_prep.sources.row_table import ClassNumbers
+from spectral_prep.sources.split_folders import subfolders
 from spectral_prep.sources.tars import WHOLE_SUFFIXES
-from spectral_prep.system.staging import SCRATCH, kept_beside
+from spectral_prep.system.staging import kept_beside
 
 CLASSES: Mapping[str, int] = {"winter21": 19167, "fall11": 21841}
 ARCHIVES = tuple(f"{release}_whole{suffix}" for release in CLASSES for suffix in WHOLE_SUFFIXES)
 EXPECTED = f"one of {', '.join(ARCHIVES)}, or class tars or folders, such as n02352591.tar"
-
-
-LOG = logging.getLogger(__name__)
 
 
 def open_imagenet21k(dataset: str, path: Place, staging: Path) -> EncodedSource:
@@ -43,55 +43,72 @@ def open_imagenet21k(dataset: str, path: Place, staging: Path) -> EncodedSource:
     CorruptSourceError
         If an archive is truncated or damaged.
     """
-    numbers = ClassNumbers()
-    place, found = _find(dataset, path, numbers, kept_beside(staging))
+    numbers, ignored = ClassNumbers(), Ignored()
+    place, found = _find(dataset, path, _Opening(numbers, ignored, kept_beside(staging)))
+    ignored.tell(path)
     classes = len(numbers.sorted()[0])
     named = [release for release in CLASSES if release in f"{path.name}/{place.name}"]
     counted = [release for release, count in CLASSES.items() if count == classes]
     return assemble(staging, numbers, found, release=next(iter(counted + named), None))
 
 
-def _find(dataset: str, path: Place, numbers: ClassNumbers, kept: Path) -> tuple[Place, dict[str, Found]]:
+@dataclass(frozen=True)
+class _Opening:
+    """What a release is gathered into, and where what is kept for further runs goes."""
+
+    numbers: ClassNumbers
+    ignored: Ignored
+    kept: Path
+
+
+def _find(dataset: str, path: Place, opening: _Opening) -> tuple[Place, dict[str, Found]]:
     if exists(path):
-        return path, {"train": _archive(path, numbers, kept)}
+        return path, {"train": _archive(path, opening)}
     for folder in (path, *(path / f"{release}_whole" for release in CLASSES)):
         if not at(folder).is_folder():
             continue
         if at(folder / "train").is_folder():
-            found = {"train": _classes(folder / "train", numbers)}
+            found = {"train": _classes(folder / "train", opening)}
             if at(folder / "val").is_folder():
-                found["test"] = _classes(folder / "val", numbers)
+                found["test"] = _classes(folder / "val", opening)
             return folder, found
         if tars_in(folder) or any(map(WNID.fullmatch, subfolders(folder))):
-            return folder, {"train": _classes(folder, numbers)}
+            return folder, {"train": _classes(folder, opening)}
     for name in ARCHIVES:
         if exists(path / name):
-            return path / name, {"train": _archive(path / name, numbers, kept)}
+            return path / name, {"train": _archive(path / name, opening)}
     raise missing(dataset, path, EXPECTED, got=contents(path))
 
 
-def _classes(folder: Place, numbers: ClassNumbers) -> Found:
+def _classes(folder: Place, opening: _Opening) -> Found:
     tars = tars_in(folder)
-    return class_tars(tars, numbers, empty=True) if tars else class_folders(folder, numbers, empty=True)
+    if not tars:
+        return class_folders(folder, opening.numbers, opening.ignored, empty=True)
+    found = class_tars(tars, opening.numbers, opening.ignored, empty=True)
+    if any(map(WNID.fullmatch, subfolders(folder))):
+        _refuse_both(folder, found, class_folders(folder, ClassNumbers(), Ignored(), empty=True))
+    return found
 
 
-def _archive(path: Place, numbers: ClassNumbers, kept: Path) -> Found:
+def _refuse_both(folder: Place, tars: Found, folders: Found) -> None:
+    """Refuse class folders beside class tars that do not hold the same number of images: some would be lost."""
+    if len(tars.rows) != len(folders.rows):
+        raise InputError(
+            "class folders stand beside class tars, and do not hold the same images",
+            where=folder,
+            expected="either, or both whole",
+            got=f"{len(tars.rows)} images in tars, {len(folders.rows)} in folders",
+            run="the same command, once either are elsewhere",
+        )
+
+
+def _archive(path: Place, opening: _Opening) -> Found:
+    numbers, ignored, kept = opening.numbers, opening.ignored, opening.kept
     if not is_gzip(path):
-        return class_tars([path], numbers, empty=True)
-    path = _copied(path, kept)
+        return class_tars([path], numbers, ignored, empty=True)
+    path = near(path, kept)
     archive = Archive.of(path)
     found = class_tars(
-        [path], numbers, empty=True, index=lambda tars: ((0, each) for each in kept_members(*tars[0], kept))
+        [path], numbers, ignored, empty=True, index=lambda tars: ((0, each) for each in kept_members(*tars[0], kept))
     )
-    return Found(found.rows, lambda staged: GzipReader.over(staged, archive, kept), sort=False)
-
-
-def _copied(path: Place, kept: Path) -> Path:
-    """Return a path of a gzip-compressed archive: of one in a bucket a copy, since its seek points need all of it."""
-    if isinstance(path, Path):
-        return path
-    copy = kept / Archive.of(path).key / path.name
-    if not copy.exists():
-        LOG.warning("Copying %s to %s: a compressed archive cannot be read in place", path, copy)
-        copy_to(copy, path, SCRATCH)
-    return copy
+    return Found(found.rows, lambda staged: GzipReader.over(staged, [archive], kept), sort=False)

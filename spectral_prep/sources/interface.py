@@ -29,6 +29,23 @@ class RowIndex:
     labels: npt.NDArray[np.int32]
 
 
+@dataclass(frozen=True)
+class Fields:
+    """Which image and which label of a row, where a source has several.
+
+    Parameters
+    ----------
+    image_key
+        Of a sample of WebDataset: what follows the key in the name of its image, such as "left.jpg".
+    image_column, label_column
+        Of Parquet files.
+    """
+
+    image_key: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+
+
 class Images(Protocol):
     """Reads raw images; picklable, and small."""
 

@@ -9,6 +9,7 @@ stay as they are, and every name is valid Unicode in records, cards and messages
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,24 @@ def decode(name: bytes) -> str:
     ('caf\\xe9', 'café', 'a\\\\b')
     """
     return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def text_lines(content: bytes) -> list[str]:
+    r"""Return the lines of a list of names, stripped: UTF-8, or UTF-16 if it begins with its mark.
+
+    Bytes of any other encoding are escaped, as those of file names are.
+
+    >>> text_lines(b"\xef\xbb\xbfcat\r\ndog\n"), text_lines("cat\ndog".encode("utf-16")), text_lines(b"caf\xe9")
+    (['cat', 'dog'], ['cat', 'dog'], ['caf\\xe9'])
+    """
+    return [decode(line.strip()) for line in utf8(content).splitlines()]
+
+
+def utf8(content: bytes) -> bytes:
+    """Return a text as UTF-8 and without a byte-order mark; what has another encoding and does not say so stays."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace").encode("utf-8", "replace")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def text_of(name: str) -> str:

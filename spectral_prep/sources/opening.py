@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import importlib.util
 import io
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any, BinaryIO, cast
 
@@ -22,6 +24,7 @@ from spectral_prep.places import at
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.download import suggestion
+from spectral_prep.sources.name_list import utf8
 from spectral_prep.system.json_text import json_value
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -45,6 +48,38 @@ PLENTY = 64 << 20
 """Bytes after which a gzip stream is held to `BEST_RATIO`: releases of images are packed to a fifth at best."""
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+RARE = (
+    ".jfif",
+    ".jpe",
+    ".jp2",
+    ".j2k",
+    ".pbm",
+    ".pnm",
+    ".apng",
+    ".dib",
+    ".tga",
+    ".qoi",
+    ".dds",
+    ".psd",
+    ".sgi",
+    ".pcx",
+)
+OPTIONAL = {".avif": "heif", ".heic": "heif", ".heif": "heif"}
+"""Endings of what not every installation reads, and the extra that helps."""
+
+
+@cache
+def reads(ending: str) -> bool:
+    """Whether image files that end so are read here.
+
+    >>> reads(".jpg"), reads(".jfif"), reads(".txt"), reads("")
+    (True, True, False, False)
+    """
+    if ending not in OPTIONAL:
+        return ending in EXTENSIONS or ending in RARE
+    from PIL import features  # takes a while, and `--help` comes by here
+
+    return (ending == ".avif" and bool(features.check("avif"))) or importlib.util.find_spec("pillow_heif") is not None
 
 
 def is_image(name: str) -> bool:
@@ -53,7 +88,8 @@ def is_image(name: str) -> bool:
     >>> is_image("n01440764/n01440764_10026.JPEG"), is_image("._n01440764_10026.JPEG"), is_image("boxes.txt")
     (True, False, False)
     """
-    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
+    file = name.rpartition("/")[2]
+    return reads(f".{file.rpartition('.')[2].lower()}" if "." in file else "") and not file.startswith(".")
 
 
 def missing(dataset: str, where: object, expected: str, got: object = None) -> InputError:
@@ -140,7 +176,7 @@ def small_file(path: Place, at_most: int = LARGEST_TEXT) -> bytes:
 
 def small_lines(path: Place) -> Iterator[bytes]:
     """Yield the lines of a list with a line an image; raises as `small_file` does, and for more lines than that."""
-    content = small_file(path, LARGEST_LIST)
+    content = utf8(small_file(path, LARGEST_LIST))
     if (count := content.count(b"\n")) > MOST_LINES:
         raise CorruptSourceError("more lines than images", where=path, expected=f"at most {MOST_LINES}", got=count)
     yield from io.BytesIO(content)

@@ -1,8 +1,9 @@
 """Hugging Face Parquet files, such as data/train-00000-of-00294-….parquet: encoded images and their labels in columns.
 
-Input: a folder of Parquet files with an image column (a struct of bytes and path, or plain bytes) and a whole-number
-label column. Class names come from the metadata that Hugging Face's `datasets` writes. Output: a source that reads
-rows in their stored order, called "file/row".
+Input: a folder of Parquet files with an image column (a struct of bytes and path, or plain bytes) and a label column of
+numbers or names; each file is read by its own schema (`parquet_columns`). Class names come from the metadata that
+Hugging Face's `datasets` writes, or are the labels themselves. A split to test in which no row has a label is left out.
+Output: a source that reads rows in their stored order, called "file/row".
 
 Rows of a Parquet row group are decoded one after the other; reading single rows in another order would decode a group
 of hundreds for each. So there is no random access. However large the groups, a data page or two are in memory: 100
@@ -11,7 +12,7 @@ images in Hugging Face's files, 1024 at most where pyarrow wrote larger groups; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,29 +27,23 @@ from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.archive import Archive
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
+from spectral_prep.sources.interface import Fields
+from spectral_prep.sources.labels import Labels, UnusableLabelError
 from spectral_prep.sources.locations import Locations, StagedLocations
-from spectral_prep.sources.opening import BEST_RATIO, PLENTY, explained, listed, optional, parsed_json
+from spectral_prep.sources.opening import BEST_RATIO, PLENTY, explained, optional
+from spectral_prep.sources.parquet_columns import Columns, columns_of, only_paths
 from spectral_prep.sources.parquet_pages import largest_page, require_room
-from spectral_prep.sources.release_files import LargestLabel, checked_names, class_names, listed_names, split_files
+from spectral_prep.sources.release_files import class_names, first_labelled, split_files
 from spectral_prep.sources.row_table import RowTable, Span, StagedRows
 
-SUFFIX = ".parquet"
-LABELS = ("label", "labels", "fine_label", "cls", "class")
+SUFFIXES = (".parquet",)
+ANY = Fields()
 BATCH_ROWS = 16
 BATCH_BYTES = 64 << 20
 BUFFER_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Where images and labels are: `image` is a path of column names, `names` what the labels mean, if known."""
-
-    image: str
-    label: str
-    names: tuple[str, ...] | None
-
-
-def open_parquet(dataset: str, path: Place, staging: Path) -> EncodedSource:
+def open_parquet(dataset: str, path: Place, staging: Path, fields: Fields = ANY) -> EncodedSource:
     """Open Parquet files; only labels and row numbers go into the scratch folder.
 
     Raises
@@ -58,11 +53,32 @@ def open_parquet(dataset: str, path: Place, staging: Path) -> EncodedSource:
     CorruptSourceError
         If a file is truncated or damaged, or a label out of range.
     """
-    splits = split_files(dataset, path, SUFFIX)
-    columns = _columns(splits["train"][0])
-    gathered = {name: _rows(files, columns) for name, files in splits.items()}
-    classes = checked_names(columns.names or class_names(path), (largest for _, largest in gathered.values()))
-    return assemble(staging, classes, {name: found for name, (found, _) in gathered.items()})
+    files = split_files(dataset, path, SUFFIXES)
+    columns = {place: _columns(place, fields) for place in files.train}
+    names = next((each.names for each in columns.values() if each.names), None) or class_names(path)
+    labels = Labels(names)
+    train = _rows(files.train, columns, labels, fields)
+    if train is None:
+        raise InputError("no row to train on has a label", where=files.train[0], expected="0 or more, or a name")
+    labels.training_ends()
+
+    def test_rows(places: list[Place]) -> Found | None:
+        return _rows(places, {place: _columns(place, fields) for place in places}, labels, fields)
+
+    test = first_labelled(path, files.test, test_rows)
+    found = {"train": train} if test is None else {"train": train, "test": test}
+    return assemble(staging, labels.classes(), found, chosen=_chosen(files.train[0], columns[files.train[0]], fields))
+
+
+def _chosen(path: Place, columns: Columns, fields: Fields) -> str:
+    """Return what was chosen, for the fingerprint, unless it is what is taken anyway: rows are called the same."""
+    if fields == ANY:
+        return ""
+    try:
+        unchosen = _columns(path, ANY)
+    except InputError:
+        unchosen = None
+    return "" if unchosen == columns else f"{columns.image_path}/{columns.label}"
 
 
 @dataclass(frozen=True)
@@ -73,9 +89,9 @@ class ParquetReader:
     cursor: Cursor
 
     @classmethod
-    def over(cls, rows: StagedRows, archives: Sequence[Archive], column: str) -> ParquetReader:
+    def over(cls, rows: StagedRows, archives: Sequence[Archive], fields: Fields) -> ParquetReader:
         """Return a reader, after putting the list of files beside the rows."""
-        return cls(StagedLocations.over(rows, archives), Cursor(column))
+        return cls(StagedLocations.over(rows, archives), Cursor(fields))
 
     @property
     def random_access(self) -> bool:
@@ -103,8 +119,9 @@ class ParquetReader:
 class Cursor:
     """A place in a row group: `batch` holds the rows from `first` on, the group ends before `end`."""
 
-    def __init__(self, column: str) -> None:
-        self._column = column
+    def __init__(self, fields: Fields) -> None:
+        self._selection = fields
+        self._columns: Columns | None = None
         self._archive: Archive | None = None
         self._first = self._end = 0
         self._given = self._most = 0  # bytes of the row group's images: a value may be there once and stand for many
@@ -112,7 +129,7 @@ class Cursor:
         self._batches: Iterator[Any] = iter(())
 
     def __reduce__(self) -> tuple[object, ...]:  # at no place: a worker opens its own files
-        return type(self), (self._column,)
+        return type(self), (self._selection,)
 
     def read(self, archive: Archive, row: int) -> bytes | None:
         """Return the image in a row of a file, None if there is none in it."""
@@ -125,9 +142,9 @@ class Cursor:
                     raise CorruptSourceError("more bytes of images than the file has room for", where=name)
                 self._first += len(self._batch)
                 batch = next(self._batches, None)
-                if batch is None:
+                if batch is None or self._columns is None:
                     raise CorruptSourceError("fewer rows than the file says", where=name)
-                self._batch = _images(batch, self._column)
+                self._batch = self._columns.images(batch)
                 self._given += sum(len(image) for image in self._batch if image)
             return self._batch[row - self._first]
 
@@ -138,82 +155,91 @@ class Cursor:
         group, start = 0, 0
         while row >= (end := start + file.metadata.row_group(group).num_rows):
             group, start = group + 1, end
-        largest = largest_page(archive.place, file.metadata, group, self._column)
+        self._columns = columns_of(file.schema_arrow, archive.place, self._selection)
+        column = self._columns.image_path
+        largest = largest_page(archive.place, file.metadata, group, column)
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))  # each may be a copy of all that is in a page
-        self._batches = file.iter_batches(rows, row_groups=[group], columns=[self._column], use_threads=False)
+        self._batches = file.iter_batches(rows, row_groups=[group], columns=[column], use_threads=False)
         self._archive, self._first, self._end, self._batch = archive, start, end, []
         self._given, self._most = 0, max(PLENTY, BEST_RATIO * archive.size)
 
 
-def _images(batch: Any, column: str) -> list[bytes | None]:
-    values = batch.column(0)
-    images: list[bytes | None] = (values.field("bytes") if "." in column else values).to_pylist()
-    return images
-
-
-def _rows(files: Sequence[Place], columns: Columns) -> tuple[Found, LargestLabel]:
-    """Return the rows of a split and the largest label."""
-    rows, largest = RowTable(), LargestLabel(0, "")
-    archives = [Archive.of(path) for path in files]
+def _rows(files: Sequence[Place], columns: Mapping[Place, Columns], labels: Labels, fields: Fields) -> Found | None:
+    """Return the rows of a split, None if none has a label."""
+    rows, archives = RowTable(), [Archive.of(path) for path in files]
+    unlabelled: tuple[Place, int, object] | None = None
     for number, path in enumerate(files):
-        for row, label in enumerate(_labels(path, columns.label)):
-            if not isinstance(label, int) or not 0 <= label < 1 << 31:
-                raise CorruptSourceError(
-                    f"row {row} has no label",
-                    where=path,
-                    expected="0 or more",
-                    got=shown(label),
-                    run="the same command with only files of labelled images in --source",
-                )
-            rows.add(path.stem, str(row), label, Span(row, 0, number))
-            if label > largest.label:
-                largest = LargestLabel(label, f"{path}, row {row}")
+        meaning, names = columns[path].meaning, columns[path].names
+        for row, value in enumerate(_labels(path, columns[path])):
+            label = meaning(value)
+            if label is None and (value is None or value == -1):
+                unlabelled = unlabelled or (path, row, value)
+            elif label is None:
+                raise _no_label(path, row, value)
+            else:
+                rows.add(path.stem, str(row), _number(labels, label, names, (path, row)), Span(row, 0, number))
+            if unlabelled and len(rows):
+                raise _no_label(*unlabelled)
+    if unlabelled:
+        return None
     if not len(rows):
         raise CorruptSourceError("no rows in it", where=files[0])
-    return Found(rows, lambda staged: ParquetReader.over(staged, archives, columns.image), sort=False), largest
+    return Found(rows, lambda staged: ParquetReader.over(staged, archives, fields), sort=False)
 
 
-def _labels(path: Place, column: str) -> Iterator[object]:
+def _number(labels: Labels, label: int | str, names: tuple[str, ...] | None, where: tuple[Place, int]) -> int:
+    """Return the number of a label; one of a file that names its classes otherwise goes by its name."""
+    path, row = where
+    place = f"{path}, row {row}"
+    try:
+        if isinstance(label, int) and names is not None:
+            return labels.numbered(label, names, place)
+        return labels.number(label, place)
+    except UnusableLabelError as error:
+        raise CorruptSourceError(
+            "a label that cannot be used", where=place, expected="a class of the training files", got=error
+        ) from error
+
+
+def _no_label(path: Place, row: int, value: object) -> CorruptSourceError:
+    return CorruptSourceError(
+        f"row {row} has no label",
+        where=path,
+        expected="0 or more, or a name",
+        got=shown(value),
+        run="the same command with only files of labelled images in --source",
+    )
+
+
+def _labels(path: Place, columns: Columns) -> Iterator[object]:
     with _understood(path):
         file = _parquet().ParquetFile(_file(path))
-        if column not in file.schema_arrow.names:
-            raise InputError(f"no column {column!r}", where=path, got=listed(file.schema_arrow.names))
         require_room(path, file.metadata)
         for group in range(file.num_row_groups):
-            largest_page(path, file.metadata, group, column)
-        for batch in file.iter_batches(columns=[column]):
+            largest_page(path, file.metadata, group, columns.label)
+        for batch in file.iter_batches(columns=[columns.label]):
             yield from batch.column(0).to_pylist()
 
 
-def _columns(path: Place) -> Columns:
-    arrow = optional("pyarrow", "parquet")
+def _columns(path: Place, fields: Fields) -> Columns:
+    """Return the columns of a file; raise `InputError` if no row of it holds an image, once for all rows."""
+    optional("pyarrow", "parquet")
     Archive.of(path)
     with _understood(path):
-        schema = _parquet().ParquetFile(_file(path)).schema_arrow
-    types = arrow.types
-    images = [f"{f.name}.bytes" for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
-    images += [f.name for f in schema if types.is_binary(f.type) or types.is_large_binary(f.type)]
-    features = _features(schema.metadata or {}, path)
-    described = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
-    whole = [f.name for f in schema if types.is_integer(f.type)]
-    labels = [name for name in LABELS if name in described] + described + [name for name in LABELS if name in whole]
-    if len(images) != 1 or not labels:
-        raise InputError(
-            "no image and label columns that can be told apart",
-            where=path,
-            expected="one struct column with bytes, and a whole-number column called label",
-            got=listed(schema.names),
-        )
-    names = features.get(labels[0], {}).get("names")
-    return Columns(images[0], labels[0], listed_names(names, path) if names else None)
+        file = _parquet().ParquetFile(_file(path))
+        columns = columns_of(file.schema_arrow, path, fields)
+        if columns.nested and _all_empty(file.metadata, columns.image_path):
+            raise only_paths(path, columns.image)
+    return columns
 
 
-def _features(metadata: dict[bytes, bytes], path: Place) -> dict[str, dict[str, Any]]:
-    try:
-        features = parsed_json(metadata.get(b"huggingface", b"{}"), path).get("info", {}).get("features", {})
-        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
-    except AttributeError as error:
-        raise CorruptSourceError("damaged Hugging Face metadata", where=path, got=error) from error
+def _all_empty(metadata: Any, column: str) -> bool:
+    """Whether the statistics of a file say that a column holds nothing but nulls."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(metadata.num_columns)]
+    found = [chunk.statistics for chunk in chunks if chunk.path_in_schema == column]
+    rows = metadata.num_rows
+    return rows > 0 and all(each and each.has_null_count for each in found) and sum(e.null_count for e in found) == rows
 
 
 def _file(path: Place) -> str | BinaryIO:

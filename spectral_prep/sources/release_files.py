@@ -2,72 +2,136 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
-from spectral_prep.sources.name_list import decode, text_of
+from spectral_prep.sources.ignored import Ignored, is_junk, tell_untaken
+from spectral_prep.sources.image_files import Found
+from spectral_prep.sources.name_list import text_lines, text_of
 from spectral_prep.sources.opening import listed, missing, parsed_json, small_file
 from spectral_prep.sources.row_table import LONGEST_NAME
 
+TRAIN_WORDS = ("train", "training")
 # ImageNet's test files have no labels, so validation files come first.
-TEST_WORDS = ("validation", "val", "valid", "test")
+TEST_WORDS = ("validation", "val", "valid", "test", "testing")
 MOST_CLASSES = 1 << 20
 """More than there are words; one label that is none must not make as many classes."""
 
-MOST_UNNAMED = 1 << 16
-"""Classes that nothing but a largest label speaks for; more have to be named."""
+CLASSES, DATASET_INFO = "classes.txt", "dataset_info.json"
+DESCRIPTIONS = (CLASSES, DATASET_INFO)
+WRITTEN = "plan.json"
+"""What lies in each data set that this package writes; its tars are no source of images."""
+
+LOG = logging.getLogger(__name__)
 
 NUMBERED = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})")
 
 
-class LargestLabel(NamedTuple):
-    """The largest label of a split, and which row has it."""
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of a release, each list in order of their names: those to train on, and test sets by what names them.
 
-    label: int
-    where: str
+    The first test set that has labels is the one to take.
+    """
+
+    train: list[Place]
+    test: Mapping[str, list[Place]]
 
 
-def split_files(dataset: str, root: Place, suffix: str) -> dict[str, list[Place]]:
-    """Return the files of "train" and, where there are some, of "test", each in order of their names.
+def split_files(dataset: str, root: Place, suffixes: tuple[str, ...]) -> SplitFiles:
+    """Return the files of each split.
 
-    A file belongs to the split that its name or its folder (below root) says: train, validation, val, valid or test.
-    Where none says anything, all are training files.
+    A file belongs to the split that its name says, or else the nearest folder (below root) that says one: train,
+    training, validation, val, valid, test or testing. Where none says anything, all are training files.
 
     Raises
     ------
     InputError
-        If there are none, some do not say their split, or one of a numbered series ("-00003-of-00294") is missing.
+        If there are none, some do not say their split or say two, or one of a numbered series ("-00003-of-00294") is
+        missing.
     """
     alone, folder = exists(root), at(root).is_folder()
-    found = [root.name] if alone else at(root).paths() if folder else []
-    paths = sorted(path for path in found if path.endswith(suffix) and not path.rpartition("/")[2].startswith("."))
+    found = [root.name] if alone else sorted(at(root).paths()) if folder else []
+    paths = _taken(found, suffixes, root)
     if not paths:
-        raise missing(dataset, root, f"files called *{suffix}", got="none" if folder else "no folder")
-    files: list[Place] = [root.parent / path if alone else root / path for path in paths]
-    words = {file: set(re.split(r"[^a-z]+", path.lower())) for file, path in zip(files, paths, strict=True)}
-    named = {word: [path for path in files if word in words[path]] for word in ("train", *TEST_WORDS)}
-    if not any(named.values()):
-        return {"train": _complete(files)}
-    if unknown := [path.name for path in files if not words[path] & named.keys()]:
+        expected = f"files called *{' or *'.join(suffixes)}"
+        raise missing(dataset, root, expected, got=(listed(found) or "nothing") if folder else "no folder")
+    splits = {path: _split_of(path, root) for path in paths}
+    files: dict[str, list[Place]] = {}
+    for path, split in splits.items():
+        files.setdefault(split or "", []).append(root.parent / path if alone else root / path)
+    if set(files) == {""}:
+        return SplitFiles(_complete(files[""]), {})
+    if unknown := files.get(""):
         raise InputError(
             "files that do not say which split they are of",
             where=root,
             expected=f"train or {', '.join(TEST_WORDS)} in each file's name or folder",
-            got=listed(unknown),
+            got=listed(path.name for path in unknown),
         )
-    if not named["train"]:
-        raise missing(dataset, root, "training files", got=listed(path.name for path in files))
-    test = next((named[word] for word in TEST_WORDS if named[word]), [])
-    return {"train": _complete(named["train"]), **({"test": _complete(test)} if test else {})}
+    if "train" not in files:
+        raise missing(dataset, root, "training files", got=listed(paths))
+    return SplitFiles(_complete(files["train"]), {word: _complete(files[word]) for word in TEST_WORDS if word in files})
+
+
+def first_labelled(
+    root: Place, test: Mapping[str, list[Place]], rows_of: Callable[[list[Place]], Found | None]
+) -> Found | None:
+    """Return the rows of the first test set that has labels; the others are named. None if there is none."""
+    found, taken = None, ""
+    for word, files in test.items():
+        reason = f"the test images are those of {taken}"
+        if not taken:
+            found, reason = rows_of(files), "no row has a label"
+        if found is not None and not taken:
+            taken = word
+            continue
+        tell_untaken(f"Files of {word}, which are not converted ({reason})", root, [path.name for path in files])
+    return found
+
+
+def _taken(found: Sequence[str], suffixes: tuple[str, ...], root: Place) -> list[str]:
+    """Return the paths that end so, but for hidden ones and those of a data set that was written here."""
+    written = tuple(path.removesuffix(WRITTEN) for path in found if path.endswith(f"/{WRITTEN}"))
+    paths, ignored = [], Ignored()
+    for path in found:
+        if any(map(path.startswith, written)):
+            continue
+        if not any(map(is_junk, path.split("/"))) and path.lower().endswith(suffixes):
+            paths.append(path)
+        elif path not in DESCRIPTIONS:
+            ignored.add(path)
+    ignored.tell(root)
+    return paths
+
+
+def _split_of(path: str, root: Place) -> str | None:
+    """Return the split that a file's name says, or else its nearest folder that says just one; None if none does."""
+    name, *folders = reversed(path.lower().split("/"))
+    for part in (name, *folders):
+        words = re.split(r"[^a-z]+", part)
+        train = any(word in words for word in TRAIN_WORDS)
+        test = next((word for word in TEST_WORDS if word in words), None)
+        if train and test and part is name:
+            raise InputError(
+                "a file that is named after two splits",
+                where=root,
+                expected=f"train or one of {', '.join(TEST_WORDS)} in each file's name",
+                got=shown(path),
+            )
+        if train != bool(test):
+            return "train" if train else test
+    return None
 
 
 def class_names(root: Place) -> tuple[str, ...] | None:
-    """Return the names in classes.txt (one a line) or Hugging Face's dataset_info.json, None if neither is there.
+    """Return the names in classes.txt (one a line) or Hugging Face's dataset_info.json, None if neither names any.
 
     Raises
     ------
@@ -75,14 +139,16 @@ def class_names(root: Place) -> tuple[str, ...] | None:
         If the file cannot be understood.
     """
     folder = root.parent if exists(root) else root
-    if exists(path := folder / "classes.txt"):
-        return bounded_names([decode(line) for line in map(bytes.strip, small_file(path).splitlines()) if line], path)
-    if exists(path := folder / "dataset_info.json"):
+    if exists(path := folder / CLASSES):
+        return bounded_names([line for line in text_lines(small_file(path)) if line], path)
+    if exists(path := folder / DATASET_INFO):
         described = parsed_json(small_file(path), path)
         try:
-            return listed_names(described["features"]["label"]["names"], path)
-        except (KeyError, TypeError) as error:
-            raise CorruptSourceError("no class names here", where=path, expected="features.label.names") from error
+            names = described["features"]["label"]["names"]
+        except (KeyError, TypeError):
+            LOG.warning("%s names no classes: it has no features.label.names", path)
+            return None
+        return listed_names(names, path)
     return None
 
 
@@ -111,27 +177,6 @@ def bounded_names(names: list[str], where: object) -> tuple[str, ...]:
             got=f"{shown(long[0])} of {len(long[0])}",
         )
     return tuple(names)
-
-
-def checked_names(names: tuple[str, ...] | None, found: Iterable[LargestLabel]) -> tuple[str, ...]:
-    """Return the names of all classes up to the largest label; without names they are called by their numbers.
-
-    Raises
-    ------
-    CorruptSourceError
-        If there are fewer names, or so many classes without a name that the label must be wrong.
-    """
-    largest = max(found, key=lambda each: each.label)
-    count = MOST_UNNAMED if names is None else len(names)
-    if largest.label >= count:
-        raise CorruptSourceError(
-            "label out of range",
-            where=largest.where,
-            expected=f"0 to {count - 1}",
-            got=largest.label,
-            run="if it is one, with the names of all classes in classes.txt" if names is None else None,
-        )
-    return tuple(map(str, range(largest.label + 1))) if names is None else names
 
 
 def _complete(files: list[Place]) -> list[Place]:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,14 +51,28 @@ NOWHERE = Span(0, 0, 0)
 
 
 class ClassNumbers:
-    """The classes of a release while they are found, numbered as they come."""
+    """The classes of a release while they are found, numbered as they come.
+
+    Names that look alike and differ in their Unicode form alone ("é" in one code point or in two) are of one class,
+    called as it was called first.
+    """
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._known: dict[str, int] = {}  # by any name, and by its composed form
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
     def number(self, name: str) -> int:
         """Return the number of a class, a new one for a new class."""
-        return self._numbers.setdefault(name, len(self._numbers))
+        if (known := self._known.get(name)) is not None:
+            return known
+        number = self._known.setdefault(unicodedata.normalize("NFC", name), len(self._numbers))
+        if number == len(self._numbers):
+            self._numbers[name] = number
+        self._known[name] = number
+        return number
 
     def sorted(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
         """Return the texts of the class names, in order of their bytes, and the label each number stands for."""
@@ -79,6 +94,10 @@ class StagedRows:
         return RowIndex(
             Names(self._column(NAMES, np.uint8), self._column(ENDS, np.int64)), self._column(LABELS, np.int32)
         )
+
+    def labels(self) -> npt.NDArray[np.int32]:
+        """Return the labels alone, (rows,)."""
+        return self._column(LABELS, np.int32)
 
     def span(self, row: int) -> Span:
         """Return where one row is; nothing else is read."""

@@ -28,6 +28,7 @@ from spectral_prep.errors import CorruptSourceError, SpectralError
 from spectral_prep.places.url import Place, Url
 from spectral_prep.printable import shown
 from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.ignored import is_junk
 from spectral_prep.sources.locations import Locations, StagedLocations
 from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, opened
 from spectral_prep.sources.plain_headers import PlainFiles, plain_files
@@ -261,7 +262,7 @@ def _entry(header: tarfile.TarInfo, tar: Nested, end: int) -> Member | Nested | 
 def _parts(name: str) -> list[str]:
     """Return the folders and the file of a member's name; none for what is hidden."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    return [] if any(part.startswith(".") for part in parts) else parts
+    return [] if any(map(is_junk, parts)) else parts
 
 
 def class_and_folder(member: Member) -> tuple[str, str]:

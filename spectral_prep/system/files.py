@@ -27,7 +27,7 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 """Errors of the system that another path helps against: the user's input, not the disk, is at fault."""
 
 TEMPORARY_SUFFIX = ".partial"
-NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)
 """What fsync of a folder answers where it means nothing: CIFS, some FUSE, read-only mounts."""
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What a file system without hard links answers."""

@@ -14,7 +14,7 @@ import simplejpeg
 from PIL import Image
 
 from spectral_prep.errors import CorruptSourceError
-from spectral_prep.images.decode import decode, image_size
+from spectral_prep.images.decode import as_pixels, decode, image_size, read_heic
 from tests.support.releases import encoded, random_images, saved
 
 COLOUR = np.tile(np.array([200, 100, 50], np.uint8), (6, 9, 1))
@@ -184,3 +184,78 @@ def test_a_header_that_promises_too_much_costs_nothing() -> None:
 
 def test_floating_point_pixels_have_no_known_range() -> None:
     assert "floating-point" in refused(saved(Image.fromarray(np.ones((6, 9), np.float32)), "TIFF"))
+
+
+MODES = (
+    *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F"),
+    *("LA", "PA", "RGBX", "RGBa", "La", "I;16", "I;16L", "I;16B"),
+)
+UNREAD = ("BUFR", "EPS", "GRIB", "HDF5", "IM", "PALM", "PDF", "SPIDER", "WMF")
+
+
+def of_mode(mode: str) -> Image.Image:
+    colour = Image.fromarray(random_images(16, 16, 3))
+    deep = random_images(16, 32, seed=1).tobytes()
+    if mode.startswith("I;16"):
+        return Image.frombytes(mode, (16, 16), deep)
+    if mode == "I":
+        return Image.fromarray(np.frombuffer(deep, np.uint16).reshape(16, 16).astype(np.int32))
+    if mode == "F":
+        return Image.fromarray(random_images(16, 16).astype(np.float32) / 255)
+    if mode == "LAB":
+        return Image.frombytes(mode, (16, 16), colour.tobytes())
+    between = {"RGBa": "RGBA", "La": "LA", "PA": "P"}.get(mode)
+    return colour.convert(between).convert(mode) if between else colour.convert(mode)
+
+
+Image.init()
+
+
+@pytest.mark.parametrize("kind", sorted(Image.SAVE))
+def test_every_mode_that_pillow_writes_is_what_pillow_makes_of_it_or_refused(kind: str) -> None:
+    read = 0
+    for mode in MODES:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                raw = saved(of_mode(mode), kind)
+        except (OSError, ValueError, KeyError):  # Pillow does not write this mode so
+            continue
+        if kind in UNREAD:
+            assert "not an image of a known format" in refused(raw)
+            continue
+        theirs = Image.open(io.BytesIO(raw))
+        theirs.load()
+        if theirs.mode in ("F", "LAB"):
+            assert "Expected: grey or colour, 8 or 16 bits a channel" in refused(raw)
+            continue
+        if theirs.mode.startswith("I"):
+            expected = np.rint(np.clip(np.asarray(theirs, np.float64), 0, 65535) / 257)[..., None].repeat(3, 2)
+        else:
+            expected = np.asarray(theirs.convert("RGB"), np.float64)
+        assert np.array_equal(decode(raw, 3), expected), mode
+        read += 1
+    assert read or kind in UNREAD
+
+
+def test_colours_multiplied_by_alpha_are_straightened() -> None:
+    for mode, expected in (("RGBa", [200, 100, 50]), ("La", [124] * 3)):
+        image = SOLID.convert("RGBA" if mode == "RGBa" else "LA")
+        image.putalpha(128)
+        assert np.abs(as_pixels(image.convert(mode), 3)[0, 0].astype(int) - expected).max() <= 1
+
+
+def test_heic_is_read_where_its_library_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(COLOUR).resize((64, 48))).save(buffer, quality=100)
+    assert np.abs(decode(buffer.getvalue(), 3)[24, 32].astype(int) - [200, 100, 50]).max() <= 4
+    assert image_size(buffer.getvalue()) == (48, 64)
+    read_heic.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    assert r"pip install 'spectral-shards[heif]'" in refused(buffer.getvalue())
+
+
+def test_a_tga_is_one_if_its_end_says_so() -> None:
+    assert np.array_equal(decode(saved(SOLID, "TGA"), 3), COLOUR)
+    assert "not an image" in refused(saved(SOLID, "TGA")[:-26])

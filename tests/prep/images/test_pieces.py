@@ -82,4 +82,4 @@ def test_postscript_and_other_formats_are_not_looked_at(tmp_path: Path) -> None:
     with Image.open(tmp_path / "x.eps") as known:
         assert known.format == "EPS"
     assert "not an image of a known format" in refused(postscript)
-    assert "not an image of a known format" in refused(saved(PHOTO, "PCX"))
+    assert "not an image of a known format" in refused(saved(PHOTO, "SPIDER"))

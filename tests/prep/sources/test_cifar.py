@@ -261,3 +261,13 @@ def test_the_real_layouts_are_one_data_set(tmp_path: Path) -> None:
     assert len(fingerprints) == 1
     assert labels == [[5000] * 10, [1000] * 10]
     assert source.classes[3] == "cat"
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_the_root_that_torchvision_downloaded_into(tmp_path: Path, dataset: str) -> None:
+    parts = cifar_rows(dataset)
+    archive = write_cifar(tmp_path / "root", dataset, "python.tar.gz", parts)
+    extracted = write_cifar(tmp_path / "root", dataset, "python", parts)
+    expected = open_source(dataset, archive, tmp_path / "1").fingerprint
+    for number, place in enumerate((tmp_path / "root", extracted)):
+        assert open_source(dataset, place, tmp_path / f"2{number}").fingerprint == expected

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.errors import CorruptSourceError, InputError
-from spectral_prep.sources import open_source
+from spectral_prep.sources import open_source, opening
 from spectral_prep.sources.image_files import EncodedSource
-from tests.support.releases import write_folder
+from tests.support.releases import encoded, random_images, write_folder
 
 REAL = os.environ.get("SPECTRAL_TEST_DATA")
 NAMES = ["train/cat/2.png", "train/cat/10.png", "train/dog/1.png", "val/dog/9.png", "val/cat/8.png"]
+NAMELESS = {"a/1.png": b"x", "a/photo": encoded(random_images(8, 8, 3)), "a/notes.txt": b"x" * 40, "b/2.jfif": b"x"}
 
 
 def opened(root: Path, dataset: str = "folder") -> EncodedSource:
@@ -109,6 +110,16 @@ def test_tiny_imagenet_images_without_a_class(tmp_path: Path) -> None:
             opened(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_annotations_in_other_encodings(tmp_path: Path, encoding: str) -> None:
+    write_folder(tmp_path, ["train/n01/1.png", "train/n02/2.png", "val/images/caf\u00e9.png", "val/images/b.png"])
+    lines = "caf\u00e9.png\tn02\t0\r\nb.png\tn01\t0\r\n"
+    (tmp_path / "val/val_annotations.txt").write_bytes(lines.encode(encoding))
+    source = opened(tmp_path)
+    assert names(source)["test"] == ["n01/b.png", "n02/caf\u00e9.png"]
+    assert source.classes == ("n01", "n02")
+
+
 def test_only_images_count_whatever_the_case_of_their_extension(tmp_path: Path) -> None:
     kept = ["1.JPEG", "2.jpg", "3.PNG", "4.bmp", "5.gif", "6.ppm", "7.pgm", "8.tif", "9.TIFF", "A.webp"]
     for name in [*kept, "notes.txt", ".hidden.png", "Thumbs.db", "png"]:
@@ -180,14 +191,80 @@ def test_a_test_set_alone(tmp_path: Path) -> None:
     assert "train/<class>/" in refused(tmp_path)
 
 
-def test_all_empty_class_folders_are_named(tmp_path: Path) -> None:
+def test_empty_class_folders_are_named_and_are_no_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_folder(tmp_path, NAMES)
-    for name in ("bird", "fish"):
+    before = opened(tmp_path)
+    for name in ("bird", "fish", "lost+found", "__MACOSX", "@eaDir"):
         (tmp_path / "train" / name).mkdir()
     (tmp_path / "train/fish/notes.txt").write_text("no image")
-    error = refused(tmp_path)
-    assert "class folders without an image" in error
-    assert "Got: bird, fish" in error
+    source = opened(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert source.fingerprint == before.fingerprint
+    assert "Class folders without an image: bird, fish (in" in caplog.text
+
+
+def test_what_is_an_image_by_its_content_is_one_and_the_rest_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(tmp_path, ["a/1.png"])
+    png = (tmp_path / "a/1.png").read_bytes()
+    for name in ("photo", "x.jfif", "y.JPE", "z.dat"):
+        (tmp_path / "a" / name).write_bytes(png)
+    for name in ("Thumbs.db", "desktop.ini", "boxes.txt", "more.txt", "._1.png"):
+        (tmp_path / "a" / name).write_bytes(b"x" * 40)
+    assert names(opened(tmp_path)) == {"train": ["a/1.png", "a/photo", "a/x.jfif", "a/y.JPE", "a/z.dat"]}
+    (said,) = (record.getMessage() for record in caplog.records if "ignored" in record.getMessage())
+    assert said.startswith("5 files ignored: .txt 2, ")
+    assert all(kind in said for kind in ("hidden 1", ".db 1", ".ini 1"))
+
+
+def test_files_with_an_image_ending_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, NAMES)
+    monkeypatch.setattr("spectral_prep.sources.sniff._head", None)
+    assert len(names(opened(tmp_path))["train"]) == 3
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_heic_and_avif_count_where_they_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, readable: bool
+) -> None:
+    monkeypatch.setattr("spectral_prep.sources.opening.importlib.util.find_spec", lambda name: readable or None)
+    monkeypatch.setattr("PIL.features.check", lambda name: readable)
+    opening.reads.cache_clear()
+    write_folder(tmp_path, ["a/1.png"])
+    for name, brand in (("2.heic", b"heic"), ("3.avif", b"avif"), ("4", b"heic")):
+        (tmp_path / "a" / name).write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(20))
+    found = names(opened(tmp_path))["train"]
+    opening.reads.cache_clear()
+    assert found == (["a/1.png", "a/2.heic", "a/3.avif", "a/4"] if readable else ["a/1.png"])
+    assert ("pip install 'spectral-shards[heif]' to read them" in caplog.text) != readable
+
+
+def test_linked_folders_are_followed_and_rings_end(tmp_path: Path) -> None:
+    write_folder(tmp_path / "elsewhere", ["deep/2.png"])
+    write_folder(tmp_path / "set", ["a/1.png"])
+    (tmp_path / "set/a/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "set/a")
+    source = opened(tmp_path / "set")
+    assert names(source) == {"train": ["a/1.png", "a/more/deep/2.png"]}
+    assert source.read("train", 1, "a/more/deep/2.png") == (tmp_path / "elsewhere/deep/2.png").read_bytes()
+
+
+def test_a_class_in_two_unicode_forms_is_one(tmp_path: Path) -> None:
+    write_folder(tmp_path, ["train/caf\u00e9/1.png", "val/cafe\u0301/2.png"])
+    source = opened(tmp_path)
+    assert source.classes == ("caf\u00e9",)
+    assert source.index()["test"].labels.tolist() == [0]
+    assert source.read("test", 0, names(source)["test"][0]) == (tmp_path / "val/cafe\u0301/2.png").read_bytes()
+
+
+def test_the_output_among_the_images_is_left_out(tmp_path: Path) -> None:
+    write_folder(tmp_path, ["cat/1.png", "dog/2.png"])
+    write_folder(tmp_path, ["spectral/folder-q4/sheet.png", "out/sheet.png"])
+    for out in ("spectral/folder-q4", "out"):
+        source = open_source("folder", tmp_path, tmp_path / out / ".staging-1")
+        assert "cat" in source.classes
+        assert out.partition("/")[0] not in source.classes
 
 
 def test_no_image_at_all(tmp_path: Path) -> None:

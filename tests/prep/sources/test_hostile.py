@@ -26,8 +26,9 @@ from spectral_prep.errors import CorruptSourceError, InputError, SpectralError
 from spectral_prep.sources import open_source, safe_pickle
 from spectral_prep.sources.idx import IMAGES_MAGIC, LABELS_MAGIC
 from spectral_prep.sources.interface import Source
+from spectral_prep.sources.labels import MOST_UNNAMED
 from spectral_prep.sources.opening import LARGEST_TEXT
-from spectral_prep.sources.release_files import MOST_CLASSES, MOST_UNNAMED
+from spectral_prep.sources.release_files import MOST_CLASSES
 from spectral_prep.sources.tar_header import BoundedHeader
 from tests.support.commands import run
 from tests.support.releases import (
@@ -151,7 +152,7 @@ def test_a_label_column_of_texts(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(
         table.replace_schema_metadata({b"huggingface": json.dumps(features).encode()}), tmp_path / "p/train.parquet"
     )
-    refused("parquet", tmp_path / "p", "row 0 has no label")
+    assert opened("parquet", tmp_path / "p").classes == ("cat",)
 
 
 # Archives
@@ -348,7 +349,7 @@ def folder(path: Path) -> None:
 IRREGULAR = (fifo, endless, listening, folder)
 
 
-@pytest.mark.parametrize("make", IRREGULAR)
+@pytest.mark.parametrize("make", IRREGULAR[:-1])  # folders that are linked are looked into
 def test_in_the_place_of_an_image(tmp_path: Path, make: Callable[[Path], None]) -> None:
     write_files(tmp_path / "f", {"cat/1.png": PNG, "real.png": PNG})
     (tmp_path / "f/cat/link.png").symlink_to("../real.png")
@@ -381,7 +382,9 @@ def test_an_image_larger_than_any(tmp_path: Path) -> None:
 def test_in_the_place_of_an_archive(tmp_path: Path, make: Callable[[Path], None], dataset: str, name: str) -> None:
     (tmp_path / "s").mkdir()
     make(tmp_path / "s" / name)
-    with pytest.raises(InputError, match=rf"cannot read a source file.*{name}.*a pipe, device or folder"):
+    with pytest.raises(
+        InputError, match=rf"cannot read a source file.*{name}.*a pipe, device or folder|no {dataset} data"
+    ):
         opened(dataset, tmp_path / "s")
 
 

@@ -51,6 +51,30 @@ def test_gzip_or_not_does_not_change_the_fingerprint_but_a_pixel_does(tmp_path: 
     assert open_source("mnist", tmp_path / "gz", tmp_path / "other").fingerprint != fingerprints[0]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")]
+)
+def test_the_root_that_torchvision_downloaded_into(tmp_path: Path, dataset: str, folder: str) -> None:
+    raw = tmp_path / "root" / folder / "raw"
+    write_mnist(raw)
+    write_mnist(raw, zipped=False)
+    expected = open_source(dataset, raw, tmp_path / "staging").fingerprint
+    for place in (tmp_path / "root", tmp_path / "root" / folder):
+        assert open_source(dataset, place, tmp_path / "staging").fingerprint == expected
+    other = "kmnist" if dataset == "mnist" else "mnist"
+    with pytest.raises(InputError, match=f"no {other} data here"):
+        open_source(other, tmp_path / "root", tmp_path / "staging")
+
+
+def test_the_emnist_of_torchvision(tmp_path: Path) -> None:
+    for prefix in ("emnist-digits", "emnist-letters"):
+        write_mnist(tmp_path / "root/EMNIST/raw", prefix=prefix)
+    with pytest.raises(InputError, match=r"several emnist sets.*--source .*EMNIST/raw/emnist-letters"):
+        open_source("emnist", tmp_path / "root", tmp_path / "staging")
+    for place in ("root/emnist-letters", "root/EMNIST/raw/emnist-letters"):
+        assert open_source("emnist", tmp_path / place, tmp_path / "staging").classes[0] == "unused"
+
+
 def test_class_names_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     write_mnist(tmp_path / "data")
     mnist, fashion = (open_source(name, tmp_path / "data", tmp_path / name) for name in ("mnist", "fashion-mnist"))

@@ -194,3 +194,33 @@ def test_an_image_twice(tmp_path: Path) -> None:
     write_files(tmp_path, {TRAIN_TAR: tar_bytes({"n01440764.tar": twice})})
     with pytest.raises(CorruptSourceError, match=r"n01440764/n01440764_0\.JPEG twice"):
         opened(tmp_path)
+
+
+def test_an_extraction_that_stopped_half_way(tmp_path: Path) -> None:
+    for form, extracted in ((train_tar, "train"), (train_class_tars, "train"), (val_tar, "val")):
+        root = tmp_path / form.__name__
+        train_folders(root) if extracted == "val" else val_folders(root)
+        form(root)
+        images = VAL if extracted == "val" else TRAIN
+        whole = dict(flat(images)) if extracted == "val" else images
+        write_files(root / extracted, dict(list(whole.items())[:3]))
+        with pytest.raises(InputError, match=rf"more images than were extracted.*the {len(images)} images.*Got: 3"):
+            opened(root)
+        write_files(root / extracted, whole)
+        assert {split: len(found.names) for split, found in opened(root).index().items()} == {"train": 9, "test": 6}
+
+
+def test_an_image_whose_name_says_nothing(tmp_path: Path) -> None:
+    image = next(iter(TRAIN.values()))
+    write_files(tmp_path / "train", {"n01440764.tar": tar_bytes({"a.jfif": image, "photo": image, "b.txt": b"x"})})
+    assert list(opened(tmp_path).index()["train"].names) == ["n01440764/a.jfif", "n01440764/photo"]
+
+
+def test_validation_images_that_were_moved_half_way_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train_folders(tmp_path)
+    moved, left = dict(list(VAL.items())[:4]), dict(list(VAL.items())[4:])
+    write_files(tmp_path / "val", {**moved, **flat(left)})
+    write_files(tmp_path / "test", {"ILSVRC2012_test_00000001.JPEG": b"x"})
+    assert len(opened(tmp_path).index()["test"].names) == 4
+    assert "not converted: ILSVRC2012_val_00000005.JPEG, ILSVRC2012_val_00000006.JPEG" in caplog.text
+    assert f"Folders that are not converted: {tmp_path}/test" in caplog.text

@@ -16,7 +16,7 @@ from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.sources import open_source, parquet
-from spectral_prep.sources.interface import Source
+from spectral_prep.sources.interface import Fields, Source
 from tests.support.releases import encoded, random_images
 from tests.support.trees import tree
 
@@ -107,11 +107,118 @@ def test_an_image_without_bytes_is_a_damaged_image(tmp_path: Path) -> None:
 
 def test_columns_that_cannot_be_told_apart(tmp_path: Path) -> None:
     write(tmp_path / "two.parquet", IMAGES[:1], [0], thumbnail=pyarrow.array([b"x"]))
-    with pytest.raises(InputError, match=r"told apart.*Got: image, label, thumbnail"):
+    with pytest.raises(InputError, match=r"told apart.*thumbnail \(binary\).*--image-column image or thumbnail"):
         opened(tmp_path / "two.parquet")
     pyarrow.parquet.write_table(pyarrow.table({"image": [b"x"], "caption": ["x"]}), tmp_path / "none.parquet")
-    with pytest.raises(InputError, match=r"told apart.*Got: image, caption"):
+    with pytest.raises(InputError, match=r"no column of labels.*caption \(string\).*--label-column caption"):
         opened(tmp_path / "none.parquet")
+
+
+def test_columns_that_are_chosen(tmp_path: Path) -> None:
+    other = pyarrow.array([b"x", b"y"])
+    write(tmp_path / "a.parquet", IMAGES[:2], [0, 1], thumbnail=other, caption=pyarrow.array(["dog", "cat"]))
+    fingerprints = set()
+    for fields, image, labels in (
+        (Fields(image_column="image"), IMAGES[0], [0, 1]),
+        (Fields(image_column="thumbnail"), b"x", [0, 1]),
+        (Fields(image_column="thumbnail", label_column="caption"), b"x", [1, 0]),
+    ):
+        source = open_source("parquet", tmp_path / "a.parquet", tmp_path / "staging", fields)
+        assert source.read("train", 0, "a/0") == image
+        assert source.index()["train"].labels.tolist() == labels
+        fingerprints.add(source.fingerprint)
+    assert len(fingerprints) == 3
+    with pytest.raises(InputError, match="nothing to choose from"):
+        open_source("folder", tmp_path, tmp_path / "staging", Fields(image_column="image"))
+    write(tmp_path / "one.parquet", IMAGES[:2], [0, 1])
+    plain = opened(tmp_path / "one.parquet").fingerprint
+    same = open_source("parquet", tmp_path / "one.parquet", tmp_path / "staging", Fields(image_column="image"))
+    assert same.fingerprint == plain  # it is what is taken anyway
+
+
+def labelled(root: Path, **splits: list[Any]) -> Source:
+    for name, labels in splits.items():
+        write(root / f"{name}-0.parquet", IMAGES[: len(labels)], labels, ["a", "b"])
+    return opened(root)
+
+
+def test_a_split_without_labels_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = labelled(tmp_path / "1", train=[0, 1], test=[-1, -1])
+    assert list(source.index()) == ["train"]
+    assert "Files of test, which are not converted (no row has a label): test-0.parquet" in caplog.text
+    source = labelled(tmp_path / "2", train=[0, 1], test=[1], validation=[None, None])
+    assert source.index()["test"].labels.tolist() == [1]
+    assert len(labelled(tmp_path / "3", train=[0, 1], test=[-1, -1], validation=[0]).index()["test"].names) == 1
+    with pytest.raises(CorruptSourceError, match="row 1 has no label"):
+        labelled(tmp_path / "4", train=[0, 1], test=[0, -1])
+    with pytest.raises(InputError, match="no row to train on has a label"):
+        labelled(tmp_path / "5", train=[-1, -1])
+
+
+@pytest.mark.parametrize(
+    "kind", [pyarrow.string(), pyarrow.large_string(), pyarrow.dictionary(pyarrow.int8(), pyarrow.string())]
+)
+def test_labels_that_are_names_become_sorted_classes(tmp_path: Path, kind: Any) -> None:
+    for split, names in (("train", ["dog", "cat", "10", "2"]), ("test", ["cat"])):
+        table = pyarrow.table({"image": IMAGES[: len(names)], "label": pyarrow.array(names).cast(kind)})
+        (tmp_path / "set").mkdir(exist_ok=True)
+        pyarrow.parquet.write_table(table, tmp_path / f"set/{split}.parquet")
+    source = opened(tmp_path / "set")
+    assert source.classes == ("10", "2", "cat", "dog")
+    assert [found.labels.tolist() for found in source.index().values()] == [[3, 2, 0, 1], [2]]
+    pyarrow.parquet.write_table(pyarrow.table({"image": IMAGES[:1], "label": ["cow"]}), tmp_path / "set/test.parquet")
+    with pytest.raises(CorruptSourceError, match=r"row 0.*label 'cow', which no training row has"):
+        opened(tmp_path / "set")
+
+
+def test_class_names_of_each_file_are_matched_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "set/train-0.parquet", IMAGES[:3], [0, 1, 2], ["cat", "dog", "fox"])
+    write(tmp_path / "set/test-0.parquet", IMAGES[:3], [0, 1, 2], ["dog", "fox", "cat"])
+    source = opened(tmp_path / "set")
+    assert source.classes == ("cat", "dog", "fox")
+    assert source.index()["test"].labels.tolist() == [1, 2, 0]
+    write(tmp_path / "set/test-0.parquet", IMAGES[:1], [0], ["cow"])
+    with pytest.raises(CorruptSourceError, match=r"test-0\.parquet, row 0.*'cow', which is not among"):
+        opened(tmp_path / "set")
+
+
+def test_each_file_is_read_by_its_own_columns(tmp_path: Path) -> None:
+    files = {
+        "train-0": {"image": IMAGES[:2], "label": [0, 1]},
+        "train-1": {"input.jpg": pyarrow.array(IMAGES[2:4], pyarrow.large_binary()), "labels": [1.0, 0.0]},
+        "train-2": {"img": pyarrow.array([{"bytes": IMAGES[4]}]), "label": pyarrow.array([1], pyarrow.uint8())},
+    }
+    for name, columns in files.items():
+        (tmp_path / "set").mkdir(exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"set/{name}.parquet")
+    source = opened(tmp_path / "set")
+    assert source.index()["train"].labels.tolist() == [0, 1, 1, 0, 1]
+    assert [source.read("train", row, "x") for row in (4, 0, 3, 2, 1)] == [IMAGES[row] for row in (4, 0, 3, 2, 1)]
+
+
+@pytest.mark.parametrize("values", [["cat", "dog"], [0.0, 1.0]])
+def test_class_labels_that_are_stored_as_texts_or_floats(tmp_path: Path, values: list[Any]) -> None:
+    features = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
+    table = pyarrow.table({"image": IMAGES[:2], "label": values})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert opened(tmp_path / "a.parquet").index()["train"].labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan"), -7.0])
+def test_a_float_that_is_no_label(tmp_path: Path, value: float) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"image": IMAGES[:1], "label": [value]}), tmp_path / "a.parquet")
+    with pytest.raises(CorruptSourceError, match="row 0 has no label"):
+        opened(tmp_path / "a.parquet")
+
+
+def test_rows_that_hold_only_a_path_are_said_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [None] * 20, [0] * 20)
+    with pytest.raises(InputError, match="the images are not in these files, only their paths"):
+        opened(tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"image": ["a.png"], "label": [0]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="the images are not in these files, only their paths"):
+        opened(tmp_path / "b.parquet")
 
 
 def test_a_missing_file_of_a_series(tmp_path: Path) -> None:

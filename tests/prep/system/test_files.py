@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ import pytest
 
 from spectral_prep.errors import InputError, SpectralError, StorageError
 from spectral_prep.system import files
-from spectral_prep.system.files import Advice, atomic_write, is_temporary
+from spectral_prep.system.files import Advice, atomic_write, create, is_temporary, remove
 
 
 def test_a_write_makes_its_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -109,6 +110,23 @@ def test_a_long_file_is_written_back_while_it_grows(
     two = 2 * len(pieces[0])
     assert asked == [(0, two, two), (two, two, 2 * two)]
     assert (tmp_path / "part").read_bytes() == b"".join(pieces)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_that_cannot_sync_folders_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = tmp_path / "new" / "file"
+    atomic_write(path, b"content")
+    assert create(tmp_path / "new" / "other", b"content")
+    assert path.read_bytes() == b"content"
+    remove(path)
+    assert not path.exists()
 
 
 def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
