@@ -20,6 +20,7 @@ from spectral_train.report.summary import condensed, summarise
 from spectral_train.run.outputs import TEST, read_outputs
 from spectral_train.run.paths import RunPaths
 from spectral_train.training.baseline import train_baseline
+from tests.support.browser import seen
 from tests.support.runs import QUICK, make_run, on_cpu, rewrite_record
 from tests.support.shards import make_shards
 
@@ -70,6 +71,11 @@ def test_the_page_needs_nothing_but_itself(written: Path) -> None:
         assert min(width, height) > 100
     assert page.count("<table>") == (written / MARKDOWN).read_text().count("|---|\n")
     assert not re.search(r"https?://|<script|@import|url\(", page)
+
+
+@pytest.mark.parametrize("width", [500, 1400])
+def test_a_browser_shows_every_picture_and_nothing_beside_the_page(written: Path, width: int, tmp_path: Path) -> None:
+    assert seen(written / HTML, width, tmp_path) == {"pictures": len(FIGURES), "broken": [], "overflow": 0}
 
 
 def test_seeds_are_averaged(runs: list[Path], tmp_path: Path) -> None:
