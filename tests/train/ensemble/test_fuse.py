@@ -23,6 +23,7 @@ from spectral_train.run.outputs import TEST
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.said import ON, On
 from spectral_train.training.branch import train_branches
+from spectral_train.training.collect import collect
 from spectral_train.training.request import TrainingRequest
 from spectral_train.training.words import write_all_words
 from tests.support.runs import QUICK, on_cpu
@@ -197,3 +198,8 @@ def test_rows_are_stored_in_few_bytes(trained: Path, on: On, values: int) -> Non
     paths = RunPaths(trained).branch(0)
     rows = 600 + 100
     assert paths.fusion_inputs(on).stat().st_size < rows * (values + 4 + 2) + 2000
+
+
+def test_what_branches_say_is_collected_with_them(trained: Path, tmp_path: Path) -> None:
+    collect(tmp_path / "run", [trained])
+    assert len(fused(tmp_path / "run").branches) == 4
