@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from spectral_prep.console.group import WatchedCommand
 from spectral_prep.console.progress import PLACE, answer, say
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
@@ -13,7 +14,7 @@ from spectral_train.ensemble_commands import allow_missing, without
 from spectral_train.run.said import ON, On
 
 
-@click.command("fuse")
+@click.command("fuse", cls=WatchedCommand)
 @click.argument("run", type=PLACE)
 @click.option("--data", type=PLACE, help="The data set, for branches that were trained without --fuse-inputs.")
 @click.option(
