@@ -22,6 +22,9 @@ from spectral_prep.errors import SpectralError
 from spectral_prep.system.files import REFUSED
 from spectral_train.commands import train_command
 from spectral_train.ensemble_commands import ensemble_group
+from spectral_train.fuse_command import fuse_command
+
+ensemble_group.add_command(fuse_command)
 
 
 def prep(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -18,7 +18,7 @@ from spectral_prep.console.options import engine_option, ray_address_option
 from spectral_prep.console.progress import PLACE, Notices, answer, as_json, insist, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
-from spectral_prep.places.url import Place
+from spectral_prep.places.url import Place, place_of
 from spectral_prep.printable import printable
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
 from spectral_train.device import DEVICES, LOG_NAMES, ONE_GPU, Resources
@@ -29,7 +29,9 @@ from spectral_train.recipe.options import PRETRAINED, parse_settings
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.recipe.recipes import RECIPES, named
 from spectral_train.recipe.settings import Optimizer
-from spectral_train.training.request import Joint, TrainingRequest, shard_number
+from spectral_train.run.said import ON, On
+from spectral_train.training.gpus import GPUS, Gpu
+from spectral_train.training.request import Joint, TrainingRequest, WidthBy, shard_number
 
 if TYPE_CHECKING:
     from spectral_train.run.record import NetworkRecord
@@ -130,6 +132,28 @@ on_device = click.option(
 @click.option("--list-models", "listing", flag_value="models", help="List the models with their options and end.")
 @click.option("--list-settings", "listing", flag_value="settings", help="List what --set takes and end.")
 @as_json
+@click.option(
+    "--width-by",
+    default="uniform",
+    show_default=True,
+    help="Branches of unequal width, together as large: energy, or a .json or .csv FILE of multipliers, one a shard.",
+)
+@click.option("--dry-run", is_flag=True, help="Print memory, parameters and operations, train nothing, and end.")
+@click.option("--gpu", type=click.Choice(tuple(GPUS)), help="With --dry-run: also hours on this GPU, an estimate.")
+@click.option("--gpu-tflops", type=click.FloatRange(0, min_open=True), help="The same by the peak rate of any GPU.")
+@click.option(
+    "--find-rate",
+    is_flag=True,
+    help="First train shortly at 0.25 to 4 times the rate, and take the best of each network on held-out rows.",
+)
+@click.option(
+    "--fuse-inputs",
+    "said",
+    is_flag=False,
+    flag_value="logits",
+    type=click.Choice(ON),
+    help="Then write what the network says of all rows, for spectral-ensemble fuse.",
+)
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile; same checkpoints.")
 def train_command(
     shard: str | None,
@@ -151,6 +175,12 @@ def train_command(
     ray_address: str | None,
     gpus_per_branch: float | None,
     workers: int | None,
+    width_by: str,
+    dry_run: bool,
+    gpu: str | None,
+    gpu_tflops: float | None,
+    find_rate: bool,
+    said: On | None,
     compiled: bool,
     logs: tuple[str, ...],
     listing: str | None,
@@ -171,6 +201,7 @@ def train_command(
     from spectral_train.training.devices import train_on_devices
     from spectral_train.training.logs import require_logs
     from spectral_train.training.result import result
+    from spectral_train.training.words import write_all_words
 
     chosen = _recipe(recipe, {**fields, **parse_settings(settings)})
     if baseline == (shard is not None):
@@ -183,6 +214,12 @@ def train_command(
         raise click.UsageError("--engine ray is for --shard all, without --joint")
     if gpus_per_branch is not None and engine != "ray":
         raise click.UsageError("--gpus-per-branch is for --engine ray")
+    if find_rate and joint:
+        raise click.UsageError("--find-rate goes without --joint")
+    if width_by != "uniform" and (joint or baseline):
+        raise click.UsageError("--width-by is for branches, without --joint: a stack has one width")
+    if said and (baseline or engine == "ray"):
+        raise click.UsageError("--fuse-inputs is for --shard, without --engine ray")
     number = shard_number(shard)
     if no_cache and (cache or cache_size):
         raise click.UsageError("--no-cache goes without --cache and --cache-size")
@@ -197,7 +234,14 @@ def train_command(
         logs=logs,
     )
     require_logs(logs)
-    request = TrainingRequest(data, chosen, run, ShardChoice(shards, grouping, common), resources)
+    request = TrainingRequest(
+        data, chosen, run, ShardChoice(shards, grouping, common), resources, find_rate, _width_by(width_by)
+    )
+    if (gpu or gpu_tflops) and (not dry_run or (gpu and gpu_tflops)):
+        raise click.UsageError("--gpu or --gpu-tflops is for --dry-run")
+    if dry_run:
+        _dry_run(request, shard, _gpu(gpu, gpu_tflops), as_json)
+        return
     try:
         if baseline:
             records: tuple[NetworkRecord, ...] = (train_baseline(request, say),)
@@ -206,6 +250,8 @@ def train_command(
         else:
             with contextlib.redirect_stdout(Notices()):
                 records = train_branches(request, number, say)
+        if said:
+            write_all_words(request, number, said, say)
     except KeyboardInterrupt:
         insist("Stopped: finished epochs are kept. Run next: the same command; it goes on where it stopped.")
         raise
@@ -234,3 +280,28 @@ def _recipe(name: str, given: dict[str, Any]) -> Recipe:
     from spectral_train.models.pretrained import with_pretrained
 
     return override(recipe, model=with_pretrained(recipe.model, weights))
+
+
+def _gpu(name: str | None, tflops: float | None) -> Gpu | None:
+    return GPUS[name] if name else Gpu("a GPU", tflops, tflops) if tflops else None
+
+
+def _dry_run(request: TrainingRequest, shard: str | None, gpu: Gpu | None, as_json: bool) -> None:
+    from spectral_train.training.dry_run import dry_run, text, to_dict
+
+    estimates = dry_run(request, shard_number(shard), baseline=shard is None, gpu=gpu)
+    if as_json:
+        click.echo(json.dumps(to_dict(estimates, gpu)))
+    else:
+        answer(text(estimates, gpu))
+
+
+def _width_by(text: str) -> WidthBy:
+    """Return how wide branches are."""
+    if text == "uniform":
+        return "uniform"
+    if text == "energy":
+        return "energy"
+    from spectral_train.training.widths import read_multipliers
+
+    return read_multipliers(place_of(text))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
@@ -24,12 +24,17 @@ from spectral_train.commands import on_device
 from spectral_train.ensemble.combination import (
     DEFAULT_SCHEME,
     DEFAULT_SPACE,
+    FUSED,
     SCHEME_NAMES,
     SPACES,
     Combination,
     SchemeName,
 )
+from spectral_train.recipe.augmentation import VIEWS, Views
 from spectral_train.training.request import SoupMethod
+
+if TYPE_CHECKING:
+    from spectral_train.ensemble.evaluated import Viewed
 
 
 @click.group("spectral-ensemble", cls=OrderedGroup, context_settings=SETTINGS)
@@ -49,12 +54,17 @@ geometric_p = click.option("--p", type=float, help="Of the geometric weights p^r
 top_k = click.option("--k", type=click.IntRange(1), help="Of top-k.  [default: best on held-out rows]")
 one_scheme = click.option(
     "--scheme",
-    type=click.Choice(SCHEME_NAMES),
+    type=click.Choice((*SCHEME_NAMES, FUSED)),
     default=DEFAULT_SCHEME,
     show_default=True,
-    help="Weights come from held-out rows.",
+    help="Weights come from held-out rows; fused is what `fuse` fitted.",
 )
 without = click.option("--without", type=int, multiple=True, help="Leave out this branch. May be repeated.")
+views = click.option(
+    "--views",
+    type=click.Choice(VIEWS),
+    help="Average each network over the image and its mirror image, or over these and shifts of one spectral pixel.",
+)
 allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the branches that are there.")
 calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperature that fits held-out rows best.")
 
@@ -147,7 +157,7 @@ predictions_option = click.option(
 @click.option(
     "--scheme",
     "schemes",
-    type=click.Choice(SCHEME_NAMES),
+    type=click.Choice((*SCHEME_NAMES, FUSED)),
     multiple=True,
     help="May be repeated.  [default: all; with --source geometric]",
 )
@@ -161,6 +171,8 @@ predictions_option = click.option(
 @click.option("--dataset", help=f"What the source is: {', '.join(SOURCES)}.  [default: what its files are called like]")
 @click.option("--split", type=click.Choice(SPLITS), help="Of the source.  [default: test if it has one]")
 @predictions_option
+@views
+@click.option("--data", type=PLACE, help="The data set of the run, for --views of its own test rows.")
 @as_json
 def evaluate_command(
     run: Place,
@@ -170,6 +182,7 @@ def evaluate_command(
     dataset: str | None,
     split: str | None,
     predictions: Place | None,
+    data: Place | None,
     as_json: bool,
     **combination: Any,
 ) -> None:
@@ -179,6 +192,8 @@ def evaluate_command(
     """
     if source is None and (dataset or split or predictions):
         raise click.UsageError("--dataset, --split and --predictions are for --source")
+    if data is not None and (source is not None or not combination["views"]):
+        raise click.UsageError("--data is for --views without --source")
     if source is not None:
         if ablate or len(schemes) > 1:
             raise click.UsageError("--source takes one --scheme, and no --ablate")
@@ -187,8 +202,28 @@ def evaluate_command(
         return
     from spectral_train.ensemble.evaluate import evaluate, table
 
-    evaluation = evaluate(run, schemes, Combination(**combination), ablate=ablate)
-    click.echo(json.dumps(evaluation.to_dict()) if as_json else printable(table(evaluation, output_width())))
+    chosen = Combination(**combination)
+    viewed = _viewed(run, chosen, data) if chosen.views else None
+    evaluation = evaluate(run, schemes, chosen, ablate=ablate, viewed=viewed)
+    if as_json:
+        click.echo(json.dumps(evaluation.to_dict()))
+        return
+    click.echo(
+        printable("\n\n".join([*([f"Views: {chosen.views}"] if viewed else []), table(evaluation, output_width())]))
+    )
+
+
+def _viewed(run: Place, combination: Combination, data: Place | None) -> Viewed:
+    """Return what the networks of a run say of views of its rows."""
+    from spectral_train.ensemble.evaluated import Viewed
+    from spectral_train.run.branches import read_baseline, read_branches
+    from spectral_train.run.paths import RunPaths
+    from spectral_train.training.view_outputs import Viewer
+
+    paths = RunPaths(run)
+    records = read_branches(paths, combination.without, combination.allow_missing)
+    viewer, baseline = Viewer(paths, data, cast(Views, combination.views)), read_baseline(paths, records[0])
+    return Viewed(viewer.of_branches(records), None if baseline is None else viewer.of_baseline(baseline))
 
 
 def _evaluate_source(
@@ -218,6 +253,7 @@ def _evaluate_source(
 @calibrate
 @without
 @allow_missing
+@views
 @predictions_option
 @as_json
 def predict_command(

@@ -22,10 +22,11 @@ OF_PREP: Mapping[str, str] = {
 }
 OF_TRAIN: Mapping[str, str] = {
     "Data": "shard baseline data shards grouping common",
-    "Model": "recipe model list-recipes list-models",
-    "Optimisation": "optimizer lr batch-size epochs augment seed set list-settings",
-    "Output": "run log",
-    "Machine": "device memory joint cache cache-size no-cache engine ray-address gpus-per-branch workers compile",
+    "Model": "recipe model width-by list-recipes list-models",
+    "Optimisation": "optimizer lr batch-size epochs augment seed set find-rate list-settings",
+    "Output": "run log fuse-inputs",
+    "Machine": "device memory joint cache cache-size no-cache engine ray-address gpus-per-branch workers compile "
+    "dry-run gpu gpu-tflops",
 }
 OTHER = "Options"
 """Below which options stand that no group names."""

@@ -20,6 +20,7 @@ refused. Every random choice is a pure function of (seed, epoch, step).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -160,17 +161,11 @@ class Augmenter:
         InputError
             If something of it would not be exact in these spectrals; the message says why and what would be.
         """
-        if (
-            (augmentation.shift or augmentation.cutmix)
-            and spectral_input.spec.layout == "tiles"
-            and spectral_input.spec.q > 1
-        ):
-            name = "shift" if augmentation.shift else "cutmix"
-            raise InputError(
-                f"{name} is not exact on spectrals of layout tiles: each holds pixels from all over the image",
-                expected="layout blocks",
-                got=f"{spectral_input.spec.q1}x{spectral_input.spec.q2} tiles",
-                run="spectral-prep convert --layout blocks, or the same command without it in --augment",
+        if augmentation.shift or augmentation.cutmix:
+            require_blocks(
+                spectral_input.spec,
+                "shift" if augmentation.shift else "cutmix",
+                "the same command without it in --augment",
             )
         axes = [axis for axis, wanted in ((-1, augmentation.flip), (-2, augmentation.vflip)) if wanted]
         return cls(augmentation, spectral_input, tuple(Flip.of(spectral_input, axis) for axis in axes), noise, seed)
@@ -248,6 +243,23 @@ def pasted(
     changed = x.clone()
     changed[:, :, rows, columns] = x[partner][:, :, rows, columns]
     return changed, (rows.stop - rows.start) * (columns.stop - columns.start) / math.prod(x.shape[-2:])
+
+
+def require_blocks(spec: SpectralSpec, name: str, instead: str) -> None:
+    """Raise `InputError` where moving pixels is not moving spectral pixels; what to do `instead` goes into it."""
+    if spec.layout == "tiles" and spec.q > 1:
+        raise InputError(
+            f"{name} is not exact on spectrals of layout tiles: each holds pixels from all over the image",
+            expected="layout blocks",
+            got=f"{spec.q1}x{spec.q2} tiles",
+            run=f"spectral-prep convert --layout blocks, or {instead}",
+        )
+
+
+def partners(spec: SpectralSpec, own: Sequence[int], axis: int) -> set[int]:
+    """Return the spectrals of which those of the image mirrored along `axis` are made."""
+    matrix_QQ = basis(spec) @ _reversal(spec, axis) @ basis(spec).T
+    return set(np.flatnonzero((np.abs(matrix_QQ[list(own)]) > NEGLIGIBLE).any(0)).tolist())
 
 
 def _reversal(spec: SpectralSpec, axis: int) -> npt.NDArray[np.float64]:

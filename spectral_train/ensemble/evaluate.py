@@ -14,23 +14,19 @@ import numpy as np
 
 from spectral_prep.console.tables import aligned
 from spectral_prep.places.url import Place
-from spectral_train.ensemble.calibration import Quality, calibrated
+from spectral_train.ensemble.calibration import Quality
 from spectral_train.ensemble.combination import (
     DEFAULT_COMBINATION,
     DEFAULT_SCHEME,
+    DEFAULT_SPACE,
+    FUSED,
     Combination,
     SchemeName,
     schemes_in,
 )
+from spectral_train.ensemble.evaluated import Evaluated, Viewed
 from spectral_train.ensemble.schemes import weigh
-from spectral_train.run.branches import (
-    fitted_and_measured,
-    has_test,
-    measured_accuracy,
-    read_baseline,
-    read_branches,
-    shard_of,
-)
+from spectral_train.run.branches import has_test, read_branches, shard_of
 from spectral_train.run.outputs import BranchOutputs, accuracy
 from spectral_train.run.paths import RunPaths
 
@@ -139,6 +135,7 @@ def evaluate(
     combination: Combination = DEFAULT_COMBINATION,
     *,
     ablate: bool = False,
+    viewed: Viewed | None = None,
 ) -> Evaluation:
     """Evaluate the ensemble of a run; it needs nothing but the run.
 
@@ -180,35 +177,38 @@ def evaluate(
     run
         The folder with `branch-00/` ….
     schemes
-        Names of `combination.SCHEME_NAMES`; none means all that work in the space.
+        Names of `combination.SchemeName`; none means all that work in the space, `fused` where the run holds a head of
+        these branches.
     combination
         Of which branches, and how: all but its scheme and its temperature, since every one of `schemes` is evaluated
         with and without one.
     ablate
         Measure the `Ablation` too, of `Evaluation.main`; it fits weights 2·S times.
+    viewed
+        Outputs to evaluate instead of those that the run holds: of views of each image.
 
     Raises
     ------
     InputError, PlanMismatchError, CorruptFileError
-        As `run.branches.read_branches`, `run.branches.fitted_and_measured` and `schemes.weigh` do.
+        As `run.branches.read_branches`, `run.branches.fitted_and_measured`, `schemes.weigh` and `Evaluated` do.
     """
     paths = RunPaths(run)
     space = combination.space
-    ways = {scheme: replace(combination, scheme=scheme) for scheme in schemes or schemes_in(space)}
     records = read_branches(paths, combination.without, combination.allow_missing)
+    evaluated = Evaluated(paths, records, schemes, viewed)
+    usual: list[SchemeName] = [*schemes_in(space), *([FUSED] if evaluated.fused and space == DEFAULT_SPACE else [])]
+    ways = {scheme: replace(combination, scheme=scheme) for scheme in schemes or usual}
     plan, shards = records[0].plan, tuple(map(shard_of, records))
-    held_out, test = fitted_and_measured(paths, records)
-    combiners = {scheme: weigh(held_out, way) for scheme, way in ways.items()}
-    tempered = {scheme: calibrated(combiner, held_out) for scheme, combiner in combiners.items()}
-    calibration = {
-        scheme: Calibration(
-            tempered[scheme].temperature,
-            Quality.of(combiners[scheme](test.log_probabilities), test.labels),
-            Quality.of(tempered[scheme](test.log_probabilities), test.labels),
+    held_out, test = evaluated.fitted, evaluated.measured
+    decided = {scheme: evaluated.decided(way) for scheme, way in ways.items()}
+    calibration = {}
+    for scheme, (combiner, tempered) in decided.items():
+        said = evaluated.given(scheme).log_probabilities
+        calibration[scheme] = Calibration(
+            tempered.temperature,
+            Quality.of(combiner(said), test.labels),
+            Quality.of(tempered(said), test.labels),
         )
-        for scheme in ways
-    }
-    baseline = read_baseline(paths, records[0])
     evaluation = Evaluation(
         dataset=plan.dataset,
         q=plan.spec.q,
@@ -217,9 +217,9 @@ def evaluate(
             for shard, values, loss in zip(shards, test.log_probabilities, held_out.losses.tolist(), strict=True)
         ),
         ensemble={scheme: values.before.accuracy for scheme, values in calibration.items()},
-        baseline=None if baseline is None else measured_accuracy(baseline, paths.baseline),
-        weights={scheme: tuple(combiner.weights.tolist()) for scheme, combiner in combiners.items()},
-        settings={scheme: combiner.settings for scheme, combiner in combiners.items()},
+        baseline=evaluated.baseline_accuracy,
+        weights={scheme: tuple(combiner.weights.tolist()) for scheme, (combiner, _) in decided.items()},
+        settings={scheme: combiner.settings for scheme, (combiner, _) in decided.items()},
         measured_on="test" if has_test(records[0]) else "held_out",
         space=space,
         rows=len(test.labels),

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from spectral_prep.encoding import LARGEST
 from spectral_prep.errors import InputError
@@ -55,8 +54,7 @@ class ImagesToProbabilities(nn.Module):
         """Return the probabilities."""
         stored_QNChw = self._stored(images_NHWC)
         outputs = [
-            functional.log_softmax(branch(branch_input(stored_QNChw, plan)), 1)
-            for branch, plan in zip(self.branches, self.plans, strict=True)
+            branch(branch_input(stored_QNChw, plan)) for branch, plan in zip(self.branches, self.plans, strict=True)
         ]
         return self.combiner(outputs)
 

@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.images.decode import MAX_PIXELS
 from spectral_prep.images.load import Geometry, image_size, load
 from spectral_prep.kernel import fused_split
 from spectral_prep.sources.interface import RawImage
+from spectral_train.data.augment import SpectralInput
 from spectral_train.data.standardise import Standardisation
+from spectral_train.data.views import mean_of, shift_all, shifts_of
 from spectral_train.ensemble.network import EnsembleNetwork
 from spectral_train.run.record import NetworkPlan
 
@@ -89,6 +90,12 @@ def _loaded(raw: RawImage | CorruptSourceError, plan: NetworkPlan) -> npt.NDArra
 
 
 def _outputs(images_NHWC: Tensor, network: EnsembleNetwork) -> list[Tensor]:
-    inputs = branch_inputs(images_NHWC, network.plans)
-    with torch.inference_mode():
-        return [functional.log_softmax(m(x), 1) for m, x in zip(network.models, inputs, strict=True)]
+    plans = network.plans
+    if network.views is None:
+        return network.outputs(branch_inputs(images_NHWC, plans))
+    shifts = shifts_of(network.views, SpectralInput.of(plans[0]))
+    by_view = []
+    for images in (images_NHWC, images_NHWC.flip(2)):  # an image's flip is exact whatever its transform
+        inputs = branch_inputs(images, plans)
+        by_view += [network.outputs([shift_all(x, *shift) for x in inputs]) for shift in shifts]
+    return [mean_of(of_branch, len(plans[0].classes)) for of_branch in zip(*by_view, strict=True)]

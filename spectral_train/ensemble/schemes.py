@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from spectral_prep.errors import InputError
-from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination, SchemeName, Space
+from spectral_train.ensemble.combination import DEFAULT_COMBINATION, FUSED, Combination, SchemeName, Space, Weighed
 from spectral_train.ensemble.combiners import Combiner, WeightedSum, Weights, normalised
 from spectral_train.ensemble.fitted import learned, stacked
 from spectral_train.run.outputs import BranchOutputs, bounded
@@ -129,7 +129,7 @@ def _stacked(held_out: BranchOutputs, space: Space, setting: float | None = None
     return stacked(held_out)
 
 
-SCHEMES: Mapping[SchemeName, Scheme] = {
+SCHEMES: Mapping[Weighed, Scheme] = {
     "average": _average,
     "loss": _by_loss,
     "geometric": _geometric,
@@ -146,10 +146,16 @@ def weigh(held_out: BranchOutputs, combination: Combination = DEFAULT_COMBINATIO
     Raises
     ------
     InputError
-        If p or k is out of range.
+        If p or k is out of range, or the scheme is `fused`: no held-out rows make one.
     """
     settings: Mapping[SchemeName, float | None] = {"geometric": combination.p, "top-k": combination.k}
     scheme = combination.scheme
+    if scheme == FUSED:
+        raise InputError(
+            "a fused network is not fitted anew to other branches by the way",
+            expected=f"one of {', '.join(SCHEMES)}",
+            run="spectral-ensemble fuse with --without for a lost branch, then evaluate with the same --without",
+        )
     return SCHEMES[scheme](held_out, combination.space, settings.get(scheme))
 
 

@@ -210,7 +210,8 @@ class Counted:
             labels, outputs = torch.tensor([row.number for row in good])[known], [each[known] for each in batch.outputs]
             self.ensemble.add(raw_NK[known], labels)
             self.calibrated.add(self.tempered(outputs), labels)
-            here = [int((each.argmax(1) == labels).sum()) for each in outputs]
+            classes = raw_NK.shape[1]  # features may stand behind the log-probabilities
+            here = [int((each[:, :classes].argmax(1) == labels).sum()) for each in outputs]
             self.right = [sum(pair) for pair in zip(self.right or [0] * len(here), here, strict=True)]
 
 

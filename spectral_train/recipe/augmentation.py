@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from spectral_prep.errors import InputError
 
@@ -15,6 +16,11 @@ DEFAULTS: Mapping[str, float] = {"flip": 1, "vflip": 1, "shift": 1, "mixup": 0.2
 SWITCHES = ("flip", "vflip")
 WORDS = ", ".join(name if name in SWITCHES else f"{name}={value}" for name, value in DEFAULTS.items())
 """What may be written, for a reader."""
+
+Views = Literal["flip", "flip+shift"]
+"""Over which outputs are averaged: the image and its mirror image, or these and shifts of one spectral pixel."""
+
+VIEWS: tuple[Views, ...] = get_args(Views)
 
 
 @dataclass(frozen=True)

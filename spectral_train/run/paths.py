@@ -10,6 +10,9 @@ runs/mnist-q16-fc/
     model.safetensors        the weights, when done
     outputs.safetensors      log-probabilities on held-out and test rows: all that the ensemble needs
     branch.json              the record that vouches for both; written last: its presence means done
+    rates.json               with --find-rate: the learning rates that were tried; rates/ has the metrics of each
+    fusion-logits.json       the record of fusion-logits.safetensors: what the network says of all rows, for `fuse`
+  fused/                     the head that combines all branches; fused-without-03/ that of all but branch 3
   baseline/                  the conventional network, with the same files
 ```
 """
@@ -17,6 +20,7 @@ runs/mnist-q16-fc/
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
@@ -73,6 +77,29 @@ class NetworkPaths(Generic[P]):
         """One JSON line an epoch."""
         return inside(self.root, "metrics.jsonl")
 
+    def fusion_inputs(self, on: str) -> P:
+        """What the network says of training, held-out and test rows: its `logits` or `features`."""
+        return inside(self.root, f"fusion-{on}.safetensors")
+
+    def fusion_record(self, on: str) -> P:
+        """Vouches for `fusion_inputs`; written last."""
+        return inside(self.root, f"fusion-{on}.json")
+
+    @property
+    def rates_record(self) -> P:
+        """The learning rates that were tried, where `--find-rate` was given."""
+        return inside(self.root, "rates.json")
+
+    @property
+    def rates(self) -> P:
+        """The metrics of each of these trials, a folder a rate."""
+        return inside(self.root, "rates")
+
+    @property
+    def fused_record(self) -> P:
+        """`fused.json`, of a head that combines branches; written last."""
+        return inside(self.root, "fused.json")
+
     @property
     def tensorboard(self) -> P:
         """Event files."""
@@ -97,6 +124,15 @@ class RunPaths(Generic[P]):
     def baseline(self) -> NetworkPaths[P]:
         """The conventional network, for comparison."""
         return NetworkPaths(inside(self.root, "baseline"))
+
+    def fused(self, missing: Collection[int] = ()) -> NetworkPaths[P]:
+        """The head that combines all branches but these.
+
+        >>> RunPaths(Path("run")).fused([3]).root.as_posix()
+        'run/fused-without-03'
+        """
+        lost = "+".join(f"{shard:02d}" for shard in sorted(missing))
+        return NetworkPaths(inside(self.root, f"fused-without-{lost}" if lost else "fused"))
 
     def finished(self) -> tuple[int, ...]:
         """Return the shards whose branches are done, ascending."""

@@ -143,7 +143,7 @@ def read_network(paths: NetworkPaths) -> NetworkRecord:
     record = describe(paths)
     for entry in record.files:
         if entry.path != METRICS:
-            _require_file(record, entry, paths)
+            require_file(f"a file of {record.plan.name}", entry, paths, train_again(paths))
     _require_sizes(record, paths)
     return record
 
@@ -158,19 +158,20 @@ def read_history(record: NetworkRecord, paths: NetworkPaths) -> tuple[EpochMetri
     """
     for entry in record.files:
         if entry.path == METRICS:
-            _require_file(record, entry, paths)
+            require_file(f"a file of {record.plan.name}", entry, paths, train_again(paths))
     return read_lines(paths.metrics)
 
 
-def _require_file(record: NetworkRecord, entry: FileEntry, paths: NetworkPaths) -> None:
+def require_file(what: str, entry: FileEntry, paths: NetworkPaths, run: str) -> None:
+    """Raise `CorruptFileError` if a file is not what a record vouches for; `what` it is and what to `run` say so."""
     path = paths.root / entry.path
     same = at(paths.root).holds(entry.path) and at(path).size() == entry.size
     if not same or sha256_of(on_disk(path)) != entry.sha256:
         raise CorruptFileError(
-            f"a file of {record.plan.name} is missing or damaged",
+            f"{what} is missing or damaged",
             where=path,
             expected=f"{entry.size} bytes with sha256 {entry.sha256[:12]}…",
-            run=train_again(paths),
+            run=run,
         )
 
 

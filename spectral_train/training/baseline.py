@@ -27,6 +27,7 @@ from spectral_train.run.record import NetworkRecord
 from spectral_train.training.fit import Training
 from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import baseline_plan
+from spectral_train.training.rates import with_found_rate
 from spectral_train.training.request import TrainingRequest
 
 
@@ -44,17 +45,24 @@ def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord
     all_spectrals = open_shard(find_data(request.data), 0, ShardChoice(shards=1))
     branches = dataclasses.replace(all_spectrals, choice=request.choice.resolved(all_spectrals.spec.q))
     paths = run_of(branches, request.recipe, request.run).baseline
-    plan = baseline_plan(all_spectrals, request.recipe)
-    with alone(plan, paths) as record:
-        if record is not None:
-            log(f"{plan.name}: finished already in {paths.root}")
-            return record
-        all_spectrals = nearby(all_spectrals, request.resources.cache)
-        for folder in all_spectrals.folders:
+    resources, recipe = request.resources, request.recipe
+    device, plan = choose_device(resources.device), baseline_plan(all_spectrals, recipe)
+    training = Training(plan, paths, device, log, resources.compiled, resources.logs)
+
+    def rows() -> RowReader:
+        here, plan = nearby(all_spectrals, resources.cache), training.plan
+        for folder in here.folders:
             check_files(folder)
-        resources = request.resources
-        training = Training(plan, paths, choose_device(resources.device), log, resources.compiled, resources.logs)
-        return train_network(training, image_reader(all_spectrals, Standardisation.of(plan.mean, plan.std)))
+        return image_reader(here, Standardisation.of(plan.mean, plan.std))
+
+    if request.find_rate:
+        recipe = with_found_rate(recipe, training, rows)
+        training = dataclasses.replace(training, plan=baseline_plan(all_spectrals, recipe))
+    with alone(training.plan, paths) as record:
+        if record is not None:
+            log(f"{training.plan.name}: finished already in {paths.root}")
+            return record
+        return train_network(training, rows())
 
 
 def image_reader(all_spectrals: Shard, standardise: Standardisation) -> RowReader:

@@ -17,7 +17,7 @@ from spectral_prep.printable import quoted
 from spectral_prep.system.files import explained, make_folder
 from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import check_shard, memory_each, placement, split_bytes
-from spectral_train.data.reader import row_reader
+from spectral_train.data.reader import RowReader, row_reader
 from spectral_train.data.shard import Shard, find_data, open_shard, open_shards
 from spectral_train.device import DEFAULT_RESOURCES, Resources, choose_device
 from spectral_train.recipe.recipe import Recipe
@@ -28,7 +28,9 @@ from spectral_train.training.fit import Training
 from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import branch_plan
 from spectral_train.training.processes import needs_of, processes_for
+from spectral_train.training.rates import with_found_rate
 from spectral_train.training.request import TrainingRequest
+from spectral_train.training.widths import own_width
 
 
 def train_branches(request: TrainingRequest, shard: int | None = None, log: Log = silent) -> tuple[NetworkRecord, ...]:
@@ -50,7 +52,7 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
     paths = run_of(opened[0], recipe, request.run)
     processes = processes_for(branch_plan(opened[0], recipe), resources, len(opened))
     own = replace(resources, memory=memory_each(resources.memory, processes))
-    tasks = [BranchTask(each, recipe, paths.branch(each.index), own) for each in opened]
+    tasks = [_task(each, request, paths, own) for each in opened]
     if processes == 1:
         trained = tuple(run_task(each, log) for each in tasks)
         log(what_next(paths))
@@ -72,7 +74,7 @@ def _train_elsewhere(request: TrainingRequest, shard: int | None, log: Log) -> t
         workers = min(resources.workers or len(opened), resources.engine.at_once(needs), len(opened))
         device = "cuda" if needs.gpus else "cpu"
         own = replace(resources, device=device, memory=rows if resources.memory is None else resources.memory)
-        tasks = [BranchTask(each, recipe, paths.branch(each.index), own) for each in opened]
+        tasks = [_task(each, request, paths, own) for each in opened]
         return _told(resources.engine.run(run_task, tasks, workers, needs), paths, log)
 
 
@@ -100,9 +102,15 @@ class BranchTask:
     recipe: Recipe
     paths: NetworkPaths
     resources: Resources
+    find_rate: bool = False
 
     def __str__(self) -> str:
         return self.paths.root.name
+
+
+def _task(shard: Shard, request: TrainingRequest, run: RunPaths, resources: Resources) -> BranchTask:
+    recipe = own_width(shard, request.recipe, request.width_by)
+    return BranchTask(shard, recipe, run.branch(shard.index), resources, request.find_rate)
 
 
 def run_task(task: BranchTask, log: Log = silent) -> NetworkRecord:
@@ -116,7 +124,17 @@ def run_task(task: BranchTask, log: Log = silent) -> NetworkRecord:
             got=f"none there on {socket.gethostname()}",
             run="the same command with --data and --run on a file system that all nodes share",
         )
-    return train_branch(task.shard, task.recipe, task.paths, task.resources, log)
+    recipe = task.recipe
+    if task.find_rate:
+        recipe = found_rate(task, log)
+    return train_branch(task.shard, recipe, task.paths, task.resources, log)
+
+
+def found_rate(task: BranchTask, log: Log = silent) -> Recipe:
+    """Return the recipe of a branch with its own best learning rate; raises as `rates.with_found_rate` does."""
+    plan, resources = branch_plan(task.shard, task.recipe), task.resources
+    training = Training(plan, task.paths, choose_device(resources.device), log, resources.compiled)
+    return with_found_rate(task.recipe, training, lambda: _rows(task.shard, training, resources))
 
 
 def train_branch(
@@ -160,8 +178,13 @@ def train_branch(
         if record is not None:
             log(f"{plan.name}: finished already in {paths.root}")
             return record
-        shard = nearby(shard, resources.cache)
-        chosen = placement(shard, "train", resources.memory, training.device)
-        log(f"{plan.name}: {chosen.text}")
-        check_shard(shard, chosen)
-        return train_network(training, row_reader(shard, training.device, chosen))
+        return train_network(training, _rows(shard, training, resources))
+
+
+def _rows(shard: Shard, training: Training, resources: Resources) -> RowReader:
+    """Return where the rows of a shard come from, after proving its files whole."""
+    shard = nearby(shard, resources.cache)
+    chosen = placement(shard, "train", resources.memory, training.device)
+    training.log(f"{training.plan.name}: {chosen.text}")
+    check_shard(shard, chosen)
+    return row_reader(shard, training.device, chosen)

@@ -22,6 +22,7 @@ from spectral_train.run.branches import require_belonging, require_same_rows
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkRecord, read_network, train_again
+from spectral_train.run.said import ON
 from spectral_train.training.network import tidy
 
 
@@ -153,6 +154,8 @@ def _copy(network: Found, paths: NetworkPaths) -> None:
             (source.model, paths.model),
             (source.outputs, paths.outputs),
             (source.metrics, paths.metrics),
+            *((source.fusion_inputs(on), paths.fusion_inputs(on)) for on in ON),
+            *((source.fusion_record(on), paths.fusion_record(on)) for on in ON),
             (source.record, paths.record),
         ):
             if exists(one):

@@ -42,6 +42,10 @@ from spectral_train.training.state import State, exhausted, kept_epoch
 from spectral_train.training.trainable import require_trainable
 
 
+class DivergedError(InputError):
+    """A loss that is no longer finite."""
+
+
 @dataclass(frozen=True)
 class Partition:
     """Which positions of the training split are trained on, a view at a time, and which are held out.
@@ -306,7 +310,7 @@ def _resume(state: State, training: Training) -> None:
 
 def _require_finite(train_loss: float, held_out_loss: float, epoch: int, training: Training) -> None:
     if not (math.isfinite(train_loss) and math.isfinite(held_out_loss)):
-        raise InputError(
+        raise DivergedError(
             f"{training.plan.name} diverged in epoch {epoch + 1}",
             where=training.paths.root,
             expected="a finite loss",

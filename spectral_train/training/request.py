@@ -19,6 +19,9 @@ Joint = Literal["auto", "always"]
 """Whether all branches train as one stack a device: `auto` does on a CPU only what is faster there."""
 
 
+WidthBy = Literal["uniform", "energy"] | tuple[float, ...]
+"""How wide each branch is: as the recipe says, or by the energy of its shard, or by multipliers, one a shard."""
+
 SoupMethod = Literal["greedy", "uniform"]
 """The keys of `soup.METHODS`."""
 
@@ -39,6 +42,10 @@ class TrainingRequest:
         How spectrals become shards.
     resources
         What the networks that train at the same time may take.
+    find_rate
+        Try a few learning rates round the recipe's first, for each network, and take the best (`rates`).
+    width_by
+        Widths of the branches, which are together as large as with the recipe's (`widths`).
     """
 
     data: Place | None
@@ -46,6 +53,8 @@ class TrainingRequest:
     run: Place | None = None
     choice: ShardChoice = DEFAULT_CHOICE
     resources: Resources = DEFAULT_RESOURCES
+    find_rate: bool = False
+    width_by: WidthBy = "uniform"
 
 
 def shard_number(text: str | None) -> int | None:

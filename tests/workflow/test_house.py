@@ -60,10 +60,11 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_train.data": {"seeds", "recipe"},
     "spectral_train.run": {"models", "recipe", "data"},
     "spectral_train.training": {"seeds", "device", "models", "recipe", "data", "run"},
-    "spectral_train.ensemble": {"models", "recipe", "data", "run"},
+    "spectral_train.ensemble": {"seeds", "models", "recipe", "data", "run"},
     "spectral_train.report": {"models", "recipe", "run", "ensemble"},
     "spectral_train.commands": {"device", "models", "recipe", "data", "run", "training"},
-    "spectral_train.ensemble_commands": {"commands", "run", "training", "ensemble", "report"},
+    "spectral_train.ensemble_commands": {"commands", "device", "recipe", "run", "training", "ensemble", "report"},
+    "spectral_train.fuse_command": {"commands", "ensemble_commands", "device", "run", "training", "ensemble"},
 }
 """Which rooms of its own package each room may import; `spectral_train` may besides import any of `spectral_prep`."""
 

@@ -1,0 +1,191 @@
+"""What a branch says of the training, held-out and test rows, for a head that is fitted on all branches' words.
+
+Input: the values of those rows, (n, D) float16 or int8 with a scale a column, with the ids and labels of the rows.
+Output: `fusion-logits.safetensors` or `fusion-features.safetensors` in the folder of the branch, and the record that
+vouches for it, written last. A branch writes it alone, from its own shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
+from spectral_prep.places import at, atomic_write, exists, on_disk
+from spectral_prep.store.fields import Count, Positive, Sha256, require
+from spectral_prep.store.record_file import read_record, write_record
+from spectral_prep.store.records import FileEntry
+from spectral_train.run.outputs import HELD_OUT, TEST
+from spectral_train.run.paths import WRITING, NetworkPaths
+from spectral_train.run.record import NetworkRecord, require_file
+from spectral_train.run.said import On
+from spectral_train.run.tensor_file import require_short_header
+
+TRAINING = "training"
+ROWS = (TRAINING, HELD_OUT, TEST)
+DTYPES: Mapping[On, torch.dtype] = {"logits": torch.float16, "features": torch.int8}
+
+
+@dataclass(frozen=True)
+class RowValues:
+    """`values` (n, D) as stored, `ids` (n,) int32 ascending, `labels` (n,) integer."""
+
+    values: Tensor
+    ids: npt.NDArray[np.int32]
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class FusionInputs:
+    """The rows of `ROWS`, and `scale` (D,) by which a stored value is multiplied."""
+
+    rows: Mapping[str, RowValues]
+    scale: Tensor
+
+    @property
+    def bytes_a_row(self) -> int:
+        """Of values, id and label."""
+        some = self.rows[TRAINING]
+        return some.values.shape[1] * some.values.element_size() + some.ids.itemsize + some.labels.element_size()
+
+
+@dataclass(frozen=True)
+class InputsRecord:
+    """`fusion-logits.json`: of which weights these are the words, how many rows and columns, and the file."""
+
+    KIND: ClassVar[str] = "fusion-inputs"
+
+    on: On
+    weights: Sha256
+    rows: Mapping[str, Count]
+    columns: Positive
+    bytes_a_row: Positive
+    files: tuple[FileEntry, ...]
+
+    def __post_init__(self) -> None:
+        require(set(self.rows) == set(ROWS), "rows of other kinds", ", ".join(ROWS), ", ".join(sorted(self.rows)))
+        names = [entry.path for entry in self.files]
+        require(names == [f"fusion-{self.on}.safetensors"], "other files", f"fusion-{self.on}.safetensors", names)
+
+
+def weights_of(record: NetworkRecord) -> str:
+    """Return the sha256 of a network's weights."""
+    return next(entry.sha256 for entry in record.files if entry.path == "model.safetensors")
+
+
+def written(record: NetworkRecord, paths: NetworkPaths, on: On) -> InputsRecord | None:
+    """Return the record of the inputs of a branch as it is now, None where there is none or it is of other weights.
+
+    Raises
+    ------
+    CorruptFileError
+        If the record or its file is damaged.
+    """
+    if not exists(paths.fusion_record(on)):
+        return None
+    found = read_record(paths.fusion_record(on), InputsRecord)
+    if found.weights != weights_of(record) or found.on != on:
+        return None
+    for entry in found.files:
+        require_file(
+            f"a file of {record.plan.name}", entry, paths, f"delete {paths.fusion_record(on)}, then {_write(on)}"
+        )
+    return found
+
+
+def write_inputs(inputs: FusionInputs, record: NetworkRecord, paths: NetworkPaths, on: On) -> InputsRecord:
+    """Write the inputs of a branch, and last the record that vouches for them."""
+    tensors: dict[str, Tensor] = {"scale": inputs.scale}
+    for name, rows in inputs.rows.items():
+        tensors |= {f"{name}.values": rows.values.contiguous(), f"{name}.labels": rows.labels.contiguous()}
+        tensors[f"{name}.ids"] = torch.from_numpy(rows.ids)
+    path, content = paths.fusion_inputs(on), safetensors.torch.save(tensors)
+    at(paths.fusion_record(on)).remove()
+    atomic_write(path, content, WRITING)
+    said = InputsRecord(
+        on=on,
+        weights=weights_of(record),
+        rows={name: len(rows.ids) for name, rows in inputs.rows.items()},
+        columns=inputs.rows[TRAINING].values.shape[1],
+        bytes_a_row=inputs.bytes_a_row,
+        files=(FileEntry.of_bytes(paths.root, path, content),),
+    )
+    write_record(paths.fusion_record(on), said, WRITING)
+    return said
+
+
+def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On) -> FusionInputs:
+    """Return the inputs of a branch; its tensors are maps of the file.
+
+    Raises
+    ------
+    InputError
+        If they were not written, or of other weights.
+    CorruptFileError
+        If the file is damaged or not what the record says.
+    """
+    said = written(record, paths, on)
+    if said is None:
+        raise InputError(
+            f"{record.plan.name} has not written what its network says of the training rows",
+            where=paths.fusion_record(on),
+            run=f"{_write(on)}, or the same command with --data",
+        )
+    path = paths.fusion_inputs(on)
+    try:
+        require_short_header(on_disk(path))
+        with safetensors.safe_open(on_disk(path), "pt") as file:
+            rows = {
+                name: RowValues(
+                    file.get_tensor(f"{name}.values"),
+                    file.get_tensor(f"{name}.ids").numpy(),
+                    file.get_tensor(f"{name}.labels"),
+                )
+                for name in ROWS
+            }
+            inputs = FusionInputs(rows, file.get_tensor("scale"))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CorruptFileError("the inputs of the fusion cannot be read", where=path, got=error) from error
+    if (fault := _fault(inputs, said, len(record.plan.classes))) is not None:
+        raise CorruptFileError("these are no inputs of the fusion", where=path, got=fault, run=f"delete {path}")
+    return inputs
+
+
+def require_same_rows(first: FusionInputs, other: FusionInputs, names: tuple[str, str]) -> None:
+    """Raise `PlanMismatchError` if the rows of two branches are not the same images."""
+    for name in ROWS:
+        one, two = first.rows[name], other.rows[name]
+        if not np.array_equal(one.ids, two.ids) or not torch.equal(one.labels, two.labels):
+            raise PlanMismatchError(
+                f"{names[0]} and {names[1]} have different {name.replace('_', '-')} rows",
+                expected="the same ids and labels",
+                run=f"train {names[1]} again on the same data set",
+            )
+
+
+def _fault(inputs: FusionInputs, said: InputsRecord, classes: int) -> str | None:
+    if inputs.scale.shape != (said.columns,) or not inputs.scale.isfinite().all():
+        return f"scales {tuple(inputs.scale.shape)}, expected {said.columns} finite numbers"
+    for name, rows in inputs.rows.items():
+        shape = (said.rows[name], said.columns)
+        if tuple(rows.values.shape) != shape or rows.values.dtype != DTYPES[said.on]:
+            return f"{name} values {rows.values.dtype} {tuple(rows.values.shape)}, expected {DTYPES[said.on]} {shape}"
+        if rows.ids.shape != shape[:1] or rows.labels.shape != shape[:1] or rows.labels.is_floating_point():
+            return f"{name} ids or labels of other rows"
+        if shape[0] and not 0 <= int(rows.labels.min()) <= int(rows.labels.max()) < classes:
+            return f"{name} labels beyond the {classes} classes"
+        if rows.values.isnan().any():
+            return f"{name} values that are no numbers"
+    return None
+
+
+def _write(on: On) -> str:
+    return f"spectral-train --fuse-inputs {on} with the options that trained it"

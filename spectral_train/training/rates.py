@@ -1,0 +1,82 @@
+"""Find the learning rate of a network: a short training at each of a few, scored on held-out rows.
+
+1. The rates are fixed multiples of the recipe's. Each trial is the recipe with a tenth of its epochs, its schedule over
+   those, and the seed, rows and order of the training itself.
+2. The rate of the lowest held-out loss is taken; one that diverges is out.
+3. After each trial `rates.json` is written; within a trial its checkpoint counts. So a sweep goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from spectral_prep.errors import InputError
+from spectral_prep.places import at, sole_use
+from spectral_prep.places.url import inside
+from spectral_prep.store.record_file import write_record
+from spectral_prep.system.threads import torch_threads
+from spectral_train.data.reader import RowReader
+from spectral_train.recipe.recipe import Recipe, override
+from spectral_train.run.paths import WRITING, NetworkPaths
+from spectral_train.run.rates import Rate, RatesRecord, read_rates
+from spectral_train.training.fit import DivergedError, Training, fit
+from spectral_train.training.network import TrainingRows, new_network
+from spectral_train.training.processes import threads_for
+
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+SHARE = 10
+"""Of the recipe's epochs a trial has one in so many, at least one."""
+
+
+def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowReader]) -> Recipe:
+    """Return the recipe with the rate that is best for this network; `training` is that of the recipe as it is.
+
+    Raises
+    ------
+    InputError
+        If the loss diverges at every rate, or another process tries rates of this network.
+    PlanMismatchError, CorruptFileError
+        As `read_rates` and `fit` do.
+    """
+    plan, paths = training.plan, training.paths
+    short = override(plan.recipe, epochs=max(1, plan.recipe.epochs // SHARE))
+    record = read_rates(dataclasses.replace(plan, recipe=short), paths)
+    if len(record.rates) < len(FACTORS):
+        with sole_use(paths.lock, f"rates of {plan.name} are tried already", WRITING):
+            record = _tried(read_rates(record.plan, paths), training, rows())
+    if record.best is None:
+        raise InputError(
+            f"{plan.name} diverges at every learning rate that was tried",
+            where=paths.rates_record,
+            got=", ".join(f"{rate.lr:g}" for rate in record.rates),
+            run=f"the same command with --lr {recipe.lr * FACTORS[0] / 10:g} and another --run",
+        )
+    training.log(f"{plan.name}: learning rate {record.best:g}, the lowest held-out loss of {len(record.rates)}")
+    return override(recipe, lr=record.best)
+
+
+def _tried(record: RatesRecord, training: Training, reader: RowReader) -> RatesRecord:
+    """Try what has not been tried; the rows are read once for all."""
+    plan, paths = record.plan, training.paths
+    read = TrainingRows.read(reader, plan.recipe)
+    for factor in FACTORS[len(record.rates) :]:
+        lr = plan.recipe.lr * factor
+        trial_paths = NetworkPaths(inside(paths.rates, f"{lr:g}"))
+        trial_plan = dataclasses.replace(plan, recipe=override(plan.recipe, lr=lr))
+        trial = dataclasses.replace(training, plan=trial_plan, paths=trial_paths)
+        with torch_threads(threads_for(plan)):
+            rate = _trial(trial, read)
+        record = dataclasses.replace(record, rates=(*record.rates, rate))
+        write_record(paths.rates_record, record, WRITING)
+        at(trial_paths.checkpoint).remove()
+    return record
+
+
+def _trial(trial: Training, read: TrainingRows) -> Rate:
+    lr = trial.recipe.lr
+    try:
+        last = fit(new_network(trial), read.examples, read.partition, trial)[-1]
+    except DivergedError:
+        return Rate(lr, None, None)
+    return Rate(lr, last.held_out_loss, last.held_out_accuracy)

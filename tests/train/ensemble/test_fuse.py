@@ -1,0 +1,205 @@
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import onnxruntime  # type: ignore[import-untyped]
+import pytest
+import torch
+from PIL import Image
+
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
+from spectral_train.device import Resources
+from spectral_train.ensemble.combination import Combination
+from spectral_train.ensemble.evaluate import evaluate, table
+from spectral_train.ensemble.export import export
+from spectral_train.ensemble.fuse import fuse, verdict
+from spectral_train.ensemble.fused import require_fused
+from spectral_train.ensemble.fusion import Fitted
+from spectral_train.ensemble.predict import predict
+from spectral_train.run.branches import read_branches
+from spectral_train.run.fused import LEARNED, Candidate, Fusion
+from spectral_train.run.outputs import TEST
+from spectral_train.run.paths import RunPaths
+from spectral_train.run.said import ON, On
+from spectral_train.training.branch import train_branches
+from spectral_train.training.collect import collect
+from spectral_train.training.request import TrainingRequest
+from spectral_train.training.words import write_all_words
+from tests.support.runs import QUICK, on_cpu
+from tests.support.shards import CLASSES, draw, make_shards
+
+HOW = Fitted(hidden=16, epochs=8)
+TEST_IMAGES = draw(100, seed=1)
+
+
+RECIPE = replace(QUICK, holdout=0.25)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_heads() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("spectral_train.ensemble.fusion.DECAYS", (0.1,))
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("data"), train=draw(600))
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four branches that have said what they know."""
+    request = TrainingRequest(data, RECIPE, tmp_path_factory.mktemp("run"), resources=Resources("cpu", workers=1))
+    train_branches(request)
+    for on in ON:
+        write_all_words(request, None, on)
+    assert request.run is not None
+    return Path(str(request.run))
+
+
+def fused(run: Path, on: On = "logits", *, without: tuple[int, ...] = (), how: Fitted = HOW) -> Fusion:
+    paths = RunPaths(run)
+    return fuse(paths, read_branches(paths, without), on, how)
+
+
+def hidden_first(candidate: Candidate) -> float:
+    """Let the head with a hidden layer be kept, whichever is better."""
+    return float(candidate.hidden)
+
+
+@pytest.fixture(scope="module")
+def with_head(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("fused") / "shapes"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("spectral_train.ensemble.fuse.merit", hidden_first)
+        assert fused(run).head.hidden == 16
+    return run
+
+
+@pytest.fixture
+def run(with_head: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(with_head, tmp_path / "shapes"))
+
+
+def test_a_head_learns_what_the_branches_know(with_head: Path) -> None:
+    evaluation = evaluate(with_head, ["fused", "average"])
+    assert evaluation.ensemble["fused"] > evaluation.best_accuracy
+    assert "fused (hidden = 16" in table(evaluation)
+    assert sum(evaluation.weights["fused"]) == pytest.approx(1)
+
+
+def test_learned_is_kept_where_no_head_is_better_on_held_out_rows(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    monkeypatch.setattr("spectral_train.ensemble.fuse.merit", lambda each: float(each.name == LEARNED))
+    fusion = fused(run)
+    assert fusion.head.name == LEARNED
+    assert "No head is better than learned" in verdict(fusion)
+    evaluation = evaluate(run, ["fused", "learned"])
+    assert evaluation.ensemble["fused"] == evaluation.ensemble["learned"]
+    assert evaluation.settings["fused"] == evaluation.settings["learned"]
+
+
+def test_what_is_kept_is_the_best_on_held_out_rows(trained: Path, tmp_path: Path) -> None:
+    fusion = fused(Path(shutil.copytree(trained, tmp_path / "run")))
+    assert fusion.head.held_out_accuracy == max(each.held_out_accuracy for each in fusion.candidates)
+    assert {each.name for each in fusion.candidates} == {LEARNED, "linear", "hidden-16"}
+
+
+def test_the_same_seed_gives_the_same_head(run: Path) -> None:
+    assert fused(run) == fused(run) != fused(run, how=replace(HOW, seed=1))
+
+
+@pytest.mark.parametrize(("on", "calibrate"), [("logits", True), ("features", False)])
+def test_images_and_exported_files_get_the_probabilities_that_were_evaluated(
+    run: Path, tmp_path: Path, on: On, calibrate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spectral_train.ensemble.fuse.merit", hidden_first)
+    assert fused(run, on).on == on
+    paths = RunPaths(run)
+    network = require_fused(paths, read_branches(paths))
+    combiner = network.spoken
+    expected = combiner(network.outputs(TEST).log_probabilities)
+    if calibrate:
+        expected = (expected.log() / evaluate(run, ["fused"]).calibration["fused"].temperature).softmax(1)
+    pixels = TEST_IMAGES.pixels[:10]
+    files = [tmp_path / f"{number}.png" for number in range(len(pixels))]
+    for path, image in zip(files, pixels, strict=True):
+        Image.fromarray(image[..., 0]).save(path)
+    combination = Combination("fused", calibrate=calibrate)
+    rows = [dict(each.classes) for each in predict(run, files, combination)]
+    got = torch.tensor([[row[name] for name in CLASSES] for row in rows], dtype=torch.float64)
+    tolerance = 0.05 if network.takes_features else 1e-3  # features were stored as int8
+    torch.testing.assert_close(got, expected[:10], rtol=0, atol=tolerance)
+    if on == "features":
+        assert export(run, tmp_path / "model.onnx", combination)["scheme"] == "fused"
+        (said,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"images": pixels})
+        torch.testing.assert_close(torch.from_numpy(said), got, rtol=0, atol=1e-5)
+
+
+def test_a_lost_branch_takes_a_head_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spectral_train.ensemble.evaluate.schemes_in", lambda space: ("average",))
+    lost = Combination("fused", without=(2,))
+    assert list(evaluate(run).ensemble) == ["average", "fused"]
+    assert list(evaluate(run, combination=lost).ensemble) == ["average"]
+    with pytest.raises(InputError, match=r"fused-without-02.*Run next: spectral-ensemble fuse .* --without 2"):
+        evaluate(run, ["fused"], lost)
+    assert len(fused(run, without=(2,)).branches) == 3
+    shutil.rmtree(run / "branch-02")
+    evaluation = evaluate(run, combination=Combination(allow_missing=True))
+    assert list(evaluation.ensemble) == ["average", "fused"]
+    assert len(evaluation.weights["fused"]) == 3
+
+
+def test_a_branch_that_said_nothing_is_named_with_what_to_run(run: Path) -> None:
+    RunPaths(run).branch(1).fusion_record("logits").unlink()
+    with pytest.raises(InputError, match=r"branch 1 has not written .*spectral-train --fuse-inputs logits"):
+        fused(run)
+
+
+@pytest.mark.parametrize("name", ["fused/model.safetensors", "fused/outputs.safetensors"])
+def test_a_damaged_file_of_the_head_is_named(run: Path, name: str) -> None:
+    content = bytearray((run / name).read_bytes())
+    content[-1] ^= 1
+    (run / name).write_bytes(content)
+    with pytest.raises(CorruptFileError, match=f"a file of the fused network is missing or damaged.*{name}"):
+        evaluate(run, ["fused"])
+
+
+def test_damaged_words_are_named(run: Path) -> None:
+    path = RunPaths(run).branch(1).fusion_inputs("logits")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=f"a file of branch 1 is missing or damaged.*{path.name}"):
+        fused(run)
+
+
+def test_a_head_on_branches_that_were_trained_anew_is_refused(run: Path, data: Path) -> None:
+    shutil.rmtree(run / "branch-03")
+    train_branches(on_cpu(data, run, replace(RECIPE, epochs=1)), 3)
+    with pytest.raises(PlanMismatchError, match=r"other branches.*spectral-ensemble fuse"):
+        evaluate(run)
+    with pytest.raises(InputError, match="branch 3 has not written"):
+        fused(run)
+
+
+def test_a_fused_network_is_not_ablated_by_the_way(with_head: Path) -> None:
+    with pytest.raises(InputError, match="spectral-ensemble fuse with --without"):
+        evaluate(with_head, ["fused"], ablate=True)
+
+
+@pytest.mark.parametrize(("on", "values"), [("logits", 2 * len(CLASSES)), ("features", 16)])
+def test_rows_are_stored_in_few_bytes(trained: Path, on: On, values: int) -> None:
+    paths = RunPaths(trained).branch(0)
+    rows = 600 + 100
+    assert paths.fusion_inputs(on).stat().st_size < rows * (values + 4 + 2) + 2000
+
+
+def test_what_branches_say_is_collected_with_them(trained: Path, tmp_path: Path) -> None:
+    collect(tmp_path / "run", [trained])
+    assert len(fused(tmp_path / "run").branches) == 4

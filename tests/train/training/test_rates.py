@@ -1,0 +1,87 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_train.device import Resources
+from spectral_train.run.paths import RunPaths
+from spectral_train.run.rates import Rate, RatesRecord, read_rates
+from spectral_train.run.record import read_network
+from spectral_train.training import rates
+from spectral_train.training.baseline import train_baseline
+from spectral_train.training.branch import train_branches
+from spectral_train.training.fit import Training
+from spectral_train.training.network import TrainingRows
+from spectral_train.training.request import TrainingRequest
+from tests.support.runs import QUICK
+from tests.support.shards import draw, make_shards
+
+RECIPE = replace(QUICK, lr=1e-4, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("data"), train=draw(200))
+
+
+def request(data: Path, run: Path, lr: float = RECIPE.lr) -> TrainingRequest:
+    return TrainingRequest(data, replace(RECIPE, lr=lr), run, resources=Resources("cpu", workers=1), find_rate=True)
+
+
+def recorded(run: Path, shard: int) -> RatesRecord:
+    paths = RunPaths(run).branch(shard)
+    plan = read_network(paths).plan
+    return read_rates(replace(plan, recipe=replace(plan.recipe, lr=RECIPE.lr, epochs=1)), paths)
+
+
+def test_each_branch_trains_at_the_best_rate_that_was_tried(data: Path, tmp_path: Path) -> None:
+    for record in train_branches(request(data, tmp_path)):
+        tried = recorded(tmp_path, record.plan.shard or 0)
+        assert [rate.lr for rate in tried.rates] == [RECIPE.lr * factor for factor in rates.FACTORS]
+        lowest = min(tried.rates, key=lambda rate: rate.held_out_loss or 0)
+        assert record.plan.recipe.lr == lowest.lr > RECIPE.lr  # far too low
+
+
+def test_a_branch_alone_finds_what_all_together_find(data: Path, tmp_path: Path) -> None:
+    train_branches(request(data, tmp_path / "all"))
+    (alone,) = train_branches(request(data, tmp_path / "one"), 2)
+    assert alone == replace(
+        read_network(RunPaths(tmp_path / "all").branch(2)), seconds=alone.seconds, files=alone.files
+    )
+
+
+def test_a_sweep_that_was_stopped_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, trial = [], rates._trial
+
+    def stopped(training: Training, read: TrainingRows) -> Rate:
+        tried.append(training.recipe.lr)
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return trial(training, read)
+
+    monkeypatch.setattr(rates, "_trial", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_branches(request(data, tmp_path), 1)
+    train_branches(request(data, tmp_path), 1)
+    assert tried == [RECIPE.lr * factor for factor in (0.25, 0.5, 1, 1, 2, 4)]
+    train_branches(request(data, tmp_path), 1)
+    assert len(tried) == 6
+
+
+def test_a_sweep_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
+    train_branches(request(data, tmp_path), 1)
+    with pytest.raises(PlanMismatchError, match=r"tried here with another plan.*recipe.lr"):
+        train_branches(request(data, tmp_path, lr=1e-3), 1)
+
+
+def test_a_rate_that_diverges_is_out(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"branch 1 diverges at every learning rate.*--lr"):
+        train_branches(request(data, tmp_path, lr=1e30), 1)
+    written = json.loads(RunPaths(tmp_path).branch(1).rates_record.read_text())
+    assert [rate["held_out_loss"] for rate in written["rates"]] == [None] * 5
+
+
+def test_the_conventional_network_finds_its_rate_alike(data: Path, tmp_path: Path) -> None:
+    assert train_baseline(request(data, tmp_path)).plan.recipe.lr > RECIPE.lr
