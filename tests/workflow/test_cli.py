@@ -48,15 +48,16 @@ OPTIONS = {
     "spectral-train": "--shard --baseline --data --run --recipe --model --optimizer --lr --batch-size --epochs --seed "
     "--augment --set --memory --shards --grouping --common --device --joint --workers --compile --version "
     "--cache --cache-size --no-cache --engine --ray-address --gpus-per-branch --list-recipes --list-models "
-    "--list-settings --log --json",
+    "--list-settings --log --json --fuse-inputs --gpu --gpu-tflops --dry-run --width-by --find-rate",
+    "fuse": "--data --on --hidden --epochs --seed --device --without --allow-missing",
     "runs": "--clean --unfinished --yes --json",
     "collect": "--json",
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --source --dataset --split "
-    "--predictions --json",
+    "--predictions --json --data --views",
     "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
     "report": "--out --space --allow-missing",
     "soup": "--out --data --method --device",
-    "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --predictions --json",
+    "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --predictions --json --views",
 }
 
 LOUDNESS = ("--quiet", "--verbose")
