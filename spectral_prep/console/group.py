@@ -15,7 +15,8 @@ from spectral_prep.system.watch import watched
 SETTINGS: Mapping[str, Any] = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
 
 OF_PREP: Mapping[str, str] = {
-    "Source": "dataset source image-key image-column label-column download mirror max-pixels classes fraction limit test-fraction name",
+    "Source": "dataset source image-key image-column label-column download mirror max-pixels "
+    "classes fraction limit test-fraction name",
     "Transform": "q layout transform dtype psnr size resize seed shuffle views augmentation",
     "Output": "out format compression block-rows on-error",
     "Machine": "task tasks engine ray-address workers max-memory no-space-check device",
