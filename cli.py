@@ -1,67 +1,9 @@
-"""The three commands: each parses, calls the Python function of the same name and prints.
+"""The front door of a checkout: the three commands, which installed console scripts find in the packages themselves.
 
-Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 data or a disk is at fault, 2 the command
-has to change, 130 Ctrl-C. torch is imported only by the command that runs, so that `--help` answers at once. The
-options of each stand in `spectral_prep.console.commands`, `spectral_train.commands` and
-`spectral_train.ensemble_commands`; nothing else in the house prints.
+An installed package has no module of this name, which any other's would overwrite.
 """
 
-from __future__ import annotations
+from spectral_prep.console.main import prep
+from spectral_train.main import ensemble, train
 
-import io
-import os
-import sys
-from collections.abc import Sequence
-from typing import NoReturn
-
-import click
-
-from spectral_prep.console.commands import prep_group
-from spectral_prep.console.failure import complain
-from spectral_prep.errors import SpectralError
-from spectral_prep.system.files import REFUSED
-from spectral_train.commands import train_command
-from spectral_train.ensemble_commands import ensemble_group
-from spectral_train.fuse_command import fuse_command
-
-ensemble_group.add_command(fuse_command)
-
-
-def prep(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the console script `spectral-prep`."""
-    _run(prep_group, arguments)
-
-
-def train(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the console script `spectral-train`.
-
-    torch's threads sleep while they wait, unless the user says otherwise: threads that spin make training many times
-    slower beside another busy process.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _run(train_command, arguments)
-
-
-def ensemble(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the console script `spectral-ensemble`."""
-    _run(ensemble_group, arguments)
-
-
-def _run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
-    """Run a command; every expected failure becomes a few labelled lines on stderr and an exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
-    try:
-        command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
-    except SpectralError as error:
-        complain(error)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        complain(error)
-        sys.exit(2)
-    except OSError as error:
-        complain(error)
-        sys.exit(2 if error.errno in REFUSED else 1)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    sys.exit(0)
+__all__ = ["ensemble", "prep", "train"]

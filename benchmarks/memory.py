@@ -43,7 +43,7 @@ def convert(source: Path, workers: int) -> None:
         click.echo("images  bound, MiB  peak of all, MiB PSS  largest process, MiB")
         for copies in (1, COPIES):
             tree = link_copies(source, Path(scratch) / f"source{copies}", copies)
-            command = [sys.executable, "-c", "from cli import prep; prep()"]
+            command = [sys.executable, "-c", "from spectral_prep.console.main import prep; prep()"]
             out = Path(scratch) / f"out{copies}"
             options = ["--dataset", "imagenet", "--q", "16", "--block-rows", "128", "--workers", str(workers)]
             options += ["--source", str(tree), "--out", str(out)]
@@ -64,7 +64,7 @@ def train(datasets: tuple[Path, ...], model: str) -> None:
     base = 0.0
     for number, dataset in enumerate(datasets):
         with tempfile.TemporaryDirectory(dir=".") as run:
-            command = [sys.executable, "-c", "from cli import train; train()", "--shard", "3", "--data", str(dataset)]
+            command = [sys.executable, "-c", "from spectral_train.main import train; train()", "--shard", "3", "--data", str(dataset)]
             _, peak = peaks([*command, "--model", model, "--epochs", "1", "--run", run])
         base = base or peak
         size = spectral_bytes(dataset / "spectral-03")

@@ -38,6 +38,12 @@ def run(line: str) -> Finished:
     return Finished(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
 
 
+def program(name: str) -> list[str]:
+    """Return what starts one of the commands in a process of its own, whatever its folder."""
+    function = COMMANDS[name]
+    return [sys.executable, "-c", f"from {function.__module__} import {function.__name__} as run; run()"]
+
+
 def many_blocks(tmp_path: Path) -> list[str]:
     """Write a small MNIST and return the command that converts it in many blocks, without `--out`."""
     write_mnist(tmp_path / "mnist", rows=1000, test_rows=10)
@@ -47,7 +53,7 @@ def many_blocks(tmp_path: Path) -> list[str]:
 def started(*arguments: str) -> subprocess.Popen[str]:
     """Start spectral-prep in a process group of its own, heeding Ctrl-C even if a shell runs these tests with `&`."""
     heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    program = [sys.executable, "-c", f"{heeding}; from cli import prep; prep()", *arguments]
+    program = [sys.executable, "-c", f"{heeding}; from spectral_prep.console.main import prep; prep()", *arguments]
     return subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 

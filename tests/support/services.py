@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import COMMANDS
+from tests.support.commands import COMMANDS, program
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,8 +65,8 @@ def install_commands(folder: Path) -> Path:
     """Put the three commands, as this checkout has them, into a folder for a PATH."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in COMMANDS:
-        call = f"from cli import {COMMANDS[name].__name__} as run; run()"
-        program = folder / name
-        program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -c "{call}" "$@"\n')
-        program.chmod(0o755)
+        start = shlex.join(program(name))
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec {start} "$@"\n')
+        script.chmod(0o755)
     return folder

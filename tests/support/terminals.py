@@ -8,10 +8,11 @@ import pty
 import re
 import shlex
 import struct
-import sys
 import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from tests.support.commands import program
 
 ENVIRONMENT = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
 NOTHING: Mapping[str, str] = {}
@@ -28,11 +29,11 @@ class Screen:
     @classmethod
     def of(cls, command: str, line: str, columns: int = 80, environment: Mapping[str, str] = NOTHING) -> Screen:
         """Run `spectral-COMMAND` with these arguments in the current folder."""
-        program = [sys.executable, "-c", f"from cli import {command}; {command}()", *shlex.split(line)]
+        started = [*program(f"spectral-{command}"), *shlex.split(line)]
         kept = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
         child, terminal = pty.fork()
         if not child:
-            os.execve(program[0], program, {**kept, **ENVIRONMENT, **environment})
+            os.execve(started[0], started, {**kept, **ENVIRONMENT, **environment})
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         written = b""
         while piece := _read(terminal):

@@ -65,6 +65,7 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_train.commands": {"device", "models", "recipe", "data", "run", "training"},
     "spectral_train.ensemble_commands": {"commands", "device", "recipe", "run", "training", "ensemble", "report"},
     "spectral_train.fuse_command": {"commands", "ensemble_commands", "device", "run", "training", "ensemble"},
+    "spectral_train.main": {"commands", "ensemble_commands", "fuse_command"},
 }
 """Which rooms of its own package each room may import; `spectral_train` may besides import any of `spectral_prep`."""
 

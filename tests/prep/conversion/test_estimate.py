@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from spectral_prep.errors import InputError, StorageError
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import read_record
-from tests.support.commands import run
+from tests.support.commands import program, run
 from tests.support.releases import write_mnist
 from tests.support.trees import tree
 
@@ -139,9 +138,9 @@ def test_peak_memory_stays_under_the_bound_that_convert_prints(tmp_path: Path) -
         options += ["--workers", "2", "--source", str(source), "--out", str(tmp_path / f"out{count}")]
         # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-        program = [sys.executable, "-c", "from cli import prep; prep()", "convert", *options]
+        command = [*program("spectral-prep"), "convert", *options]
         with open(tmp_path / "errors", "w") as errors:
-            process = subprocess.Popen(program, stderr=errors, stdout=subprocess.DEVNULL, env=environment)
+            process = subprocess.Popen(command, stderr=errors, stdout=subprocess.DEVNULL, env=environment)
             peak, processes = watched(psutil.Process(process.pid))
         printed = (tmp_path / "errors").read_text()
         assert process.wait() == 0, printed

@@ -1,0 +1,29 @@
+"""The console scripts `spectral-train` and `spectral-ensemble`, run as `spectral_prep.console.main` runs its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NoReturn
+
+from spectral_prep.console.main import run
+from spectral_train.commands import train_command
+from spectral_train.ensemble_commands import ensemble_group
+from spectral_train.fuse_command import fuse_command
+
+ensemble_group.add_command(fuse_command)
+
+
+def train(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the console script `spectral-train`.
+
+    torch's threads sleep while they wait, unless the user says otherwise: threads that spin make training many times
+    slower beside another busy process.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    run(train_command, arguments)
+
+
+def ensemble(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the console script `spectral-ensemble`."""
+    run(ensemble_group, arguments)
