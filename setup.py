@@ -6,6 +6,7 @@ to build, by default all.
 """
 
 import copy
+import logging
 import os
 import platform
 
@@ -36,7 +37,7 @@ class BuildSideBySide(build_ext):
         built = [name for name in names if name in self.built]
         failed = [name for name in names if name not in self.built]
         if built:
-            self.announce(f"CPU kernel built: {', '.join(built)}", level=2)
+            self.announce(f"CPU kernel built: {', '.join(built)}", level=logging.INFO)
         if failed:
             instead = "" if built else "; the package will compute with torch operations, which is slower"
             self.warn(f"CPU kernel not built: {', '.join(failed)}{instead}")

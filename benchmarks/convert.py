@@ -234,7 +234,13 @@ def as_commands(names: list[str], tree: Path, rounds: int) -> tuple[Seconds, Sec
                 command = [sys.executable, __file__, "--source", str(tree), "--once", name, "--out", str(out)]
                 if name in OURS:
                     options = f"--dataset folder --size {SIZE} --resize {RESIZE} --q 16 --compression {OURS[name]}"
-                    command = [sys.executable, "-c", "from spectral_prep.console.main import prep; prep()", "convert", *options.split()]
+                    command = [
+                        sys.executable,
+                        "-c",
+                        "from spectral_prep.console.main import prep; prep()",
+                        "convert",
+                        *options.split(),
+                    ]
                     command += ["--workers", str(WORKERS), "--source", str(tree), "--out", str(out)]
                 start, before = time.perf_counter(), of_children()
                 subprocess.run(command, check=True, capture_output=True)

@@ -64,7 +64,15 @@ def train(datasets: tuple[Path, ...], model: str) -> None:
     base = 0.0
     for number, dataset in enumerate(datasets):
         with tempfile.TemporaryDirectory(dir=".") as run:
-            command = [sys.executable, "-c", "from spectral_train.main import train; train()", "--shard", "3", "--data", str(dataset)]
+            command = [
+                sys.executable,
+                "-c",
+                "from spectral_train.main import train; train()",
+                "--shard",
+                "3",
+                "--data",
+                str(dataset),
+            ]
             _, peak = peaks([*command, "--model", model, "--epochs", "1", "--run", run])
         base = base or peak
         size = spectral_bytes(dataset / "spectral-03")

@@ -161,12 +161,22 @@ def _prepared(
     return *rows, (ctypes.c_int * 6)(*numbers)
 
 
+def compiled() -> tuple[str, ...]:
+    """Return which of `BUILDS` the package was installed with."""
+    return tuple(build for build in BUILDS if _libraries(build))
+
+
+def usable() -> dict[str, CpuKernel]:
+    """Return the builds that this machine can run, by name, the best one last."""
+    baseline = _load("baseline")
+    best = 0 if baseline is None else baseline.level
+    return {build: found for build in BUILDS[: best + 1] if (found := _load(build)) is not None}
+
+
 @functools.cache
 def kernel() -> CpuKernel | None:
     """Return the best build of the kernel for this machine, or None where the package was installed without one."""
-    baseline = _load("baseline")
-    best = 0 if baseline is None else baseline.level
-    return next((found for found in map(_load, reversed(BUILDS[1 : best + 1])) if found is not None), baseline)
+    return next(reversed(usable().values()), None)
 
 
 def required() -> CpuKernel:
@@ -181,8 +191,12 @@ def required() -> CpuKernel:
     return found
 
 
+def _libraries(build: str) -> list[Path]:
+    return sorted(Path(__file__).parent.glob(f"_cpu_{build}.*so"))
+
+
 def _load(build: str) -> CpuKernel | None:
-    for path in sorted(Path(__file__).parent.glob(f"_cpu_{build}.*so")):
+    for path in _libraries(build):
         try:
             return CpuKernel(path)
         except (OSError, AttributeError):  # for another system or processor family; of another version of this code

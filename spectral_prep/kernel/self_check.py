@@ -1,14 +1,14 @@
 """Whether the CUDA kernel gives the CPU's bits on a GPU, and how far it is from a copy of the same bytes.
 
 Input: a device. Output: one `Comparison` a case, by hash, and a `Timing` for each storage dtype.
-The kernels are deterministic, so a GPU that differs in one bit is wrong.
+The kernels are deterministic, so a GPU that differs in one bit is wrong, and so is one of the builds for a CPU.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -20,6 +20,7 @@ from spectral_prep.choices import Layout, Transform
 from spectral_prep.encoding import Encoding, encode
 from spectral_prep.errors import KernelError
 from spectral_prep.kernel import cpu, launch
+from spectral_prep.kernel.backend import Backend
 from spectral_prep.spectrum import SpectralSpec
 
 GRIDS = ((2, 2), (2, 3), (4, 4), (1, 28), (7, 7), (8, 8), (16, 16))
@@ -120,8 +121,25 @@ def agrees(case: Case, device: torch.device) -> bool:
         return compare(case, device).equal
     images_NHWC = _images(case)
     encoding = _encoding(case)
-    expected = spectrum.split(images_NHWC, case.spec)
     got = launch.split(images_NHWC.to(device), case.spec, case.stored, encoding).cpu()
+    return _is_torchs(got, images_NHWC, case.spec, encoding)
+
+
+def wrong_builds(case: Case, builds: Mapping[str, Backend]) -> list[str]:
+    """Return which builds for a CPU do not give the bits of the first, and the first if it is not torch's, rounded."""
+    images_NHWC = _images(case)
+    encoding = _encoding(case)
+    digests = {name: _digest(build.split, build.merge, images_NHWC, case, encoding) for name, build in builds.items()}
+    first, *others = builds
+    right = _is_torchs(
+        builds[first].split(images_NHWC, case.spec, case.stored, encoding), images_NHWC, case.spec, encoding
+    )
+    return [*([] if right else [first]), *(name for name in others if digests[name] != digests[first])]
+
+
+def _is_torchs(got: Tensor, images_NHWC: Tensor, spec: SpectralSpec, encoding: Encoding | None) -> bool:
+    """Return whether a stored spectrum is that of torch operations, up to rounding."""
+    expected = spectrum.split(images_NHWC, spec)
     if encoding is None:
         return torch.allclose(got.float(), expected, rtol=2**-7, atol=2**-7)
     return bool((got.int() - encode(expected, encoding).int()).abs().max() <= 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from spectral_prep.encoding import Encoding, encode
 from spectral_prep.errors import KernelError
 from spectral_prep.kernel import cpu, cuda, launch, self_check
 from spectral_prep.kernel.__main__ import main
+from spectral_prep.kernel.backend import TorchOperations
 from spectral_prep.spectrum import SpectralSpec, merge, regroup, split
 
 CPU = torch.device("cpu")
@@ -110,6 +111,36 @@ def test_without_a_cpu_kernel_torch_is_the_judge(case: self_check.Case, monkeypa
     assert not self_check.agrees(case, CPU)
     with pytest.raises(KernelError, match="cannot be checked"):
         self_check.compare(case, CPU)
+
+
+def test_the_builds_for_a_cpu_are_named_and_agree() -> None:
+    if not cpu.usable():
+        pytest.skip("no compiled CPU kernel is installed")
+    done = CliRunner().invoke(main, [])
+    assert done.exit_code == 0
+    assert f"CPU kernel built: {', '.join(cpu.compiled())}; used on this machine: {[*cpu.usable()][-1]}" in done.stdout
+
+
+def test_a_build_that_differs_is_named_with_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(TorchOperations):
+        def split(self, *arguments: Any, **more: Any) -> Tensor:
+            return super().split(*arguments, **more).flip(0)
+
+    monkeypatch.setattr(cpu, "compiled", lambda: ("baseline", "avx2"))
+    monkeypatch.setattr(cpu, "usable", lambda: {"baseline": TorchOperations(), "avx2": Wrong()})
+    done = CliRunner().invoke(main, [])
+    assert done.exit_code == 1
+    assert "the CPU kernel is wrong: avx2, as in " in done.stderr
+    monkeypatch.setattr(cpu, "usable", lambda: {"baseline": Wrong()})
+    assert "the CPU kernel is wrong: baseline, as in " in CliRunner().invoke(main, []).stderr
+
+
+def test_without_a_compiled_kernel_the_command_says_so_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_libraries", lambda build: [])
+    done = CliRunner().invoke(main, [])
+    assert done.exit_code == 1
+    assert "no compiled CPU kernel that runs here; torch operations compute" in done.stderr
+    assert "none is installed" in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
