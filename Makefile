@@ -19,7 +19,7 @@ test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 torture: env
 	$(BIN)/python -m tests.torture all $(if $(MINUTES),--minutes $(MINUTES)) --seed $(or $(SEED),0)

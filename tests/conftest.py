@@ -20,6 +20,25 @@ from spectral_prep.places.url import Url
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
 
+LONGEST = (
+    "tests/deploy/test_slurm.py",
+    "tests/prep/kernel/test_install.py",
+    "tests/workflow/test_readme.py",
+    "tests/deploy/test_ssh.py",
+    "tests/workflow/test_buckets.py",
+    "tests/prep/engines/test_ray_cluster.py",
+    "tests/train/training/test_branches_on_ray.py",
+    "tests/prep/conversion/test_estimate.py",
+)
+"""The files that hold the longest tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let processes that share the tests begin with the longest: none is left with one when the others are done."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = {file: number for number, file in enumerate(LONGEST)}
+        items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.request import Request
 from spectral_prep.store.layout import DatasetPaths
+from tests.conftest import LONGEST, pytest_collection_modifyitems
 from tests.support.releases import write_mnist
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +159,19 @@ def test_no_function_has_more_than_six_parameters() -> None:
 
 def _is_command(node: ast.FunctionDef) -> bool:
     return any("command" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def test_processes_that_share_the_tests_begin_with_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [file for file in LONGEST if not (ROOT / file).exists()] == []
+    files = ["tests/workflow/test_cli.py", *reversed(LONGEST), "tests/workflow/test_cli.py"]
+    items = [SimpleNamespace(nodeid=f"{file}::test_{number}") for number, file in enumerate(files)]
+    given = list(items)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    pytest_collection_modifyitems(items)  # type: ignore[arg-type]
+    assert items == given
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    pytest_collection_modifyitems(items)  # type: ignore[arg-type]
+    assert items == [*given[-2:0:-1], given[0], given[-1]]
 
 
 def imports(lines: str) -> list[str]:

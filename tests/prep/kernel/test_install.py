@@ -91,7 +91,7 @@ def _brings_the_packages_alone_and_their_commands(target: Path) -> None:
     assert (target / "spectral_train" / "py.typed").exists()
     version = metadata.name.removeprefix("spectral_shards-").removesuffix(".dist-info")
     for name in ("spectral-prep", "spectral-train", "spectral-ensemble"):
-        command = [target / "bin" / name, "--version"]
+        command = [str(target / "bin" / name), "--version"]
         environment = {**os.environ, "PYTHONPATH": str(target)}
         done = subprocess.run(command, cwd=target, env=environment, capture_output=True, text=True, check=True)
         assert done.stdout == f"{name}, version {version}\n"
@@ -137,7 +137,7 @@ def test_builds_are_compiled_side_by_side_and_one_that_fails_is_named(source: Pa
 
 
 def test_a_release_has_wheels_for_every_python_on_both_processors() -> None:
-    command = [sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", "--platform", "linux", ROOT]
+    command = [sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", "--platform", "linux", str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     pythons, processors = ("cp311", "cp312", "cp313"), ("x86_64", "aarch64")
     assert set(done.stdout.split()) == {f"{each}-manylinux_{one}" for each in pythons for one in processors}
