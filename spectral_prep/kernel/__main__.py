@@ -47,7 +47,7 @@ def _check_builds() -> None:
             f"the CPU kernel is wrong: {'; '.join(f'{name}, as in {case}' for name, case in wrong.items())}",
             run="pip install again with another compiler, or SPECTRAL_KERNEL=torch",
         )
-    click.echo(f"{len(self_check.CASES)} cases: {', '.join(usable)} give the same bits, which are torch's, rounded")
+    click.echo(f"{len(self_check.CASES)} cases: the same bits from {', '.join(usable)}, which are torch's, rounded")
 
 
 def _check_gpus() -> None:

@@ -104,9 +104,9 @@ def built(source: Path, scratch: Path, compiler: str) -> str:
         "setup.py",
         "build_ext",
         "--build-lib",
-        scratch / "lib",
+        str(scratch / "lib"),
         "--build-temp",
-        scratch / "temp",
+        str(scratch / "temp"),
     ]
     environment = os.environ | {"CC": compiler, "CXX": compiler}
     folder = source.parents[1]
