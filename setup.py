@@ -1,8 +1,8 @@
 """The CPU kernel, built where a C++ compiler is there: one library an instruction set, chosen when it is loaded.
 
 Also the description on a package index: the README without what lies in the repository alone, its pictures and the
-targets of its relative links. Everything else about the project stands in pyproject.toml. The libraries are optional: without them the package
-computes with torch operations, and says so once. $SPECTRAL_BUILDS names those to build, by default all.
+targets of its relative links. Everything else about the project stands in pyproject.toml. The libraries are optional:
+without them the package computes with torch operations, and says so once. $SPECTRAL_BUILDS names those to build, by default all.
 """
 
 import os
@@ -43,5 +43,5 @@ setup(
         )
         for name, flags in BUILDS.items()
         if name in os.environ.get("SPECTRAL_BUILDS", name).split()
-    ]
+    ],
 )

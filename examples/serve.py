@@ -1,6 +1,8 @@
-"""An HTTP server for an exported network: an image file in, its most likely classes out. It needs onnxruntime and Pillow.
+"""An HTTP server for an exported network: an image file in, its most likely classes out.
 
-    spectral-ensemble export runs/digits-q4-fc --out digits.onnx
+It needs onnxruntime and Pillow.
+
+    spectral-ensemble export runs/digits --out digits.onnx
     python examples/serve.py digits.onnx --port 8000
     curl --data-binary @digit.png http://127.0.0.1:8000/
 
@@ -33,7 +35,7 @@ class Network:
         self.about: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["spectral.json"])
 
     def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
-        """Return an image file as the network takes it, (H, W, C) uint8; raise `OSError` or `ValueError` for no image."""
+        """Return an image file as the network takes it, (H, W, C) uint8; raise `OSError` or `ValueError` if it is none."""
         height, width, channels = self.about["input_shape"]
         with Image.open(io.BytesIO(content)) as opened:
             image = opened.convert("L" if channels == 1 else "RGB")

@@ -33,6 +33,8 @@ from spectral_train.run.record import NetworkPlan
 
 METADATA = "spectral.json"
 EXAMPLE_ROWS = 2
+BATCH = "batch"
+"""What the axis of images is called."""
 ONNX_OPSET = 18
 LARGEST_ONNX = 2**31 - 2**24  # protobuf ends at 2 GiB
 
@@ -95,7 +97,7 @@ def export(run: Place, out: Place, combination: Combination = DEFAULT_COMBINATIO
     network = open_network(run, combination)
     plan, metadata = network.plans[0], describe(network, combination.scheme)
     example = torch.zeros(EXAMPLE_ROWS, plan.height, plan.width, plan.channels, dtype=torch.uint8)
-    rows = {0: torch.export.Dim("batch")}
+    rows = {0: torch.export.Dim(BATCH)}
     program = torch.export.export(  # an older torch traces strictly unless told: its dynamo cannot follow this
         ImagesToProbabilities(network).eval(), (example,), dynamic_shapes=(rows,), strict=False
     )
@@ -163,6 +165,7 @@ def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any])
     found = torch.onnx.export(
         program,
         dynamo=True,
+        dynamic_shapes=({0: BATCH},),  # decided by the program; here it names the axis
         input_names=["images"],
         output_names=["probabilities"],
         opset_version=ONNX_OPSET,

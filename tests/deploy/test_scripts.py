@@ -1,4 +1,4 @@
-"""Every script under deploy/ and examples/ is without a fault that shellcheck knows, stops at the first error, and is on the page."""
+"""Every script is without a fault that shellcheck knows and stops at the first error; of deploy/ it is on the page."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_the_server_says_what_predict_says(served: tuple[Path, str], tmp_path: P
     (tmp_path / "digit.png").write_bytes(encoded(random_images(*size, 1, seed=3)[..., 0]))
     (expected,) = predict(run, [tmp_path / "digit.png"])
     said = answered(url, (tmp_path / "digit.png").read_bytes())["classes"]
-    assert list(said)[0] == expected.classes[0][0]
+    assert next(iter(said)) == expected.classes[0][0]
     assert said == pytest.approx(dict(expected.classes), abs=1e-5 if size == (8, 8) else 0.05)
     assert answered(url)["input_shape"] == [8, 8, 1]
 
