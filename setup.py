@@ -2,7 +2,8 @@
 
 Also the description on a package index: the README without what lies in the repository alone, its pictures and the
 targets of its relative links. Everything else about the project stands in pyproject.toml. The libraries are optional:
-without them the package computes with torch operations, and says so once. $SPECTRAL_BUILDS names those to build, by default all.
+without them the package computes with torch operations, and says so once. $SPECTRAL_BUILDS names those to build, by
+default all.
 """
 
 import os

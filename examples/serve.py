@@ -35,7 +35,7 @@ class Network:
         self.about: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["spectral.json"])
 
     def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
-        """Return an image file as the network takes it, (H, W, C) uint8; raise `OSError` or `ValueError` if it is none."""
+        """Return an image file as the network takes it, (H, W, C) uint8; or raise `OSError`, `ValueError`."""
         height, width, channels = self.about["input_shape"]
         with Image.open(io.BytesIO(content)) as opened:
             image = opened.convert("L" if channels == 1 else "RGB")
