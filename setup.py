@@ -1,14 +1,17 @@
 """The CPU kernel, built where a C++ compiler is there: one library an instruction set, chosen when it is loaded.
 
-Everything else about the project stands in pyproject.toml. The libraries are optional, built side by side, and it is
-said which were: without them the package computes with torch operations, and says so once. $SPECTRAL_BUILDS names those
-to build, by default all.
+Also the description on a package index: the README without what lies in the repository alone, its pictures and the
+targets of its relative links. Everything else about the project stands in pyproject.toml. The libraries are optional,
+built side by side, and it is said which were: without them the package computes with torch operations, and says so
+once. $SPECTRAL_BUILDS names those to build, by default all.
 """
 
 import copy
 import logging
 import os
 import platform
+import re
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -51,8 +54,20 @@ class BuildSideBySide(build_ext):
         self.built.append(name)
 
 
+PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)\n\n(?:\*[^*]+\*\n\n)?", re.MULTILINE)
+"""A picture, and what is said below it."""
+RELATIVE_LINK = re.compile(r"\[([^\]]*)\]\((?!https?://)[^)]*\)")
+
+
+def described(readme: str) -> str:
+    """Return the README as an index shows it."""
+    return RELATIVE_LINK.sub(r"\1", PICTURE.sub("", readme))
+
+
 setup(
     cmdclass={"build_ext": BuildSideBySide},
+    long_description=described(Path(__file__).with_name("README.md").read_text(encoding="utf-8")),
+    long_description_content_type="text/markdown",
     ext_modules=[
         Extension(
             f"spectral_prep.kernel._cpu_{name}",

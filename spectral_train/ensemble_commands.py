@@ -14,12 +14,13 @@ import click
 
 from spectral_prep.console.failure import ERROR, show_labelled
 from spectral_prep.console.group import SETTINGS, OrderedGroup
+from spectral_prep.console.options import field_options
 from spectral_prep.console.progress import PLACE, answer, as_json, say
 from spectral_prep.console.tables import output_width
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line, printable, quoted, shown
 from spectral_prep.sources import SOURCES
-from spectral_prep.sources.interface import SPLITS
+from spectral_prep.sources.interface import SPLITS, Fields
 from spectral_train.commands import on_device
 from spectral_train.ensemble.combination import (
     DEFAULT_SCHEME,
@@ -170,6 +171,7 @@ predictions_option = click.option(
 @click.option("--source", type=PLACE, help="Labelled images that the run never saw, instead of its own test rows.")
 @click.option("--dataset", help=f"What the source is: {', '.join(SOURCES)}.  [default: what its files are called like]")
 @click.option("--split", type=click.Choice(SPLITS), help="Of the source.  [default: test if it has one]")
+@field_options
 @predictions_option
 @views
 @click.option("--data", type=PLACE, help="The data set of the run, for --views of its own test rows.")
@@ -181,6 +183,7 @@ def evaluate_command(
     source: Place | None,
     dataset: str | None,
     split: str | None,
+    fields: Fields,
     predictions: Place | None,
     data: Place | None,
     as_json: bool,
@@ -190,15 +193,17 @@ def evaluate_command(
 
     With --source, of one scheme on other labelled images, with confusion and calibration. Classes are matched by name.
     """
-    if source is None and (dataset or split or predictions):
-        raise click.UsageError("--dataset, --split and --predictions are for --source")
+    if source is None and (dataset or split or predictions or fields != Fields()):
+        raise click.UsageError(
+            "--dataset, --split, --predictions, --image-key, --image-column and --label-column are for --source"
+        )
     if data is not None and (source is not None or not combination["views"]):
         raise click.UsageError("--data is for --views without --source")
     if source is not None:
         if ablate or len(schemes) > 1:
             raise click.UsageError("--source takes one --scheme, and no --ablate")
         chosen = Combination(scheme=schemes[0] if schemes else DEFAULT_SCHEME, **combination)
-        _evaluate_source(run, chosen, (source, dataset, split), predictions, as_json)
+        _evaluate_source(run, chosen, (source, dataset, split, fields), predictions, as_json)
         return
     from spectral_train.ensemble.evaluate import evaluate, table
 
@@ -229,7 +234,7 @@ def _viewed(run: Place, combination: Combination, data: Place | None) -> Viewed:
 def _evaluate_source(
     run: Place,
     combination: Combination,
-    labelled: tuple[Place, str | None, str | None],
+    labelled: tuple[Place, str | None, str | None, Fields],
     predictions: Place | None,
     as_json: bool,
 ) -> None:

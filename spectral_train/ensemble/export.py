@@ -33,12 +33,14 @@ from spectral_train.run.record import NetworkPlan
 
 METADATA = "spectral.json"
 EXAMPLE_ROWS = 2
+BATCH = "batch"
+"""What the axis of images is called."""
 ONNX_OPSET = 18
 LARGEST_ONNX = 2**31 - 2**24  # protobuf ends at 2 GiB
 
 
 class ImagesToProbabilities(nn.Module):
-    """(N, H, W, C) uint8 → (N, classes) float64, in plain torch operators."""
+    """(N, H, W, C) uint8 → (N, classes) float32, in plain torch operators."""
 
     def __init__(self, network: EnsembleNetwork) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class ImagesToProbabilities(nn.Module):
         outputs = [
             branch(branch_input(stored_QNChw, plan)) for branch, plan in zip(self.branches, self.plans, strict=True)
         ]
-        return self.combiner(outputs)
+        return self.combiner(outputs).float()
 
     def _stored(self, images_NHWC: Tensor) -> Tensor:
         """Return the spectrum as it would be stored, (Q, N, C, h, w): int8 values as float32, floats in their dtype."""
@@ -72,7 +74,7 @@ class ImagesToProbabilities(nn.Module):
 def export(run: Place, out: Place, combination: Combination = DEFAULT_COMBINATION) -> Mapping[str, Any]:
     """Write the ensemble network of a run as one file and return the metadata that lies in it.
 
-    The file takes any number of images, (N, H, W, C) uint8 of the size of the data set, and gives (N, classes) float64.
+    The file takes any number of images, (N, H, W, C) uint8 of the size of the data set, and gives (N, classes) float32.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def export(run: Place, out: Place, combination: Combination = DEFAULT_COMBINATIO
     network = open_network(run, combination)
     plan, metadata = network.plans[0], describe(network, combination.scheme)
     example = torch.zeros(EXAMPLE_ROWS, plan.height, plan.width, plan.channels, dtype=torch.uint8)
-    rows = {0: torch.export.Dim("rows")}
+    rows = {0: torch.export.Dim(BATCH)}
     program = torch.export.export(  # an older torch traces strictly unless told: its dynamo cannot follow this
         ImagesToProbabilities(network).eval(), (example,), dynamic_shapes=(rows,), strict=False
     )
@@ -109,7 +111,11 @@ def describe(network: EnsembleNetwork, scheme: str) -> dict[str, Any]:
     return {
         "dataset": plan.dataset,
         "input_shape": [plan.height, plan.width, plan.channels],
+        "input_dtype": "uint8",
+        "colours": "grey" if plan.channels == 1 else "RGB",
         "resize": plan.resize,
+        "preprocessing": preprocessing(plan),
+        "output_dtype": "float32",
         "classes": list(plan.classes),
         "spec": plain(plan.spec),
         "branches": [each.shard for each in network.plans],
@@ -117,6 +123,17 @@ def describe(network: EnsembleNetwork, scheme: str) -> dict[str, Any]:
         "weights": network.combiner.weights.tolist(),
         "settings": dict(network.combiner.settings),
     }
+
+
+def preprocessing(plan: NetworkPlan) -> list[str]:
+    """Return, step by step, how an image file becomes the input, as the conversion did it."""
+    resize = [] if plan.resize is None else [f"resize the short side to {plan.resize} pixels, bilinear, antialiased"]
+    return [
+        f"decode to 8-bit {'grey' if plan.channels == 1 else 'RGB'}; drop alpha; do not apply EXIF rotation",
+        *resize,
+        f"crop the centre to {plan.height} x {plan.width} pixels",
+        "keep uint8, 0 to 255: the network standardises",
+    ]
 
 
 def _to_pt2(program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
@@ -148,6 +165,7 @@ def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any])
     found = torch.onnx.export(
         program,
         dynamo=True,
+        dynamic_shapes=({0: BATCH},),  # decided by the program; here it names the axis
         input_names=["images"],
         output_names=["probabilities"],
         opset_version=ONNX_OPSET,

@@ -21,7 +21,7 @@ import torch
 from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places.url import Place
 from spectral_prep.sources import open_source
-from spectral_prep.sources.interface import RawImage, RowIndex, Source
+from spectral_prep.sources.interface import Fields, RawImage, RowIndex, Source
 from spectral_prep.sources.layout import looks_like
 from spectral_prep.sources.opening import listed
 from spectral_prep.sources.read_ahead import raw_images
@@ -41,12 +41,14 @@ MOST_NAMED = 20
 class Labelled:
     """Labelled images: which source, what it is taken for (None: what its names look like), and which of its splits.
 
-    Without a split it is "test" where the source has one, else "train".
+    Without a split it is "test" where the source has one, else "train". `fields` says which image and label of a row,
+    where there are several.
     """
 
     source: Place
     dataset: str | None = None
     split: str | None = None
+    fields: Fields = field(default_factory=Fields)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def evaluate_source(
     network = open_network(run, replace(combination, calibrate=True))
     dataset, classes = labelled.dataset or looks_like(labelled.source), network.plans[0].classes
     with tempfile.TemporaryDirectory() as staging, prediction_file(predictions, classes) as write:
-        source = open_source(dataset, labelled.source, Path(staging))
+        source = open_source(dataset, labelled.source, Path(staging), labelled.fields)
         split, index = _split_of(source, labelled)
         rows = Rows(index, source.classes, numbers_of(source.classes, classes))
         _require_known(rows, classes, labelled.source)

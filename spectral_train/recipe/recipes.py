@@ -1,8 +1,8 @@
 """The recipes by name: those of both papers, and the default.
 
 Input: a name and what is to differ. Output: a `Recipe`. The figures of a named recipe stand here and nowhere else;
-change them here. Each says what was measured with it: accuracies are those of docs/results.md and README.md, on test
-rows, of the whole ensemble. This module does not import torch: `--help` lists the recipes.
+change them here. Each says what was measured with it: accuracies are those of docs/results.md, on test rows, of
+the whole ensemble. This module does not import torch: `--help` lists the recipes.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ from tests.support.slurm import Slurm, cluster
 from tests.support.trees import tree
 
 SCRIPTS = ROOT / "deploy/slurm"
-(README_LINE,) = re.findall(r"^[A-Z].*deploy/slurm/submit\.sh$", (ROOT / "README.md").read_text(), re.MULTILINE)
-OUT, RUN = re.findall(r"(?:OUT|RUN)=(\S+)", README_LINE)
 PAGE = "docs/clusters.md"
+LINE = shell(PAGE, "Slurm")[0].strip()
+OUT, RUN = re.findall(r"(?:OUT|RUN)=(\S+)", LINE)
 EPOCHS = "--epochs 60"
 OPTIONS = {"CONVERT_OPTIONS": "--block-rows 20", "TRAIN_OPTIONS": EPOCHS, "SHARDS": "2"}
 BLOCKS_OF_TASK_0 = 45
@@ -82,7 +82,7 @@ def lines(path: Path) -> int:
 @pytest.mark.timeout(900)  # eleven commands, which all import torch
 def test_the_whole_road_with_tasks_requeued_in_the_middle(slurm: Slurm, clone: Path) -> None:
     out, branch, logs = clone / OUT, RunPaths(clone / RUN).branch(0), clone / "logs"
-    with submitted(slurm, README_LINE, **OPTIONS, WAIT="yes") as road:
+    with submitted(slurm, LINE, **OPTIONS, WAIT="yes") as road:
         wait_until((out / "blocks/00000.json").exists, lambda: str(tree(logs)))
         converting = requeue(slurm, "spectral-convert")
         assert 0 < sum(int(block.stem) % 2 == 0 for block in out.glob("blocks/*.json")) < BLOCKS_OF_TASK_0
@@ -115,7 +115,7 @@ def test_the_whole_road_with_tasks_requeued_in_the_middle(slurm: Slurm, clone: P
 
 
 def test_what_follows_a_task_that_failed_is_cancelled(slurm: Slurm, clone: Path) -> None:
-    with submitted(slurm, README_LINE, CONVERT_OPTIONS="--dtype no", WAIT="yes") as road:
+    with submitted(slurm, LINE, CONVERT_OPTIONS="--dtype no", WAIT="yes") as road:
         code, said = finish(road)
     assert code == 1
     assert "Error: not all jobs were done. Where: logs." in said
@@ -124,16 +124,12 @@ def test_what_follows_a_task_that_failed_is_cancelled(slurm: Slurm, clone: Path)
 
 
 def test_a_road_that_cannot_be_submitted_whole_is_not_begun(slurm: Slurm, clone: Path) -> None:
-    with submitted(slurm, README_LINE, TRAIN_SBATCH="--partition=nowhere") as road:
+    with submitted(slurm, LINE, TRAIN_SBATCH="--partition=nowhere") as road:
         code, said = finish(road)
     assert code != 0
     assert "invalid partition specified: nowhere" in said
     wait_until(lambda: not slurm.waiting(), lambda: str(slurm.waiting()))
     assert not (clone / OUT / "manifest.json").exists()
-
-
-def test_the_page_and_the_readme_have_one_line() -> None:
-    assert shell(PAGE, "Slurm")[0].strip() == README_LINE
 
 
 def said_by(script: str, **env: str) -> subprocess.CompletedProcess[str]:

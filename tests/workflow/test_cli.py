@@ -53,7 +53,7 @@ OPTIONS = {
     "runs": "--clean --unfinished --yes --json",
     "collect": "--json",
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --source --dataset --split "
-    "--predictions --json --data --views",
+    "--image-key --image-column --label-column --predictions --json --data --views",
     "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
     "report": "--out --space --allow-missing",
     "soup": "--out --data --method --device",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import email
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,18 @@ def installed(source: Path, target: Path, path: str) -> str:
     command = [sys.executable, "-P", "-c", SPLIT]
     done = subprocess.run(command, cwd=target, env=away, capture_output=True, text=True, check=True)
     return done.stdout + done.stderr
+
+
+def test_an_index_shows_the_readme_without_links_into_the_repository(source: Path) -> None:
+    with tarfile.open(source) as archive:
+        (name,) = [name for name in archive.getnames() if name.count("/") == 1 and name.endswith("/PKG-INFO")]
+        member = archive.extractfile(name)
+        assert member is not None
+        metadata = email.message_from_bytes(member.read())
+    description = str(metadata.get_payload())
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert "## Your own photographs on four machines" in description
+    assert re.findall(r"!\[|\]\((?!https://)", description) == []
 
 
 @needs_compiler

@@ -59,6 +59,9 @@ def run_pt2(path: Path, images: Tensor) -> tuple[Tensor, dict[str, Any]]:
 
 def run_onnx(path: Path, images: Tensor) -> tuple[Tensor, dict[str, Any]]:
     session = onnxruntime.InferenceSession(path)
+    ((images_in,), (probabilities,)) = session.get_inputs(), session.get_outputs()
+    assert (images_in.name, images_in.shape) == ("images", ["batch", *images.shape[1:]])
+    assert (probabilities.name, probabilities.shape[0]) == ("probabilities", "batch")
     (found,) = session.run(None, {"images": images.numpy()})
     return torch.from_numpy(found), json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
 
@@ -82,10 +85,12 @@ def test_a_file_gives_what_evaluate_found(
     expected = open_network(run, combination).combiner(outputs.log_probabilities)
     found, stored = (run_pt2 if suffix == ".pt2" else run_onnx)(tmp_path / f"model{suffix}", images)
     assert torch.equal(found.argmax(1), expected.argmax(1))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected.float(), rtol=0, atol=1e-5)
     assert stored == json.loads(json.dumps(metadata))
     assert stored["classes"] == ([str(digit) for digit in range(10)] if of == "digits_run" else list(CLASSES))
     assert stored["input_shape"] == list(images.shape[1:])
+    assert f"crop the centre to {images.shape[1]} x {images.shape[2]} pixels" in stored["preprocessing"]
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:

@@ -77,6 +77,25 @@ def test_a_tar_gives_the_figures_of_the_folder(run: Path, photos: Path, tmp_path
     assert other.confusion == one.confusion
 
 
+def test_of_several_images_a_sample_the_named_one_is_evaluated(run: Path, photos: Path, tmp_path: Path) -> None:
+    members = {
+        f"{number:03}.{suffix}": content
+        for number, (pixels, label) in enumerate(zip(IMAGES.pixels, IMAGES.labels, strict=True))
+        for suffix, content in (
+            ("left.png", encoded(pixels)),
+            ("right.png", encoded(pixels * 0)),
+            ("cls", CLASSES[label].encode()),
+        )
+    }
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "some-0000.tar").write_bytes(tar_bytes(members))
+    told = command(f"spectral-ensemble evaluate {run} --source {tmp_path}/tars --image-key left.png --json")
+    assert told.code == 0, told.err
+    assert json.loads(told.out)["accuracy"] == evaluate_source(run, Labelled(photos)).quality.accuracy
+    refused = command(f"spectral-ensemble evaluate {run} --source {photos} --image-key left.png")
+    assert (refused.code, "nothing to choose from" in refused.err) == (2, True)
+
+
 def test_classes_are_matched_by_name_and_what_the_run_does_not_know_is_named(run: Path, photos: Path) -> None:
     whole = evaluate_source(run, Labelled(photos))
     (photos / "circle").rename(photos / "aardvark")  # first by name, so that every label is another
@@ -154,7 +173,7 @@ def test_the_text_has_the_figures_and_the_matrix(run: Path, photos: Path) -> Non
 
 
 def test_what_does_not_go_together_is_refused(run: Path, photos: Path) -> None:
-    for options in ("--split test", "--predictions p.csv", f"--source {photos} --ablate"):
+    for options in ("--split test", "--predictions p.csv", "--image-key a.jpg", f"--source {photos} --ablate"):
         assert command(f"spectral-ensemble evaluate {run} {options}").code == 2
     with pytest.raises(InputError, match=r"no such split.*Expected: train"):
         evaluate_source(run, Labelled(photos, split="test"))
