@@ -132,14 +132,26 @@ def calibrate(spectrum_QNChw: Tensor, spec: SpectralSpec) -> Encoding:
     Encoding
         int8, its scalars rounded to float32 so that every implementation computes with the same numbers.
     """
+    if not spectrum_QNChw.numel():
+        return calibrate_range(np.full(spec.q, np.inf), np.full(spec.q, -np.inf), spec)
+    lowest_Q, highest_Q = (extreme.double().cpu().numpy() for extreme in spectrum_QNChw.flatten(1).aminmax(dim=1))
+    return calibrate_range(lowest_Q, highest_Q, spec)
+
+
+def calibrate_range(
+    lowest_Q: npt.NDArray[np.floating], highest_Q: npt.NDArray[np.floating], spec: SpectralSpec
+) -> Encoding:
+    """Choose the int8 encoding as `calibrate` does, from the extremes of each spectral: ∞ and −∞ where none was seen.
+
+    >>> calibrate_range(np.array([100.0]), np.array([254.0]), SpectralSpec(1, 1)).scale_factor
+    (1.0000790357589722,)
+    """
     rows = basis(spec)
     offset = MID_GREY * rows.sum(axis=1)
     widest = MID_GREY * np.abs(rows).sum(axis=1)
-    reach = widest
-    if spectrum_QNChw.numel():
-        deviation = (spectrum_QNChw.double() - _along_q(tuple(offset), spectrum_QNChw.double())).abs()
-        seen = deviation.flatten(1).amax(1).cpu().numpy()
-        reach = np.where(seen > NO_DEVIATION, seen, widest)
+    lowest, highest = (extreme.astype(np.float64) for extreme in (lowest_Q, highest_Q))
+    seen = np.where(lowest <= highest, np.maximum(np.abs(lowest - offset), np.abs(highest - offset)), 0.0)
+    reach = np.where(seen > NO_DEVIATION, seen, widest)
     scale = (reach / CALIBRATED).astype(np.float32)
     return Encoding("int8", tuple(map(float, scale)), tuple(map(float, offset.astype(np.float32))))
 

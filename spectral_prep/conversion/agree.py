@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spectral_prep.conversion.chosen import chosen_before
+from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.plan import make_plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces, index_sha256
@@ -41,11 +42,17 @@ class Conversion:
 
 
 def agreed(
-    paths: DatasetPaths, source: Source, index: Mapping[str, RowIndex], request: Request, called: str | None = None
+    paths: DatasetPaths,
+    source: Source,
+    index: Mapping[str, RowIndex],
+    request: Request,
+    called: str | None = None,
+    execution: Execution = BY_DEFAULT,
 ) -> Conversion:
     """Plan what a request asks for; a plan that stands in the folder gives the int8 scalars: no second calibration.
 
-    `called` is what the data set is called where neither the request nor such a plan of the same source says it.
+    `called` is what the data set is called where neither the request nor such a plan of the same source says it. How
+    many processes calibrate, `execution` says.
 
     Raises
     ------
@@ -66,7 +73,7 @@ def agreed(
         index = source.index()
     hashes = _hashes(same, index, request)
     name = request.name or (same.name if same is not None else called)
-    plan = make_plan(source, index, hashes, request, fixed, name)
+    plan = make_plan(source, index, hashes, request, fixed, name, execution)
     if fixed is not None:
         _require_same(fixed, plan, paths)
     return Conversion(paths, plan, source, index)

@@ -7,11 +7,11 @@ scatter gives the standard error. The time is that of the processor; a slow disk
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import shutil
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,20 +23,22 @@ import numpy.typing as npt
 from spectral_prep.conversion.agree import Conversion, agreed
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.finished import finished_blocks
-from spectral_prep.conversion.memory import Memory, memory_of, needs_of
+from spectral_prep.conversion.memory import Memory, memory_of
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
 from spectral_prep.conversion.sample import sample_ids
 from spectral_prep.conversion.tasks import all_blocks, block_task
-from spectral_prep.encoding import decode, expected_psnr
-from spectral_prep.errors import InputError, StorageError
+from spectral_prep.conversion.workers import choose_workers, sampling_workers
+from spectral_prep.encoding import expected_psnr
+from spectral_prep.engines.interface import Late
+from spectral_prep.engines.processes import run_all
+from spectral_prep.errors import StorageError
 from spectral_prep.places.url import Place
 from spectral_prep.sources import default_name, open_source
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.store import STORES
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
-from spectral_prep.system.resources import memory_limit
 from spectral_prep.system.staging import staging_folder
 from spectral_prep.system.watch import counted, step
 
@@ -47,8 +49,22 @@ ENTRY_BYTES = 200
 RECORD_BYTES = 2 << 10
 """A `spectral.json` without files and classes."""
 NAMED_ROWS = 1000
-PIXELS_A_WORKER = 64 << 20
 SAMPLING = Execution(on_error="skip", device="cpu")
+CONVERT_GROUP = Late("spectral_prep.conversion.sampled", "convert_group")
+"""What a worker does with an `AllBlocks` and the `BlockTask` of a group; it needs torch."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a row of one group of the sample took: bytes over all spectrals, and seconds.
+
+    `energy` is the variance of each spectral, (Q,).
+    """
+
+    number: int
+    bytes_a_row: float
+    seconds_a_row: float
+    energy: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -157,7 +173,7 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
         with step("opening the source"):
             opened = open_source(request.dataset, source, staging, request.fields)
             index = opened.index()
-        conversion = agreed(DatasetPaths(out), opened, index, request, called)
+        conversion = agreed(DatasetPaths(out), opened, index, request, called, execution)
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}
         pending = [block for block in conversion.plan.blocks if block.number not in finished]
         found = estimate_pending(conversion, pending, execution)
@@ -177,7 +193,7 @@ def estimate_pending(
     """
     plan, index, tasks = conversion.plan, conversion.index, execution.task.count
     remaining = sum(block.stop - block.start for block in pending)
-    sample = take_sample(conversion, max(FEWEST_ROWS, int(share * remaining)))
+    sample = take_sample(conversion, remaining, max(FEWEST_ROWS, int(share * remaining)), execution)
     memory = memory_of(plan, elsewhere=execution.engine.elsewhere)
     chosen = choose_workers(plan, pending[::tasks], memory, execution)
     side_files, side_bytes = _beside(plan, index)
@@ -203,35 +219,6 @@ def estimate_pending(
     )
 
 
-def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, execution: Execution) -> int:
-    """Return how many processes convert: as wanted or as many as are worth starting, within the memory.
-
-    A process costs as much as converting some 64 MiB of pixels. Without `max_memory` the control group's limit holds,
-    or what memory the engine's machines have; where not even one worker fits into the group's, one is tried.
-
-    Raises
-    ------
-    InputError
-        If `execution.max_memory` or the engine does not allow a single worker.
-    """
-    geometry = plan.geometry
-    pixels = sum(block.stop - block.start for block in pending) * geometry.height * geometry.width * geometry.channels
-    most = execution.engine.at_once(needs_of(memory, execution.device))
-    workers = execution.workers or max(1, min(most, len(pending), pixels // PIXELS_A_WORKER))
-    limit = execution.max_memory or (None if execution.engine.elsewhere else memory_limit())
-    if limit is None:
-        return workers
-    fitting = memory.workers(limit)
-    if not fitting and execution.max_memory is not None:
-        raise InputError(
-            "one worker does not fit into --max-memory",
-            expected=f"at least {math.ceil(memory.peak(1) / (1 << 20))}M",
-            got=f"{execution.max_memory >> 20}M",
-            run=f"the same command with --max-memory {math.ceil(memory.peak(1) / (1 << 20))}M",
-        )
-    return max(1, min(workers, fitting))
-
-
 def refuse_without_room(found: Estimate, out: Place) -> None:
     """Raise StorageError if what remains does not fit at `out`."""
     if not found.enough_room:
@@ -244,42 +231,34 @@ def refuse_without_room(found: Estimate, out: Place) -> None:
         )
 
 
-def take_sample(conversion: Conversion, at_most: int) -> Sample:
-    """Convert all views of a seeded sample of training images, in groups of at most a chunk; measure what rows take."""
-    plan = conversion.plan
+def take_sample(conversion: Conversion, pending: int, at_most: int, execution: Execution) -> Sample:
+    """Convert all views of a seeded sample of training images, in groups of at most a chunk; measure what rows take.
+
+    Several processes do so if they are worth it for so many pending rows.
+    """
+    plan, source = conversion.plan, conversion.source
     part = plan.splits["train"]
     wanted = max(GROUPS, min(GROUPS * part.chunk_rows, at_most) // part.views)
-    images = sample_ids(conversion.source, part.images, wanted, plan.seed)
-    groups = np.array_split(images, min(GROUPS, len(images)))
-    bytes_a_row, seconds, energies = [], [], []
-    for ids in counted(groups, "converting a sample", "groups"):
-        start, rows = time.perf_counter(), len(ids) * part.views
-        count, energy_Q = _converted(conversion, np.tile(ids, part.views))
-        bytes_a_row.append(count / rows)
-        energies.append(energy_Q)
-        seconds.append((time.perf_counter() - start) / rows)
-    scatter = statistics.stdev(bytes_a_row) if len(groups) > 1 else 0.0
-    error = scatter * math.sqrt((1 - len(images) / part.images) / len(groups))
-    psnr = plan.psnr or expected_psnr(plan.encoding, np.mean(energies, axis=0))
-    return Sample(len(images) * part.views, statistics.fmean(bytes_a_row), error, statistics.median(seconds), psnr)
-
-
-def _converted(conversion: Conversion, ids: npt.NDArray[np.int32]) -> tuple[int, npt.NDArray[np.float64]]:
-    """Return how many bytes these rows take over all spectrals, as one part of one chunk, and the variance of each."""
-    import torch
-
-    from spectral_prep.conversion.block import stored_batches
-    from spectral_prep.system.threads import torch_threads
-
-    plan, rows = conversion.plan, len(ids)
-    alone = replace(plan, splits={"train": SplitPlan(rows, rows, rows, "", plan.splits["train"].views)})
-    planned = replace(conversion, plan=alone)
-    task = block_task(planned, alone.blocks[0], ids)
-    common = all_blocks(planned.paths.root, alone, SAMPLING)
-    with torch_threads(1):
-        stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(common, task)], dim=1)
-        energy_Q = decode(stored_QNChw, plan.encoding).flatten(1).double().var(1, correction=0).numpy()
-    return _part_bytes(plan, stored_QNChw.numpy(), task.labels, rows), energy_Q
+    images = sample_ids(source, part.images, wanted, plan.seed)
+    rows = len(images) * part.views
+    workers = 1
+    if source.random_access:
+        workers = sampling_workers(rows, pending, plan.geometry, memory_of(plan), execution)
+    groups = [np.tile(ids, part.views) for ids in np.array_split(images, min(GROUPS, len(images)))]
+    tasks = (block_task(conversion, Block(i, "train", 0, len(ids)), ids) for i, ids in enumerate(groups))
+    work = functools.partial(CONVERT_GROUP, all_blocks(conversion.paths.root, plan, SAMPLING))
+    done = counted(run_all(work, tasks, workers), "converting a sample", "groups", len(groups))
+    found = sorted(done, key=lambda group: group.number)
+    scatter = statistics.stdev(group.bytes_a_row for group in found) if len(found) > 1 else 0.0
+    error = scatter * math.sqrt((1 - len(images) / part.images) / len(found))
+    psnr = plan.psnr or expected_psnr(plan.encoding, np.mean([group.energy for group in found], axis=0))
+    return Sample(
+        rows,
+        statistics.fmean(group.bytes_a_row for group in found),
+        error,
+        statistics.median(group.seconds_a_row for group in found),
+        psnr,
+    )
 
 
 def _padding_bytes(plan: Plan, rows: int, chunk_rows: int) -> int:
@@ -287,11 +266,11 @@ def _padding_bytes(plan: Plan, rows: int, chunk_rows: int) -> int:
     missing = -rows % chunk_rows
     black_QNChw = np.zeros((plan.spec.q, 1, *plan.spectral_shape), plan.encoding.dtype)
     label = np.zeros(1, np.int32)
-    padded, bare = (_part_bytes(plan, black_QNChw, label, count) for count in (missing + 1, 1))
+    padded, bare = (part_bytes(plan, black_QNChw, label, count) for count in (missing + 1, 1))
     return padded - bare
 
 
-def _part_bytes(plan: Plan, stored_QNChw: npt.NDArray[Any], labels: npt.NDArray[np.int32], chunk_rows: int) -> int:
+def part_bytes(plan: Plan, stored_QNChw: npt.NDArray[Any], labels: npt.NDArray[np.int32], chunk_rows: int) -> int:
     """Return how many bytes the Q parts take that hold these rows alone, in one chunk."""
     split = SplitPlan(len(labels), chunk_rows, chunk_rows, "")
     array = replace(plan, splits={"train": split}).array("train", 0)

@@ -7,12 +7,12 @@ processes share counts once.
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass
 
 from spectral_prep.choices import Device
 from spectral_prep.engines.interface import Needs
+from spectral_prep.images.load import Geometry
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.resources import resident_memory
 
@@ -23,6 +23,8 @@ TORCH_BYTES = 512 * MIB
 """What a process takes that imports torch."""
 WORKER_BYTES = 96 * MIB
 """What each has of its own apart from rows: what it wrote in shared pages, a decoded photo, the allocator's reserve."""
+LOOKED_BYTES = 32
+"""What looking at an image takes a value: its pixels, and its spectrum as float32 with what is between."""
 ROW_BYTES = 64
 """What completing a data set takes a row: labels, ids and their compressed copies."""
 FILE_BYTES = 2 << 10
@@ -62,6 +64,14 @@ def memory_of(plan: Plan, *, elsewhere: bool = False) -> Memory:
     return Memory(parent, SERVER_BYTES, worker, torch=0 if "torch" in sys.modules else TORCH_BYTES)
 
 
+def memory_before_plan(geometry: Geometry) -> Memory:
+    """Return the memory of a calibration: a worker looks at one image after the other."""
+    worker = WORKER_BYTES + geometry.values * LOOKED_BYTES
+    return Memory(
+        resident_memory() + 32 * MIB, SERVER_BYTES, worker, torch=0 if "torch" in sys.modules else TORCH_BYTES
+    )
+
+
 def needs_of(memory: Memory, device: Device) -> Needs:
     """Return what one block takes of an engine, whose workers compute on this device."""
     return Needs(cpus=1, memory=memory.worker, gpus=int(device == "cuda"))
@@ -69,7 +79,7 @@ def needs_of(memory: Memory, device: Device) -> Needs:
 
 def _buffers(plan: Plan) -> int:
     """Return what a worker holds of rows: a batch as pixels, as stored and as float64 for its sums; a chunk, twice."""
-    values = math.prod([plan.geometry.height, plan.geometry.width, plan.geometry.channels])
+    values = plan.geometry.values
     batch = plan.batch_rows * values * (1 + plan.encoding.itemsize + 8 + 8)
     chunk = max(part.chunk_rows for part in plan.splits.values()) * values * plan.encoding.itemsize
     return batch + chunk + 3 * chunk // plan.spec.q

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from spectral_prep.conversion.calibrate import calibrated
+from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.sample import training_sample
 from spectral_prep.encoding import Encoding
@@ -74,11 +76,14 @@ def make_plan(
     request: Request,
     fixed: Plan | None = None,
     name: str | None = None,
+    execution: Execution = BY_DEFAULT,
 ) -> Plan:
     """Decide everything; images are read only to calibrate int8 and to learn their size.
 
     What the user did not ask for is as in the plan that is `fixed` already, if there is one: the scalars of int8, which
     are not calibrated again, and the rows of a block, which an older version may have chosen.
+
+    By how many processes and in how much memory int8 is calibrated, `execution` says.
 
     Of a selection, `source` and `index` have the selected rows alone.
 
@@ -102,12 +107,10 @@ def make_plan(
     encoding = fixed.encoding if fixed is not None else None
     if encoding is None or encoding.dtype != request.dtype:
         if request.dtype == "int8":
-            from spectral_prep.conversion.calibrate import calibrated  # it computes, with torch
-
-            encoding = calibrated(source, index, geometry, spec, request, augmentation)
+            encoding = calibrated(source, index, geometry, spec, request, augmentation, execution)
         else:
             encoding = Encoding(request.dtype)
-    row_bytes = geometry.height * geometry.width * geometry.channels * encoding.itemsize
+    row_bytes = geometry.values * encoding.itemsize
     views = {name: 1 + request.views if name == "train" else 1 for name in index}
     rows = sum(views[name] * len(each.names) for name, each in index.items())
     usual = _block_rows(rows, row_bytes, spec.q)

@@ -40,6 +40,11 @@ class Geometry:
     max_pixels: int = MAX_PIXELS
 
     @property
+    def values(self) -> int:
+        """How many values an image has."""
+        return self.height * self.width * self.channels
+
+    @property
     def chosen_max_pixels(self) -> int | None:
         """`max_pixels`, None where it is the usual limit: what records that hold no geometry say."""
         return None if self.max_pixels == MAX_PIXELS else self.max_pixels

@@ -7,7 +7,7 @@ and the arrays that hold them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -128,7 +128,7 @@ class Plan:
     @property
     def batch_rows(self) -> int:
         """Images transformed and summed at once by a CPU; no byte depends on it."""
-        return max(1, BATCH_VALUES // (self.geometry.height * self.geometry.width * self.geometry.channels))
+        return max(1, BATCH_VALUES // self.geometry.values)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -151,6 +151,10 @@ class Plan:
         if name == "train" and self.shuffle == "global":
             order = np.random.RandomState(self.seed).permutation(part.images).astype(np.int32)
         return np.tile(order, part.views)
+
+    def alone(self, rows: int) -> Plan:
+        """Return the plan of so many training rows alone, all views of some images, as one part of one chunk."""
+        return replace(self, splits={"train": SplitPlan(rows, rows, rows, "", self.splits["train"].views)})
 
     def image(self, raw: RawImage, name: str, row: int, row_id: int) -> npt.NDArray[np.uint8]:
         """Return the pixels (height, width, channels) that a stored row of a split holds, from its raw image.

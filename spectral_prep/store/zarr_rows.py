@@ -50,7 +50,7 @@ class ZarrRows:
         """Return `x` of these rows; the crc32c of their chunks and of the part's index is checked."""
         array = self.array
         values_NChw = np.empty((stop - start, *array.image_shape), array.dtype)
-        chunk_NChw = np.empty((array.chunk_rows, *array.image_shape), np.dtype(array.dtype).newbyteorder("<"))
+        dtype = np.dtype(array.dtype).newbyteorder("<")
         number, first = divmod(start, array.block_rows)
         part = SpectralPaths(self.root).part(self.split, number, "zarr")
         chunks = range(first // array.chunk_rows, math.ceil((first + stop - start) / array.chunk_rows))
@@ -60,10 +60,14 @@ class ZarrRows:
             places = [self._place(*self._indexes[number][chunk].tolist()) for chunk in chunks]
             contents = file.read_ranges(places)
         for chunk, content in zip(chunks, contents, strict=True):
-            _decode(_checked(content, f"chunk {chunk}"), array.compression, chunk_NChw, f"chunk {chunk}")
             begin = chunk * array.chunk_rows - first
             wanted = slice(max(0, -begin), min(array.chunk_rows, len(values_NChw) - begin))
-            values_NChw[begin + wanted.start : begin + wanted.stop] = chunk_NChw[wanted]
+            own_NChw = values_NChw[begin + wanted.start : begin + wanted.stop]
+            whole = len(own_NChw) == array.chunk_rows and dtype == own_NChw.dtype
+            chunk_NChw = own_NChw if whole else np.empty((array.chunk_rows, *array.image_shape), dtype)
+            _decode(_checked(content, f"chunk {chunk}"), array.compression, chunk_NChw, f"chunk {chunk}")
+            if not whole:
+                own_NChw[...] = chunk_NChw[wanted]
         return values_NChw
 
     def part_labels(self, start: int, stop: int) -> None:

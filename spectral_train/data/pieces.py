@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -60,17 +61,22 @@ class PieceReader:
         CorruptFileError
             Naming the part that cannot be read.
         """
+        if len(self.shard.folders) == 1:
+            return torch.from_numpy(self._stored(0, rows))
         channels = self.shard.first.channels
         values = torch.empty((rows.stop - rows.start, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
-        for g, folder in enumerate(self.shard.folders):
-            opened = self._rows(g)
-            try:
-                stored = opened.read(rows.start, rows.stop)
-            except UNREADABLE as error:
-                part = rows.start // folder.record.splits[self.split].block_rows
-                raise _unreadable(folder.paths.part(self.split, part, folder.record.store), error) from error
-            values[:, g * channels : (g + 1) * channels] = torch.from_numpy(stored)
+        for g in range(len(self.shard.folders)):
+            values[:, g * channels : (g + 1) * channels] = torch.from_numpy(self._stored(g, rows))
         return values
+
+    def _stored(self, g: int, rows: slice) -> npt.NDArray[Any]:
+        """Return the values of a piece in one folder, (n, C, h, w)."""
+        folder, opened = self.shard.folders[g], self._rows(g)
+        try:
+            return opened.read(rows.start, rows.stop)
+        except UNREADABLE as error:
+            part = rows.start // folder.record.splits[self.split].block_rows
+            raise _unreadable(folder.paths.part(self.split, part, folder.record.store), error) from error
 
     def _rows(self, g: int) -> Rows:
         if g not in self._opened:

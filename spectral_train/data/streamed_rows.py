@@ -2,7 +2,7 @@
 
 1. Pieces (whole chunks, about a MiB) come in a seeded order and fill groups (`order.group_plans`).
 2. While one group is used, a thread reads the next into a second buffer. The two take 60 % of the memory budget.
-   From a bucket it has several pieces read at once, within another 10 %.
+   From a bucket it has several pieces read at once, and from a disk as many as half of the CPUs, within another 10 %.
 3. Rows that are asked for without a seed, in order, are kept from the first time on if they fit into the rest:
    held-out rows are few, and lie scattered over all chunks.
 
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Url
+from spectral_prep.system.resources import usable_cpus
 from spectral_train.data.order import GroupPlan, Piece, Positions, group_plans
 from spectral_train.data.pieces import PieceReader
 from spectral_train.data.rows import Examples, Group
@@ -67,7 +68,8 @@ class StreamedRows:
         largest = max((piece.stop - piece.start for piece in self._pieces), default=0)
         room = int(memory * PIECES_SHARE) // max(1, largest * self._row_bytes)
         in_bucket = any(isinstance(folder.paths.root, Url) for folder in shard.folders)
-        self._at_once = max(1, min(PIECES_AT_ONCE, room)) if in_bucket else 1
+        useful = PIECES_AT_ONCE if in_bucket else min(PIECES_AT_ONCE, usable_cpus() // 2)
+        self._at_once = max(1, min(useful, room))
         self._most_kept = memory * (KEPT_SHARE - (PIECES_SHARE if self._at_once > 1 else 0))
         if self.group_rows < largest:
             least = math.ceil(largest * self._row_bytes / BUFFER_SHARE)
@@ -133,7 +135,7 @@ class StreamedRows:
         return Group(buffer[:done], self.y[torch.from_numpy(plan.positions)], torch.from_numpy(plan.index))
 
     def _values(self, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Tensor]]:
-        """Yield pieces with their values, from a bucket several at once: a request takes longer than its bytes do."""
+        """Yield pieces with their values, several read at once: each is decompressed beside the others and the loop."""
         if self._at_once == 1:
             yield from ((piece, self._reader.read(slice(piece.start, piece.stop))) for piece in pieces)
             return

@@ -14,6 +14,7 @@ from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_train.data.augment import Augmenter, SpectralInput
 from spectral_train.data.loader import LoaderOptions, ShardLoader, batches
+from spectral_train.data.pieces import PieceReader
 from spectral_train.data.placement import check_shard, open_rows, placement
 from spectral_train.data.rows import Examples
 from spectral_train.data.shard import Shard, open_shard, read_labels
@@ -218,6 +219,24 @@ def test_the_thread_that_reads_ahead_ends_with_the_iteration(shard: Shard) -> No
     assert any(thread.name.startswith("read ahead") for thread in set(threading.enumerate()) - before)
     del iteration
     assert not any(thread.name.startswith("read ahead") for thread in threading.enumerate())
+
+
+def test_many_cpus_read_several_pieces_at_once_and_change_no_row(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    y, readers, read = read_labels(shard.folders, "train").y, set[str](), PieceReader.read
+
+    def watched(reader: PieceReader, rows: slice) -> Tensor:
+        readers.add(threading.current_thread().name.partition("_")[0])
+        return read(reader, rows)
+
+    monkeypatch.setattr(PieceReader, "read", watched)
+    found = []
+    for cpus, by in ((2, "read ahead"), (8, "pieces")):
+        monkeypatch.setattr("spectral_train.data.streamed_rows.usable_cpus", lambda cpus=cpus: cpus)
+        readers.clear()
+        found.append(played(ShardLoader(StreamedRows(shard, "train", y, 12_000), 16)))
+        assert readers == {by}
+        assert not any(thread.name.startswith(("read ahead", "pieces")) for thread in threading.enumerate())
+    assert same(*found)
 
 
 def test_memory_that_holds_not_even_two_pieces_is_refused(shard: Shard) -> None:

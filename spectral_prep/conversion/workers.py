@@ -1,0 +1,63 @@
+"""How many processes work: on a sample before a conversion, and on its blocks.
+
+Input: what there is to do, what memory it takes, and what the user allows. Output: a number; 1 is this process itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from spectral_prep.conversion.execution import Execution
+from spectral_prep.conversion.memory import Memory, needs_of
+from spectral_prep.errors import InputError
+from spectral_prep.images.load import Geometry
+from spectral_prep.store.plan_record import Block, Plan
+from spectral_prep.system.resources import memory_limit, usable_cpus
+
+PIXELS_A_WORKER = 64 << 20
+SAMPLED_PIXELS_A_WORKER = 4 << 20
+FEWEST_SAMPLED_PIXELS = 16 << 20
+"""With a smaller sample this process is done before the first worker has started."""
+
+
+def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, execution: Execution) -> int:
+    """Return how many processes convert: as wanted or as many as are worth starting, within the memory.
+
+    A process costs as much as converting some 64 MiB of pixels. Without `max_memory` the control group's limit holds,
+    or what memory the engine's machines have; where not even one worker fits into the group's, one is tried.
+
+    Raises
+    ------
+    InputError
+        If `execution.max_memory` or the engine does not allow a single worker.
+    """
+    pixels = sum(block.stop - block.start for block in pending) * plan.geometry.values
+    most = execution.engine.at_once(needs_of(memory, execution.device))
+    workers = execution.workers or max(1, min(most, len(pending), pixels // PIXELS_A_WORKER))
+    limit = execution.max_memory or (None if execution.engine.elsewhere else memory_limit())
+    if limit is None:
+        return workers
+    fitting = memory.workers(limit)
+    if not fitting and execution.max_memory is not None:
+        raise InputError(
+            "one worker does not fit into --max-memory",
+            expected=f"at least {math.ceil(memory.peak(1) / (1 << 20))}M",
+            got=f"{execution.max_memory >> 20}M",
+            run=f"the same command with --max-memory {math.ceil(memory.peak(1) / (1 << 20))}M",
+        )
+    return max(1, min(workers, fitting))
+
+
+def sampling_workers(sampled: int, rows: int, geometry: Geometry, memory: Memory, execution: Execution) -> int:
+    """Return how many processes of this machine look at a sample of the rows that are converted afterwards.
+
+    Several only where several convert: what all workers share is then there already.
+    """
+    pixels = sampled * geometry.values
+    if pixels < FEWEST_SAMPLED_PIXELS:
+        return 1
+    wanted = execution.workers or rows * geometry.values // PIXELS_A_WORKER
+    limit = execution.max_memory or memory_limit()
+    fitting = wanted if limit is None else memory.workers(limit)
+    return max(1, min(wanted, fitting, usable_cpus(), pixels // SAMPLED_PIXELS_A_WORKER))
