@@ -97,7 +97,8 @@ class Bench:
         pid = int(self._answer(LONGEST_RUN) or 0)
         answer = self._answer(LONGEST_RUN if kill_after is None else kill_after)
         if answer is None:
-            os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.killpg(pid, signal.SIGKILL)
             self._answer(LONGEST_RUN)
         code = int(answer) if answer is not None else -signal.SIGKILL if kill_after is not None else None
         texts = [path.read_text(errors="backslashreplace") if path.exists() else "" for path in (out, err)]
