@@ -8,7 +8,7 @@ write is equal and atomic.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spectral_prep.conversion.chosen import chosen_before
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
@@ -73,7 +73,7 @@ def agreed(
         index = source.index()
     hashes = _hashes(same, index, request)
     name = request.name or (same.name if same is not None else called)
-    plan = make_plan(source, index, hashes, request, fixed, name, execution)
+    plan = make_plan(source, index, hashes, replace(request, name=name), fixed, execution)
     if fixed is not None:
         _require_same(fixed, plan, paths)
     return Conversion(paths, plan, source, index)

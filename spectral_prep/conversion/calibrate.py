@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.memory import memory_before_plan
-from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.sample import sample_ids
 from spectral_prep.conversion.workers import sampling_workers
 from spectral_prep.encoding import Encoding, calibrate_range, with_psnr
@@ -84,28 +83,25 @@ class Looked:
 
 def calibrated(
     source: Source,
-    index: Mapping[str, RowIndex],
-    geometry: Geometry,
-    spec: SpectralSpec,
-    request: Request,
-    augmentation: ViewKind | None,
+    rows: RowIndex,
+    calibration: Calibration,
+    psnr: float | None,
     execution: Execution,
 ) -> Encoding:
     """Calibrate on a seeded sample of training rows: only the extremes of each spectral are kept, and, where an error
-    is wanted, some of its coefficients at seeded places.
+    is wanted (dB), some of its coefficients at seeded places.
 
     Of each image one view is looked at, all of them in turn. Of `execution` count workers and memory.
     """
-    rows = index["train"]
-    ids = sample_ids(source, len(rows.names), CALIBRATION_ROWS, request.seed)
+    geometry, spec = calibration.geometry, calibration.spec
+    ids = sample_ids(source, len(rows.names), CALIBRATION_ROWS, calibration.seed)
     workers = 1
     if source.random_access:
-        memory, images = memory_before_plan(geometry), len(rows.names) * (1 + request.views)
+        memory, images = memory_before_plan(geometry), len(rows.names) * calibration.views
         workers = sampling_workers(len(ids), images, geometry, memory, execution)
-    calibration = Calibration(geometry, spec, request.seed, augmentation, 1 + request.views)
     tell(Step(CALIBRATING, 0, len(ids), "images"))
     found: list[Looked] = []
-    parts = _parts(source, rows, ids, geometry, spec, request)
+    parts = _parts(source, rows, ids, calibration, keep=psnr is not None)
     for looked in run_all(functools.partial(LOOK, calibration), parts, workers):
         found.append(looked)
         done = sum(each.images for each in found)
@@ -113,26 +109,27 @@ def calibrated(
     lowest_Q = np.min([each.lowest for each in found], axis=0)
     highest_Q = np.max([each.highest for each in found], axis=0)
     finest = calibrate_range(lowest_Q, highest_Q, spec)
-    if request.psnr is None:
+    if psnr is None:
         return finest
     from spectral_prep.system.threads import torch_threads  # it imports torch
 
     some_QRn = np.concatenate([each.some for each in sorted(found, key=lambda each: each.start)], axis=1)
     with torch_threads(1):
-        return with_psnr(finest, some_QRn.reshape(spec.q, -1), request.psnr) if some_QRn.size else finest
+        return with_psnr(finest, some_QRn.reshape(spec.q, -1), psnr) if some_QRn.size else finest
 
 
 def _parts(
     source: Source,
     rows: RowIndex,
     ids: npt.NDArray[np.int32],
-    geometry: Geometry,
-    spec: SpectralSpec,
-    request: Request,
+    calibration: Calibration,
+    *,
+    keep: bool,
 ) -> Iterator[Part]:
-    random = np.random.RandomState(request.seed)
+    geometry, spec = calibration.geometry, calibration.spec
+    random = np.random.RandomState(calibration.seed)
     values = math.prod(spec.spectral_size(geometry.height, geometry.width)) * geometry.channels
-    each = min(values, max(1, ERROR_VALUES // (CALIBRATION_ROWS * spec.q))) if request.psnr is not None else 0
+    each = min(values, max(1, ERROR_VALUES // (CALIBRATION_ROWS * spec.q))) if keep else 0
     for start in range(0, len(ids), PART_ROWS):
         own = ids[start : start + PART_ROWS]
         named = list(zip(own.tolist(), some(rows.names, own), strict=True))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spectral_prep.conversion.calibrate import calibrated
+from spectral_prep.conversion.calibrate import Calibration, calibrated
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.sample import training_sample
@@ -75,7 +75,6 @@ def make_plan(
     index_sha256: Mapping[str, str],
     request: Request,
     fixed: Plan | None = None,
-    name: str | None = None,
     execution: Execution = BY_DEFAULT,
 ) -> Plan:
     """Decide everything; images are read only to calibrate int8 and to learn their size.
@@ -107,7 +106,8 @@ def make_plan(
     encoding = fixed.encoding if fixed is not None else None
     if encoding is None or encoding.dtype != request.dtype:
         if request.dtype == "int8":
-            encoding = calibrated(source, index, geometry, spec, request, augmentation, execution)
+            calibration = Calibration(geometry, spec, request.seed, augmentation, 1 + request.views)
+            encoding = calibrated(source, index["train"], calibration, request.psnr, execution)
         else:
             encoding = Encoding(request.dtype)
     row_bytes = geometry.values * encoding.itemsize
@@ -135,7 +135,7 @@ def make_plan(
         splits,
         augmentation,
         request.selection,
-        name,
+        request.name,
         request.psnr,
     )
 

@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from spectral_prep.errors import InputError
-from spectral_prep.system.files import ANYWHERE, Advice, explained, make_folder
+from spectral_prep.system.files import ANYWHERE, Advice, explained, make_folder, sync_folder
 
 HELD = (errno.EWOULDBLOCK, errno.EACCES)
 WHEN = "%Y-%m-%d %H:%M:%S"
@@ -95,6 +95,7 @@ def sole_use(path: Path, what: str, advice: Advice = ANYWHERE) -> Iterator[None]
     finally:
         with contextlib.suppress(OSError):  # what stays locks nothing
             path.unlink()
+            sync_folder(path.parent)
         os.close(descriptor)
         with contextlib.suppress(OSError):  # not empty: something was begun here
             for folder in made:

@@ -130,9 +130,9 @@ def fitted_and_measured(run: RunPaths, records: Sequence[NetworkRecord]) -> tupl
     PlanMismatchError, CorruptFileError
         As `outputs_of` does.
     """
-    held_out = outputs_of(run, records, HELD_OUT)
+    held_out, test = (outputs_of(run, records, rows) for rows in (HELD_OUT, TEST))
     if has_test(records[0]):
-        return held_out, outputs_of(run, records, TEST)
+        return held_out, test
     if len(held_out.labels) < 2:
         raise InputError(
             "no test rows, and too few held-out rows, to evaluate on",

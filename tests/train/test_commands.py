@@ -12,6 +12,7 @@ import pytest
 from spectral_train.commands import train_command
 from spectral_train.data.grouping import GROUPINGS
 from spectral_train.device import DEVICES
+from spectral_train.ensemble.combination import FUSED
 from spectral_train.ensemble.schemes import SCHEMES
 from spectral_train.ensemble_commands import ensemble_group
 from spectral_train.run.paths import RunPaths
@@ -21,7 +22,7 @@ from spectral_train.training.soup import METHODS
 from tests.support.commands import run
 from tests.support.shards import make_shards
 
-ORDER = ["runs", "collect", "evaluate", "predict", "report", "soup", "export"]
+ORDER = ["runs", "collect", "evaluate", "predict", "report", "soup", "export", "fuse"]
 
 
 @pytest.mark.parametrize("line", ["train --help", "ensemble --help", *(f"ensemble {name} --help" for name in ORDER)])
@@ -48,9 +49,9 @@ def test_commands_are_listed_in_the_order_of_the_work() -> None:
         (train_command, "device", DEVICES),
         (train_command, "joint", get_args(Joint)),
         (ensemble_group.commands["soup"], "method", METHODS),
-        (ensemble_group.commands["evaluate"], "schemes", SCHEMES),
-        (ensemble_group.commands["predict"], "scheme", SCHEMES),
-        (ensemble_group.commands["export"], "scheme", SCHEMES),
+        (ensemble_group.commands["evaluate"], "schemes", (*SCHEMES, FUSED)),
+        (ensemble_group.commands["predict"], "scheme", (*SCHEMES, FUSED)),
+        (ensemble_group.commands["export"], "scheme", (*SCHEMES, FUSED)),
     ],
 )
 def test_what_may_be_chosen_is_what_there_is(command: click.Command, option: str, choices: object) -> None:

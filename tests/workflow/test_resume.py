@@ -227,5 +227,5 @@ def test_a_source_that_changed_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "set", ["train/a/1.png", "train/b/2.png"])
     convert(Request("folder", "4"), tmp_path / "set", tmp_path / "out")
     write_folder(tmp_path / "set", ["train/b/3.png"])
-    with pytest.raises(PlanMismatchError, match="fingerprint"):
+    with pytest.raises(PlanMismatchError, match="this is another source"):
         convert(Request("folder", "4"), tmp_path / "set", tmp_path / "out")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectral_prep.conversion.calibrate import CALIBRATION_ROWS, calibrated
+from spectral_prep.conversion.calibrate import CALIBRATION_ROWS, Calibration, calibrated
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.memory import memory_before_plan
 from spectral_prep.conversion.plan import choose_geometry
@@ -27,7 +27,8 @@ def by(workers: int, request: Request, monkeypatch: pytest.MonkeyPatch) -> Encod
     monkeypatch.setattr("spectral_prep.conversion.calibrate.sampling_workers", lambda *_: workers)
     source = open_source("digits", Path(), Path())
     index = source.index()
-    return calibrated(source, index, choose_geometry(source, index, request), SPEC, request, None, Execution())
+    calibration = Calibration(choose_geometry(source, index, request), SPEC, request.seed, None, 1)
+    return calibrated(source, index["train"], calibration, request.psnr, Execution())
 
 
 def test_workers_find_what_one_process_finds(monkeypatch: pytest.MonkeyPatch) -> None:

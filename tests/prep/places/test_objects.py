@@ -297,8 +297,13 @@ def test_a_forked_process_is_told_what_to_do_instead_of_hanging(bucket_folder: U
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_a_process_that_was_started_afresh_reads(bucket_folder: Url, method: str) -> None:
     atomic_write(bucket_folder / "a", b"x")
-    with multiprocessing.get_context(method).Pool(1) as pool:
+    with multiprocessing.get_context(method).Pool(1, _set, (dict(os.environ),)) as pool:
         assert pool.apply_async(_read, (bucket_folder / "a",)).get(60) == b"x"
+
+
+def _set(environment: dict[str, str]) -> None:
+    """Give a process of a server that another test started the environment of this one."""
+    os.environ.update(environment)
 
 
 def _read(url: Url) -> bytes:

@@ -138,7 +138,7 @@ def test_images_and_exported_files_get_the_probabilities_that_were_evaluated(
     if on == "features":
         assert export(run, tmp_path / "model.onnx", combination)["scheme"] == "fused"
         (said,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"images": pixels})
-        torch.testing.assert_close(torch.from_numpy(said), got, rtol=0, atol=1e-5)
+        torch.testing.assert_close(torch.from_numpy(said).double(), got, rtol=0, atol=1e-5)
 
 
 def test_a_lost_branch_takes_a_head_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
