@@ -23,32 +23,32 @@ from spectral_prep.system.watch import Step, watched
 SPEC = SpectralSpec(2, 2)
 
 
-def by(workers: int, request: Request, monkeypatch: pytest.MonkeyPatch) -> Encoding:
+def by(workers: int, request: Request, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Encoding:
     monkeypatch.setattr("spectral_prep.conversion.calibrate.sampling_workers", lambda *_: workers)
-    source = open_source("digits", Path(), Path())
+    source = open_source("digits", Path(), scratch)
     index = source.index()
     calibration = Calibration(choose_geometry(source, index, request), SPEC, request.seed, None, 1)
     return calibrated(source, index["train"], calibration, request.psnr, Execution())
 
 
-def test_workers_find_what_one_process_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_find_what_one_process_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request, seen = Request("digits", "4", psnr=40.0), list[Step]()
-    alone = by(1, request, monkeypatch)
+    alone = by(1, request, tmp_path, monkeypatch)
     with watched(seen.append):
-        assert by(2, request, monkeypatch) == alone
+        assert by(2, request, tmp_path, monkeypatch) == alone
     whole = [step for step in seen if step.name == "calibrating"]
     assert [step.done for step in whole] == sorted(step.done for step in whole)
     assert (whole[-1].done, whole[-1].total, whole[-1].ended) == (1024, 1024, True)
     assert any(step.within == "calibrating" and step.done for step in seen)
 
 
-def test_the_range_is_that_of_the_whole_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_range_is_that_of_the_whole_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request("digits", "4", seed=3)
-    source = open_source("digits", Path(), Path())
+    source = open_source("digits", Path(), tmp_path)
     geometry = choose_geometry(source, source.index(), request)
     sample = training_sample(source, source.index(), CALIBRATION_ROWS, request.seed)
     images = torch.stack([torch.from_numpy(load(source.read(*row), geometry)) for row in sample])
-    assert by(1, request, monkeypatch) == calibrate(split(images, SPEC), SPEC)
+    assert by(1, request, tmp_path, monkeypatch) == calibrate(split(images, SPEC), SPEC)
 
 
 @pytest.mark.parametrize(
