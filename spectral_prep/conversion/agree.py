@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from spectral_prep.conversion.chosen import chosen_before
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
@@ -17,7 +18,9 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces, index_sha256
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.places import at, atomic_write, exists, refuse_irregular
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
+from spectral_prep.sources import default_name, open_source
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.sources.selection import Selection, select
 from spectral_prep.store.layout import WRITING, DatasetPaths
@@ -26,6 +29,7 @@ from spectral_prep.store.record_file import plain, read_record, rendered
 from spectral_prep.system.differences import differences
 from spectral_prep.system.files import is_temporary
 from spectral_prep.system.staging import is_staging
+from spectral_prep.system.watch import step
 
 MOST_CLASSES = 5
 """That a message lists."""
@@ -77,6 +81,16 @@ def agreed(
     if fixed is not None:
         _require_same(fixed, plan, paths)
     return Conversion(paths, plan, source, index)
+
+
+def open_conversion(
+    paths: DatasetPaths, request: Request, source: Place, staging: Path, execution: Execution
+) -> Conversion:
+    """Open the source of a request and agree on its plan; raises as `sources.open_source` and `agreed` do."""
+    with step("opening the source"):
+        opened = open_source(request.dataset, source, staging, request.fields)
+        index = opened.index()
+    return agreed(paths, opened, index, request, default_name(request.dataset, source), execution)
 
 
 def fix(conversion: Conversion) -> None:

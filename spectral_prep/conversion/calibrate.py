@@ -10,7 +10,6 @@ places of coefficients follow from the seed and the image: who looked at what de
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -101,10 +100,11 @@ def calibrated(
         workers = sampling_workers(len(ids), images, geometry, memory, execution)
     tell(Step(CALIBRATING, 0, len(ids), "images"))
     found: list[Looked] = []
+    done = 0
     parts = _parts(source, rows, ids, calibration, keep=psnr is not None)
     for looked in run_all(functools.partial(LOOK, calibration), parts, workers):
         found.append(looked)
-        done = sum(each.images for each in found)
+        done += looked.images
         tell(Step(CALIBRATING, done, len(ids), "images", ended=done == len(ids)))
     lowest_Q = np.min([each.lowest for each in found], axis=0)
     highest_Q = np.max([each.highest for each in found], axis=0)
@@ -126,10 +126,10 @@ def _parts(
     *,
     keep: bool,
 ) -> Iterator[Part]:
-    geometry, spec = calibration.geometry, calibration.spec
     random = np.random.RandomState(calibration.seed)
-    values = math.prod(spec.spectral_size(geometry.height, geometry.width)) * geometry.channels
-    each = min(values, max(1, ERROR_VALUES // (CALIBRATION_ROWS * spec.q))) if keep else 0
+    q = calibration.spec.q
+    values = calibration.geometry.values // q
+    each = min(values, max(1, ERROR_VALUES // (CALIBRATION_ROWS * q))) if keep else 0
     for start in range(0, len(ids), PART_ROWS):
         own = ids[start : start + PART_ROWS]
         named = list(zip(own.tolist(), some(rows.names, own), strict=True))

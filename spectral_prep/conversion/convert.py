@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spectral_prep.conversion import bad_images
-from spectral_prep.conversion.agree import Conversion, agreed, fix
+from spectral_prep.conversion.agree import Conversion, fix, open_conversion
 from spectral_prep.conversion.catalogue import has_catalogue, open_catalogue, write_catalogue
 from spectral_prep.conversion.estimate import Estimate, estimate_pending, refuse_without_room
 from spectral_prep.conversion.execution import ALONE, BY_DEFAULT, Execution
@@ -30,12 +30,11 @@ from spectral_prep.engines.interface import Engine
 from spectral_prep.errors import InputError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import AnyPlace, Place, absolute
-from spectral_prep.sources import default_name, open_source
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord
 from spectral_prep.system.staging import staging_folder
-from spectral_prep.system.watch import Step, step, tell
+from spectral_prep.system.watch import Step, tell
 
 SAMPLED_SHARE = 1 / 64
 """Of the pending rows, converted beforehand to estimate the rest."""
@@ -136,7 +135,7 @@ def convert(
     scratch = staging_folder(None if complete else out)
     with at(out).shared_use(WRITING), scratch as staging, contextlib.ExitStack() as started:
         planned = exists(paths.plan)
-        begun = open_catalogue(paths, request, source) or _opened(paths, request, source, staging, execution)
+        begun = open_catalogue(paths, request, source) or open_conversion(paths, request, source, staging, execution)
         opened, plan = begun if isinstance(begun, Conversion) else None, begun.plan
         own = [block for block in plan.blocks if execution.task.has(block)]
         records = {record.number: record for record in finished_blocks(paths, plan, on_error, own)}
@@ -195,7 +194,7 @@ def begin(
     paths = DatasetPaths(out)
     with at(out).shared_use(WRITING), staging_folder(out) as staging:
         if open_catalogue(paths, request, source) is None:
-            conversion = _opened(paths, request, source, staging, execution)
+            conversion = open_conversion(paths, request, source, staging, execution)
             plan, found = conversion.plan, _estimated(conversion, conversion.plan.blocks, execution)
             progress(Progress(plan, dict.fromkeys(plan.splits, 0), _rows(plan, plan.blocks), None, found))
             if execution.space_check:
@@ -203,13 +202,6 @@ def begin(
             fix(conversion)
             write_catalogue(conversion, request, source)
     return paths
-
-
-def _opened(paths: DatasetPaths, request: Request, source: Place, staging: Path, execution: Execution) -> Conversion:
-    with step("opening the source"):
-        opened = open_source(request.dataset, source, staging, request.fields)
-        index = opened.index()
-    return agreed(paths, opened, index, request, default_name(request.dataset, source), execution)
 
 
 def _estimated(conversion: Conversion, pending: Sequence[Block], execution: Execution) -> Estimate:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.conversion.agree import Conversion, agreed
+from spectral_prep.conversion.agree import Conversion, open_conversion
 from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.memory import Memory, memory_of
@@ -34,13 +34,13 @@ from spectral_prep.engines.interface import Late
 from spectral_prep.engines.processes import run_all
 from spectral_prep.errors import StorageError
 from spectral_prep.places.url import Place
-from spectral_prep.sources import default_name, open_source
 from spectral_prep.sources.interface import RowIndex
+from spectral_prep.sources.name_list import some
 from spectral_prep.store import STORES
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.staging import staging_folder
-from spectral_prep.system.watch import counted, step
+from spectral_prep.system.watch import counted
 
 GROUPS = 8
 FEWEST_ROWS = 64
@@ -169,11 +169,7 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
         As `convert` does.
     """
     with staging_folder(None) as staging:
-        called = default_name(request.dataset, source)
-        with step("opening the source"):
-            opened = open_source(request.dataset, source, staging, request.fields)
-            index = opened.index()
-        conversion = agreed(DatasetPaths(out), opened, index, request, called, execution)
+        conversion = open_conversion(DatasetPaths(out), request, source, staging, execution)
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}
         pending = [block for block in conversion.plan.blocks if block.number not in finished]
         found = estimate_pending(conversion, pending, execution)
@@ -291,8 +287,8 @@ def _beside(plan: Plan, index: Mapping[str, RowIndex]) -> tuple[int, int]:
 def _index_bytes(rows: RowIndex) -> int:
     """Return about how long a row index is on disk, from rows that are evenly spread."""
     places = np.linspace(0, len(rows.names), min(NAMED_ROWS, len(rows.names)), endpoint=False).astype(int)
-    some = RowIndex([rows.names[i] for i in places.tolist()], rows.labels[places])
-    return sum(map(len, index_pieces(some))) * len(rows.names) // max(1, len(places))
+    spread = RowIndex(some(rows.names, places), rows.labels[places])
+    return sum(map(len, index_pieces(spread))) * len(rows.names) // max(1, len(places))
 
 
 def _free(out: Place) -> int | None:

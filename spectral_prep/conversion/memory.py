@@ -61,20 +61,23 @@ def memory_of(plan: Plan, *, elsewhere: bool = False) -> Memory:
     parent, worker = resident_memory() + completing + 32 * MIB, WORKER_BYTES + _buffers(plan)
     if elsewhere:
         return Memory(parent, 0, SERVER_BYTES + worker)
-    return Memory(parent, SERVER_BYTES, worker, torch=0 if "torch" in sys.modules else TORCH_BYTES)
+    return Memory(parent, SERVER_BYTES, worker, _torch_bytes())
 
 
 def memory_before_plan(geometry: Geometry) -> Memory:
     """Return the memory of a calibration: a worker looks at one image after the other."""
     worker = WORKER_BYTES + geometry.values * LOOKED_BYTES
-    return Memory(
-        resident_memory() + 32 * MIB, SERVER_BYTES, worker, torch=0 if "torch" in sys.modules else TORCH_BYTES
-    )
+    return Memory(resident_memory() + 32 * MIB, SERVER_BYTES, worker, _torch_bytes())
 
 
 def needs_of(memory: Memory, device: Device) -> Needs:
     """Return what one block takes of an engine, whose workers compute on this device."""
     return Needs(cpus=1, memory=memory.worker, gpus=int(device == "cuda"))
+
+
+def _torch_bytes() -> int:
+    """Return what this process takes yet if it imports torch."""
+    return 0 if "torch" in sys.modules else TORCH_BYTES
 
 
 def _buffers(plan: Plan) -> int:

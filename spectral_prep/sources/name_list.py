@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -22,8 +23,31 @@ NAMES_AT_ONCE = 1 << 14
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
 
 
+class LazyNames(Sequence[str]):
+    """Read-only names that are made when they are asked for, thousands at a time by `some`."""
+
+    @abstractmethod
+    def some(self, rows: npt.NDArray[np.integer]) -> list[str]:
+        """Return the names of rows (n,)."""
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return self.some(np.arange(*row.indices(len(self))))
+        return self.some(np.array([range(len(self))[row]]))[0]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), NAMES_AT_ONCE):
+            yield from self[start : start + NAMES_AT_ONCE]
+
+
 @dataclass(frozen=True, eq=False)
-class Names(Sequence[str]):
+class Names(LazyNames):
     """Read-only names: name i is `text[ends[i - 1]:ends[i]]`, as UTF-8.
 
     >>> names = Names(np.frombuffer("1.JPEGé.png".encode(), np.uint8), np.array([6, 12]))
@@ -36,23 +60,6 @@ class Names(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self.ends)
-
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return self.some(np.arange(*row.indices(len(self))))
-        end = int(self.ends[row])
-        place = row if row >= 0 else row + len(self)
-        return decode(self.text[int(self.ends[place - 1]) if place else 0 : end].tobytes())
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), NAMES_AT_ONCE):
-            yield from self[start : start + NAMES_AT_ONCE]
 
     def some(self, rows: npt.NDArray[np.integer]) -> list[str]:
         """Return the names of rows (n,), several times as fast as one by one."""
@@ -73,7 +80,7 @@ class Names(Sequence[str]):
 
 def some(names: Sequence[str], rows: npt.NDArray[np.integer]) -> list[str]:
     """Return the names of rows (n,) of any list of names."""
-    return names.some(rows) if isinstance(names, Names) else [names[row] for row in rows.tolist()]
+    return names.some(rows) if isinstance(names, LazyNames) else [names[row] for row in rows.tolist()]
 
 
 def encode(name: str) -> bytes:

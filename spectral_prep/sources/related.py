@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.sources.interface import RawImage, RowIndex, Source
+from spectral_prep.sources.name_list import some
 from spectral_prep.sources.opening import EXTENSIONS
 from spectral_prep.sources.read_ahead import raw_images
 
@@ -34,10 +35,10 @@ def related_rows(source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np
     """
     stems, contents = np.empty(len(ids), np.uint64), np.empty(len(ids), np.uint64)
     for start in range(0, len(ids), ROWS_AT_ONCE):
-        some = ids[start : start + ROWS_AT_ONCE]
-        named = [(row, rows.names[row]) for row in some.tolist()]
+        own = ids[start : start + ROWS_AT_ONCE]
+        named = list(zip(own.tolist(), some(rows.names, own), strict=True))
         for place, ((row, name), raw) in enumerate(
-            zip(named, raw_images(source.for_rows(split, some), split, named), strict=True), start
+            zip(named, raw_images(source.for_rows(split, own), split, named), strict=True), start
         ):
             stems[place] = key(f"{rows.labels[row]}/{stem(name)}".encode())
             contents[place] = key(_content(raw, name))

@@ -5,20 +5,20 @@ Input: row ids of the whole source. Output: what looks up, for a row of the sele
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from spectral_prep.sources.interface import Images, RawImage
+from spectral_prep.sources.name_list import LazyNames, some
 
 Ids = npt.NDArray[np.int32]
 
 
-class SomeNames(Sequence[str]):
-    """The names of some rows, looked up when they are asked for."""
+class SomeNames(LazyNames):
+    """The names of some rows."""
 
     def __init__(self, names: Sequence[str], ids: Ids) -> None:
         self._names, self._ids = names, ids
@@ -26,19 +26,9 @@ class SomeNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self._names[i] for i in self._ids[row].tolist()]
-        return self._names[int(self._ids[row])]
-
-    def __iter__(self) -> Iterator[str]:
-        return (self._names[i] for i in self._ids.tolist())
+    def some(self, rows: npt.NDArray[np.integer]) -> list[str]:
+        """Return the names of rows (n,)."""
+        return some(self._names, self._ids[rows])
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ they are asked for, so that 14 million rows take the memory of their labels.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +31,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.interface import SPLITS, RawImage, RowIndex
-from spectral_prep.sources.name_list import NAMES_AT_ONCE
+from spectral_prep.sources.name_list import LazyNames
 from spectral_prep.sources.release_files import MOST_CLASSES
 from spectral_prep.system.limits import LARGEST_SEED
 
@@ -107,8 +106,8 @@ class Description:
 
 
 @dataclass(frozen=True)
-class RowNames(Sequence[str]):
-    """The names of so many rows, made when they are asked for.
+class RowNames(LazyNames):
+    """The names of so many rows.
 
     >>> RowNames(14_000_000, 21_841)[13_999_999]
     'class-21759/13999999'
@@ -120,23 +119,10 @@ class RowNames(Sequence[str]):
     def __len__(self) -> int:
         return self.rows
 
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            count, known = self.classes, self._class_names
-            return [f"{known[place % count]}/{place:08d}" for place in range(*row.indices(self.rows))]
-        place = range(self.rows)[row]
-        return f"{_class_name(place % self.classes)}/{place:08d}"
-
-    def __iter__(self) -> Iterator[str]:
-        return itertools.chain.from_iterable(
-            self[start : start + NAMES_AT_ONCE] for start in range(0, self.rows, NAMES_AT_ONCE)
-        )
+    def some(self, rows: npt.NDArray[np.integer]) -> list[str]:
+        """Return the names of rows (n,)."""
+        count, known = self.classes, self._class_names
+        return [f"{known[place % count]}/{place:08d}" for place in rows.tolist()]
 
     @cached_property
     def _class_names(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError, PlanMismatchError
-from spectral_prep.places import at, atomic_write, exists, on_disk
+from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.store.fields import Count, Name, Positive, Seed, Sha256, require
 from spectral_prep.store.record_file import read_record, write_record
 from spectral_prep.store.records import FileEntry
@@ -24,7 +24,7 @@ from spectral_train.run.outputs import Outputs, read_outputs, to_bytes
 from spectral_train.run.paths import WRITING, NetworkPaths
 from spectral_train.run.record import NetworkRecord, require_file
 from spectral_train.run.said import On
-from spectral_train.run.tensor_file import require_short_header
+from spectral_train.run.tensor_file import readable
 
 LEARNED = "learned"
 """What is kept where no head is better on held-out rows."""
@@ -135,11 +135,8 @@ def branches_of(records: Sequence[NetworkRecord]) -> tuple[tuple[int, ...], tupl
 
 def read_head(paths: NetworkPaths) -> dict[str, Tensor]:
     """Return the tensors of a head, whose files `read_fused` has proved; raise `CorruptFileError` if they are none."""
-    try:
-        require_short_header(on_disk(paths.model))
-        return safetensors.torch.load_file(on_disk(paths.model))
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CorruptFileError("the head cannot be read", where=paths.model, got=error) from error
+    with readable(paths.model, "the head cannot be read") as path:
+        return safetensors.torch.load_file(path)
 
 
 def fused_outputs(fusion: Fusion, paths: NetworkPaths, rows: str, classes: int) -> Outputs:

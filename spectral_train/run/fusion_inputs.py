@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
-from spectral_prep.places import at, atomic_write, exists, on_disk
+from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.store.fields import Count, Positive, Sha256, require
 from spectral_prep.store.record_file import read_record, write_record
 from spectral_prep.store.records import FileEntry
@@ -27,7 +27,7 @@ from spectral_train.run.outputs import HELD_OUT, TEST
 from spectral_train.run.paths import WRITING, NetworkPaths
 from spectral_train.run.record import NetworkRecord, require_file
 from spectral_train.run.said import On
-from spectral_train.run.tensor_file import require_short_header
+from spectral_train.run.tensor_file import readable
 
 TRAINING = "training"
 ROWS = (TRAINING, HELD_OUT, TEST)
@@ -139,23 +139,19 @@ def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On) -> FusionInp
             where=paths.fusion_record(on),
             run=f"{_write(on)}, or the same command with --data",
         )
-    path = paths.fusion_inputs(on)
-    try:
-        require_short_header(on_disk(path))
-        with safetensors.safe_open(on_disk(path), "pt") as file:
-            rows = {
-                name: RowValues(
-                    file.get_tensor(f"{name}.values"),
-                    file.get_tensor(f"{name}.ids").numpy(),
-                    file.get_tensor(f"{name}.labels"),
-                )
-                for name in ROWS
-            }
-            inputs = FusionInputs(rows, file.get_tensor("scale"))
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CorruptFileError("the inputs of the fusion cannot be read", where=path, got=error) from error
+    place = paths.fusion_inputs(on)
+    with readable(place, "the inputs of the fusion cannot be read") as path, safetensors.safe_open(path, "pt") as file:
+        rows = {
+            name: RowValues(
+                file.get_tensor(f"{name}.values"),
+                file.get_tensor(f"{name}.ids").numpy(),
+                file.get_tensor(f"{name}.labels"),
+            )
+            for name in ROWS
+        }
+        inputs = FusionInputs(rows, file.get_tensor("scale"))
     if (fault := _fault(inputs, said, len(record.plan.classes))) is not None:
-        raise CorruptFileError("these are no inputs of the fusion", where=path, got=fault, run=f"delete {path}")
+        raise CorruptFileError("these are no inputs of the fusion", where=place, got=fault, run=f"delete {place}")
     return inputs
 
 

@@ -16,10 +16,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from spectral_prep.errors import CorruptFileError
-from spectral_prep.places import on_disk
 from spectral_prep.places.url import Place
-from spectral_train.run.tensor_file import require_short_header
+from spectral_train.run.tensor_file import readable
 
 HELD_OUT = "held_out"
 TEST = "test"
@@ -102,17 +100,9 @@ def read_outputs(path: Place, rows: str) -> Outputs:
 
     The tensors are maps of the file: what is read of them can leave memory again.
     """
-    try:
-        require_short_header(on_disk(path))
-        with safetensors.safe_open(on_disk(path), "pt") as file:
-            values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CorruptFileError(
-            "the outputs of a branch cannot be read",
-            where=path,
-            got=error,
-            run=f"delete {path.parent} and train it again",
-        ) from error
+    what, run = "the outputs of a branch cannot be read", f"delete {path.parent} and train it again"
+    with readable(path, what, run) as here, safetensors.safe_open(here, "pt") as file:
+        values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
     return Outputs(values, ids.numpy(), labels)
 
 

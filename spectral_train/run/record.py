@@ -24,7 +24,7 @@ from spectral_train.models import InputShape
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics, read_lines
 from spectral_train.run.paths import NetworkPaths
-from spectral_train.run.tensor_file import require_short_header
+from spectral_train.run.tensor_file import readable
 
 ROWS = {"training", "held_out", "test"}
 FILES = {"model.safetensors", "outputs.safetensors"}
@@ -182,14 +182,11 @@ def train_again(paths: NetworkPaths) -> str:
 
 def _require_sizes(record: NetworkRecord, paths: NetworkPaths) -> None:
     """Hold the plan against the header of the weights: nothing is built that is larger than what the file holds."""
-    try:
-        require_short_header(on_disk(paths.model))
-        with safetensors.safe_open(on_disk(paths.model), "pt") as file:
-            tensors = len(file.keys())
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CorruptFileError(
-            "the weights cannot be read", where=paths.model, got=error, run=train_again(paths)
-        ) from error
+    with (
+        readable(paths.model, "the weights cannot be read", train_again(paths)) as path,
+        safetensors.safe_open(path, "pt") as file,
+    ):
+        tensors = len(file.keys())
     size, depth = at(paths.model).size() or 0, record.plan.recipe.model_options.get("depth", 0)
     if record.size_bytes > size or depth > tensors:
         raise CorruptFileError(

@@ -10,7 +10,7 @@ Input: a run and folders of branches, or of runs that hold some. Output: the run
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
@@ -165,16 +165,11 @@ def _copy(network: Found, paths: NetworkPaths) -> None:
 def _copy_file(source: Place, target: Place, sha256: str | None, network: NetworkPaths) -> None:
     file = at(target).new(WRITING)
     try:
-        for piece in _pieces(source):
-            file.append(piece)
+        with at(source).stream(0) as content:
+            while piece := content.read(STREAMED_BYTES):
+                file.append(piece)
         if sha256 is not None and file.sha256 != sha256:
             raise CorruptFileError("a file changed while it was copied", where=source, run=train_again(network))
         file.finish()
     finally:
         file.abandon()
-
-
-def _pieces(source: Place) -> Iterator[bytes]:
-    with at(source).stream(0) as content:
-        while piece := content.read(STREAMED_BYTES):
-            yield piece

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from spectral_prep.conversion import convert as converting
+from spectral_prep.conversion import agree
 from spectral_prep.conversion.agree import Conversion
 from spectral_prep.conversion.catalogue import catalogue_file, open_catalogue, rows_file
 from spectral_prep.conversion.convert import begin, convert
@@ -65,7 +65,7 @@ def test_tasks_begin_from_the_catalogue_and_give_the_same_bytes(
     source = request.getfixturevalue(kind)
     alone = contents(convert(request_, source, tmp_path / "alone").root)
     begin(request_, source, tmp_path / "shared")
-    monkeypatch.setattr(converting, "open_source", refuse)
+    monkeypatch.setattr(agree, "open_source", refuse)
     for number in range(3):
         convert(request_, source, tmp_path / "shared", Execution(Task(number, 3), workers=1))
     assert contents(finalize(tmp_path / "shared").root) == alone
@@ -74,7 +74,7 @@ def test_tasks_begin_from_the_catalogue_and_give_the_same_bytes(
 
 def test_the_first_task_leaves_it_for_the_others(tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert(TARS, tars, tmp_path / "out", Execution(Task(0, 2), workers=1))
-    monkeypatch.setattr(converting, "open_source", refuse)
+    monkeypatch.setattr(agree, "open_source", refuse)
     convert(TARS, tars, tmp_path / "out", Execution(Task(1, 2), workers=1))
     assert DatasetPaths(finalize(tmp_path / "out").root).manifest
 

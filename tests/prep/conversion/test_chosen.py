@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.conversion import agree
-from spectral_prep.conversion import convert as converting
 from spectral_prep.conversion.chosen import as_planned
 from spectral_prep.conversion.convert import begin, convert
 from spectral_prep.conversion.execution import Execution, Task
@@ -45,7 +44,7 @@ def test_tasks_that_begin_from_the_catalogue_write_the_bytes_of_one_machine(
     alone = tree(convert(PHOTOS, photos, tmp_path / "alone", ALONE).root)
     assert info(tmp_path / "alone").rows == {"train": 32, "test": 8}
     begin(PHOTOS, photos, tmp_path / "shared")
-    monkeypatch.setattr(converting, "open_source", refuse)
+    monkeypatch.setattr(agree, "open_source", refuse)
     for number in range(2):
         convert(PHOTOS, photos, tmp_path / "shared", Execution(Task(number, 2), workers=1))
     assert tree(finalize(tmp_path / "shared").root) == alone
@@ -117,7 +116,7 @@ def test_a_plan_from_before_sets_had_names_is_gone_on_with(
 ) -> None:
     request = Request("folder", "4", size=8)
     with monkeypatch.context() as before:
-        before.setattr(converting, "default_name", lambda *_: None)
+        before.setattr(agree, "default_name", lambda *_: None)
         begin(request, photos, tmp_path / "out")
     paths = convert(request, photos, tmp_path / "out", ALONE)
     assert read_record(paths.plan, Plan).name is None
