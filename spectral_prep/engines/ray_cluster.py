@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import re
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -36,6 +37,8 @@ KNOCK_SECONDS = 10
 """Ray itself tries for two minutes, and then ends the process."""
 LOCAL_STORE_BYTES = 256 << 20
 """Of shared memory, of a Ray that is started here: tasks are small."""
+INTERRUPTED = 130
+"""The exit code of a worker whose task was cancelled."""
 LONGEST_REASON = 400
 HOST_AND_PORT = re.compile(r"\[?(.+?)\]?:(\d+)")
 
@@ -91,7 +94,7 @@ class Ray:
         """Yield `work(task)` for every task, as `Engine.run` says; one whose worker is lost is done up to 4 times."""
         ray, remaining = _ray(), iter(tasks)
         with self.started():
-            once = ray.put(work)
+            once = ray.put(pickle.dumps(work))
             remote = ray.remote(
                 num_cpus=needs.cpus,
                 num_gpus=needs.gpus,
@@ -103,7 +106,7 @@ class Ray:
             try:
                 while True:
                     for task in islice(remaining, max(1, workers) - len(running)):
-                        running[remote.options(name=str(task)).remote(once, task, needs.cpus)] = task
+                        running[remote.options(name=str(task)).remote(once, pickle.dumps(task), needs.cpus)] = task
                     if not running:
                         return
                     done, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
@@ -121,10 +124,17 @@ class Ray:
             return [node for node in _ray().nodes() if node["Alive"]]
 
 
-def _attempt(work: Callable[[Any], Any], task: object, cpus: int) -> tuple[bool, Any]:
-    """Do one task, in a process of Ray's, which may be on another machine."""
+def _attempt(work: bytes, task: bytes, cpus: int) -> tuple[bool, Any]:
+    """Do one pickled task, in a process of Ray's, which may be on another machine.
+
+    A task that is cancelled ends its process: Ray would give it other tasks, and what was interrupted in it, such as the
+    import of torch, cannot be done again there.
+    """
     os.environ[GRANTED_CPUS] = str(cpus)
-    return attempt(work, task)
+    try:
+        return attempt(pickle.loads(work), pickle.loads(task))  # noqa: S301 of the process that asked for it
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)
 
 
 def _result(ray: ModuleType, reference: Any, task: object) -> Any:

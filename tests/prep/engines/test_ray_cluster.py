@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from spectral_prep.console.progress import Notices
@@ -51,6 +52,14 @@ def die(folder: Path, number: int, times: int) -> int:
     if number == 1 and (folder / "1").stat().st_size <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return done
+
+
+def sleep(folder: Path, number: int) -> int:
+    """Leave its process's number; 0 ends when 1 has begun, and 1 would sleep for long."""
+    (folder / str(number)).write_text(str(os.getpid()))
+    while number == 1 or not (folder / "1").exists():
+        time.sleep(0.02)
+    return number
 
 
 def attempts(folder: Path) -> dict[int, int]:
@@ -174,6 +183,14 @@ def test_ctrl_c_cancels_the_tasks_and_says_what_to_run(
         time.sleep(0.1)
     assert not busy("block")
     assert not info(tmp_path / "out").complete
+
+
+def test_the_process_of_a_cancelled_task_does_no_other(ray_nodes: Any, tmp_path: Path) -> None:
+    results = Ray().run(functools.partial(sleep, tmp_path), range(2), 2, Needs())
+    assert next(results) == 0
+    results.close()
+    psutil.wait_procs([psutil.Process(int((tmp_path / "1").read_text()))], timeout=30)
+    assert not psutil.pid_exists(int((tmp_path / "1").read_text()))
 
 
 def test_what_no_node_has_is_refused_before_anything_waits_for_it(ray_nodes: Any, tmp_path: Path, mnist: Path) -> None:
