@@ -127,8 +127,8 @@ class Ray:
 def _attempt(work: bytes, task: bytes, cpus: int) -> tuple[bool, Any]:
     """Do one pickled task, in a process of Ray's, which may be on another machine.
 
-    A task that is cancelled ends its process: Ray would give it other tasks, and what was interrupted in it, such as the
-    import of torch, cannot be done again there.
+    A task that is cancelled ends its process: Ray would give it other tasks, and what was interrupted in it, such as
+    the import of torch, cannot be done again there.
     """
     os.environ[GRANTED_CPUS] = str(cpus)
     try:
