@@ -70,6 +70,12 @@ def sole_use(lock: Place, what: str, advice: Advice = ANYWHERE) -> AbstractConte
     return locks.sole_use(lock, what, advice) if isinstance(lock, Path) else nullcontext()
 
 
+def remove_unheld(lock: Place) -> None:
+    """Remove the lock file of `sole_use` that a killed process left (`system.locks`)."""
+    if isinstance(lock, Path):
+        locks.remove_unheld(lock)
+
+
 def sha256_of(place: Place) -> str:
     """Return the sha256 of a file, read once, in pieces; raises what `Here.stream` raises."""
     digest = hashlib.sha256()

@@ -13,7 +13,8 @@ The protocol:
 4. A process that ends, killed or not, loses its lock with its open files. What it leaves are temporary files and
    scratch folders, known by their names, and they count as nobody's as soon as the lock is gone.
 5. Whoever must be alone locks a file in the folder, in which its name is (`sole_use`); it never waits, and a second is
-   told who the first is. The file goes when the first is done; one that a killed process left locks nothing.
+   told who the first is. The file goes when the first is done; one that a killed process left locks nothing, and goes
+   with the next who is alone there, or finds nothing left to do (`remove_unheld`).
 6. On a file system without locks writers go on without one, and `if_unused` does nothing: leftovers stay, no file is
    lost. A file system that keeps a folder's locks on one machine (NFS) hides the writers of others: complete a data
    set when the tasks on all machines have ended. Of `sole_use` there the name in the file counts, as long as a process
@@ -100,6 +101,18 @@ def sole_use(path: Path, what: str, advice: Advice = ANYWHERE) -> Iterator[None]
         with contextlib.suppress(OSError):  # not empty: something was begun here
             for folder in made:
                 folder.rmdir()
+
+
+def remove_unheld(path: Path) -> None:
+    """Remove the lock file that a killed process left, if there is one; what cannot be removed locks nothing."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if _locked(descriptor) and _is_still(path, descriptor):
+                path.unlink()
+                sync_folder(path.parent)
+        finally:
+            os.close(descriptor)
 
 
 def _taken(path: Path, what: str) -> int:

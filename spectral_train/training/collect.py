@@ -23,7 +23,7 @@ from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkRecord, read_network, train_again
 from spectral_train.run.said import ON
-from spectral_train.training.network import tidy
+from spectral_train.training.network import tidy, tidy_finished
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def collect(run: Place, folders: Sequence[Place], log: Log = silent) -> tuple[Co
     for number, each in chosen.items():
         if new := number not in there:
             _copy(each, _place(target, number))
+        else:
+            tidy_finished(_place(target, number))
         log(f"{each.record.plan.name}: {'copied' if new else 'there already'}, of {each.paths.root}")
         collected.append(Collected(each.record.plan.name, each.paths.root, new))
     return tuple(collected)

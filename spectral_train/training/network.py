@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from spectral_prep.errors import InputError
-from spectral_prep.places import at, atomic_write, exists, refuse_irregular, sole_use
+from spectral_prep.places import at, atomic_write, exists, refuse_irregular, remove_unheld, sole_use
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import explained
@@ -53,8 +53,7 @@ def finished(plan: NetworkPlan, paths: NetworkPaths) -> NetworkRecord | None:
         return None
     record = read_network(paths)
     same_plan(plain(record.plan), plan, paths)
-    with explained(paths.root, WRITING):
-        at(paths.checkpoint).remove()  # a kill may have come between the record and this
+    tidy_finished(paths)
     return record
 
 
@@ -219,6 +218,13 @@ def tidy(paths: NetworkPaths) -> None:
     """
     refuse_irregular(paths.root)
     at(paths.root).tidy(WRITING)
+
+
+def tidy_finished(paths: NetworkPaths) -> None:
+    """Remove what a kill right after a network's record left: its checkpoint, its lock."""
+    with explained(paths.root, WRITING):
+        at(paths.checkpoint).remove()
+    remove_unheld(paths.lock)
 
 
 def _positions(mask: npt.NDArray[np.bool_]) -> Positions:

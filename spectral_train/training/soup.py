@@ -45,7 +45,7 @@ from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, same_plan
 from spectral_train.run.weights import build_network, read_weights
 from spectral_train.training.fit import Training
-from spectral_train.training.network import Trained, TrainingRows, outputs_on_test, tidy, write_network
+from spectral_train.training.network import Trained, TrainingRows, outputs_on_test, tidy, tidy_finished, write_network
 from spectral_train.training.processes import threads_for
 from spectral_train.training.request import SoupMethod
 
@@ -138,6 +138,7 @@ def _finished(ingredients: Sequence[Ingredient], training: Training) -> NetworkR
     if not set() < set(record.ingredients) <= given:
         raise InputError("there is a run already", where=paths.root, run="the same command with another --out")
     same_plan(plain(record.plan), training.plan, paths)
+    tidy_finished(paths)
     return record
 
 

@@ -28,7 +28,7 @@ from tests.torture.scenarios import SCENARIOS, Materials
 
 KINDS = ("faults", "power", "kills", "damage")
 TELL_EVERY = 100
-ENDLESS = {"kills": 450, "damage": 1700}
+ENDLESS = {"kills": 450, "damage": 4450}
 """How many cases of the kinds without an end there are if no time is given: 1,000 kills, 10,000 damaged files."""
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from spectral_prep.errors import InputError
 from spectral_prep.system.files import Advice
-from spectral_prep.system.locks import if_unused, shared_use, sole_use
+from spectral_prep.system.locks import if_unused, remove_unheld, shared_use, sole_use
 
 
 def cleaned(folder: Path) -> bool:
@@ -109,6 +109,18 @@ def test_a_second_is_told_who_is_there_and_since_when_until_that_one_is_killed(t
     with sole_use(tmp_path / "its.lock", "it is done"):
         assert str(os.getpid()) in (tmp_path / "its.lock").read_text()
     assert not (tmp_path / "its.lock").exists()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_held_is_not(tmp_path: Path) -> None:
+    lock = tmp_path / "its.lock"
+    remove_unheld(lock)
+    child = held_by_a_child(lock)
+    remove_unheld(lock)
+    assert lock.exists()
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    remove_unheld(lock)
+    assert not lock.exists()
 
 
 def test_without_locks_the_name_counts_as_long_as_its_process_lives(

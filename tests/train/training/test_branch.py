@@ -23,6 +23,7 @@ from spectral_train.training.branch import train_branch, train_branches
 from spectral_train.training.request import TrainingRequest
 from tests.support.runs import CPU, QUICK, equal_weights, on_cpu, weights_of
 from tests.support.shards import CLASSES, draw, make_shards, stored
+from tests.support.trees import tree
 
 CONV = replace(QUICK, model="conv", model_options={"depth": 3, "width": 4})
 
@@ -297,6 +298,18 @@ def test_metrics_are_a_line_an_epoch(undisturbed: NetworkPaths[Path]) -> None:
     assert set(lines[0]) == {"epoch", "train_loss", "held_out_loss", "held_out_accuracy", "lr", "seconds"}
     assert lines[-1]["train_loss"] < lines[0]["train_loss"]
     assert not undisturbed.checkpoint.exists()
+
+
+def test_what_a_kill_right_after_the_record_left_goes_with_the_next_run(
+    data: Path, undisturbed: NetworkPaths[Path], tmp_path: Path
+) -> None:
+    paths = RunPaths(tmp_path).branch(1)
+    shutil.copytree(undisturbed.root, paths.root)
+    before = tree(paths.root)
+    paths.checkpoint.write_text("an epoch")
+    paths.lock.write_text("host 1 2026-01-01 00:00:00")
+    train(data, tmp_path)
+    assert tree(paths.root) == before
 
 
 def test_the_learning_rate_follows_the_schedule_step_by_step(data: Path, tmp_path: Path) -> None:

@@ -101,6 +101,9 @@ def test_a_kill_between_two_files_leaves_no_branch_and_the_rerun_completes_it(ro
     collect(tmp_path / "run", [root / "whole" / "branch-01"])
     assert RunPaths(tmp_path / "run").finished() == (1,)
     assert not list(paths.root.glob("*.partial"))
+    paths.lock.write_text("host 1 2026-01-01 00:00:00")
+    collect(tmp_path / "run", [root / "whole" / "branch-01"])
+    assert not paths.lock.exists()
 
 
 def test_what_is_begun_or_being_trained_there_is_left_alone(root: Path, tmp_path: Path) -> None:

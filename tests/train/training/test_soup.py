@@ -52,6 +52,10 @@ def test_a_soup_of_equals_is_the_run_itself(data: Path, runs: dict[str, Path], t
     records = soup([runs["one"], Path(copy)], tmp_path / "soup", data, device="cpu")
     assert all(len(record.ingredients) == 2 for record in records)
     assert evaluate(tmp_path / "soup") == evaluate(runs["one"])
+    lock = RunPaths(tmp_path / "soup").branch(1).lock
+    lock.write_text("host 1 2026-01-01 00:00:00")  # as a kill right after the record leaves it
+    assert soup([runs["one"], Path(copy)], tmp_path / "soup", data, device="cpu") == records
+    assert not lock.exists()
 
 
 def test_greedy_is_never_less_accurate_than_the_best_alone(data: Path, runs: dict[str, Path], tmp_path: Path) -> None:
