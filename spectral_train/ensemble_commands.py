@@ -320,30 +320,3 @@ def soup_command(runs: tuple[Place, ...], out: Place, data: Place | None, method
 
     soup(runs, out, data, method, device, say)
     answer(f"The run is {out}. Run next: spectral-ensemble evaluate {quoted(out)}")
-
-
-@ensemble_group.command("export")
-@click.argument("run", type=PLACE)
-@click.option("--out", type=PLACE, required=True, help="The file to write: NAME.pt2 (torch.export) or NAME.onnx.")
-@one_scheme
-@space
-@geometric_p
-@top_k
-@calibrate
-@without
-@allow_missing
-@as_json
-def export_command(run: Place, out: Place, as_json: bool, **combination: Any) -> None:
-    """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""
-    from spectral_prep.places import at
-    from spectral_prep.system.units import size
-    from spectral_train.ensemble.export import export
-
-    metadata = export(run, out, Combination(**combination))
-    if as_json:
-        click.echo(json.dumps(metadata))
-    else:
-        answer(
-            f"{out}: {size(at(out).size() or 0)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
-            f"to probabilities of {len(metadata['classes'])} classes"
-        )

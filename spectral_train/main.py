@@ -9,8 +9,10 @@ from typing import NoReturn
 from spectral_prep.console.main import run
 from spectral_train.commands import train_command
 from spectral_train.ensemble_commands import ensemble_group
+from spectral_train.export_command import export_command
 from spectral_train.fuse_command import fuse_command
 
+ensemble_group.add_command(export_command)
 ensemble_group.add_command(fuse_command)
 
 

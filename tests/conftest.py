@@ -19,6 +19,7 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.places.url import Url
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
+from tests.support.services import ROOT, install_commands
 
 LONGEST = (
     "tests/deploy/test_slurm.py",
@@ -140,3 +141,18 @@ def ray_nodes(_ray_on_the_loopback: None) -> Iterator[Any]:
     """A Ray cluster of two nodes with a CPU each, to which this process is connected."""
     with two_nodes() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the three commands, and nothing else."""
+    return install_commands(tmp_path_factory.mktemp("commands"))
+
+
+@pytest.fixture
+def clone(tmp_path: Path, commands: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that a user stands in, as it is the clone that the pages speak of."""
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
+    return tmp_path

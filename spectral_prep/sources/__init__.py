@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place, absolute
@@ -18,6 +19,15 @@ from spectral_prep.sources.interface import Fields, Source
 from spectral_prep.sources.parquet import open_parquet
 from spectral_prep.sources.synthetic import open_synthetic
 from spectral_prep.sources.webdataset import open_webdataset
+
+
+class _FieldsOpener(Protocol):
+    """Opens files of which something has to be chosen."""
+
+    def __call__(self, dataset: str, path: Place, staging: Path, fields: Fields = ..., *, to_train: bool) -> Source:
+        """Return the source."""
+        ...
+
 
 SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
     "digits": open_digits,
@@ -38,11 +48,11 @@ SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
 
 ARCHIVES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
 """How a file ends that is called without it."""
-WITH_FIELDS: Mapping[str, Callable[[str, Place, Path, Fields], Source]] = {
+WITH_FIELDS: Mapping[str, _FieldsOpener] = {
     "webdataset": open_webdataset,
     "parquet": open_parquet,
 }
-"""Those whose rows may have several images and labels, called with that too."""
+"""Those whose rows may have several images and labels, and whose files may be of a test set alone: called with that."""
 
 WITHOUT_FILES = ("digits", "synthetic")
 """Data sets that need no files."""
@@ -82,7 +92,9 @@ def default_name(dataset: str, source: Place) -> str | None:
     return found if found and found != dataset else None
 
 
-def open_source(dataset: str, path: Place, staging: Path, fields: Fields | None = None) -> Source:
+def open_source(
+    dataset: str, path: Place, staging: Path, fields: Fields | None = None, *, to_train: bool = True
+) -> Source:
     """Open a data set before conversion.
 
     A data set that comes with scikit-learn, and what all its images share:
@@ -133,6 +145,8 @@ def open_source(dataset: str, path: Place, staging: Path, fields: Fields | None 
         bytes a row.
     fields
         Which image and which label of a row, where there are several: of `webdataset` and `parquet`.
+    to_train
+        Whether rows to train on are needed. If not, tars and Parquet files may all be of a test set.
 
     Raises
     ------
@@ -152,15 +166,16 @@ def open_source(dataset: str, path: Place, staging: Path, fields: Fields | None 
         )
     if dataset not in SOURCES:
         raise InputError("unknown data set", expected=f"one of {', '.join(SOURCES)}", got=repr(dataset))
-    if fields is None or fields == Fields():
+    fields = fields or Fields()
+    if fields == Fields() and dataset not in WITH_FIELDS:
         return SOURCES[dataset](dataset, path, staging)
-    if dataset not in WITH_FIELDS or (fields.image_key is None) != (dataset == "parquet"):
+    if dataset not in WITH_FIELDS or (fields != Fields() and (fields.image_key is None) != (dataset == "parquet")):
         raise InputError(
             "there is nothing to choose from in such a source",
             expected="--image-key with --dataset webdataset, --image-column and --label-column with parquet",
             got=f"--dataset {dataset}",
         )
-    return WITH_FIELDS[dataset](dataset, path, staging, fields)
+    return WITH_FIELDS[dataset](dataset, path, staging, fields, to_train=to_train)
 
 
 def where_test_rows_go(dataset: str) -> str:

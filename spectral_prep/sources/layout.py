@@ -18,8 +18,11 @@ BY_NAME = (
     ("emnist", re.compile(r"emnist-.*-ubyte(\.gz)?")),
     ("mnist", re.compile(r"(train|t10k)-images.idx3-ubyte(\.gz)?")),
     ("parquet", re.compile(r".*\.parquet")),
-    ("webdataset", re.compile(r".*\.tar")),
+    ("webdataset", re.compile(r".*\.(tar|tar\.gz|tgz)")),
 )
+
+DEPTH = 3
+"""Of the folders that are looked into, the first one of each: as in torchvision's MNIST/raw."""
 
 
 def looks_like(place: Place) -> str:
@@ -29,10 +32,14 @@ def looks_like(place: Place) -> str:
     >>> looks_like(Path("test/shard-0000.tar")), looks_like(Path("cifar-10-python.tar.gz")), looks_like(Path("photos"))
     ('webdataset', 'cifar10', 'folder')
     """
-    here = at(place)
     names = [place.name]
-    if here.is_folder():
+    for _ in range(DEPTH):
+        here = at(place)
+        if not here.is_folder():
+            break
         folders = [name for name in here.folders() if not name.startswith(".")]
         names += [*here.names(), *folders[:1]]
-        names += at(place / folders[0]).names() if folders else []
+        if not folders:
+            break
+        place = place / folders[0]
     return next((name for name, pattern in BY_NAME if any(map(pattern.fullmatch, names))), "folder")

@@ -12,6 +12,7 @@ images in Hugging Face's files, 1024 at most where pyarrow wrote larger groups; 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from spectral_prep.sources.locations import Locations, StagedLocations
 from spectral_prep.sources.opening import BEST_RATIO, PLENTY, explained, optional
 from spectral_prep.sources.parquet_columns import Columns, columns_of, only_paths
 from spectral_prep.sources.parquet_pages import largest_page, require_room
-from spectral_prep.sources.release_files import class_names, first_labelled, split_files
+from spectral_prep.sources.release_files import class_names, labelled_splits, split_files
 from spectral_prep.sources.row_table import RowTable, Span, StagedRows
 
 SUFFIXES = (".parquet",)
@@ -43,31 +44,30 @@ BATCH_BYTES = 64 << 20
 BUFFER_BYTES = 1 << 20
 
 
-def open_parquet(dataset: str, path: Place, staging: Path, fields: Fields = ANY) -> EncodedSource:
+def open_parquet(
+    dataset: str, path: Place, staging: Path, fields: Fields = ANY, *, to_train: bool = True
+) -> EncodedSource:
     """Open Parquet files; only labels and row numbers go into the scratch folder.
 
     Raises
     ------
     InputError
-        If there are none, one of a series is missing, the columns are not there, or pyarrow is not installed.
+        If there are none, or none to train on though that is meant; if one of a series is missing, the columns are not
+        there, or pyarrow is not installed.
     CorruptSourceError
         If a file is truncated or damaged, or a label out of range.
     """
-    files = split_files(dataset, path, SUFFIXES)
-    columns = {place: _columns(place, fields) for place in files.train}
+    files = split_files(dataset, path, SUFFIXES, to_train=to_train)
+    columns = {place: _columns(place, fields) for place in files.train or itertools.chain(*files.test.values())}
     names = next((each.names for each in columns.values() if each.names), None) or class_names(path)
     labels = Labels(names)
-    train = _rows(files.train, columns, labels, fields)
-    if train is None:
-        raise InputError("no row to train on has a label", where=files.train[0], expected="0 or more, or a name")
-    labels.training_ends()
 
-    def test_rows(places: list[Place]) -> Found | None:
-        return _rows(places, {place: _columns(place, fields) for place in places}, labels, fields)
+    def rows(places: list[Place]) -> Found | None:
+        return _rows(places, {place: columns.get(place) or _columns(place, fields) for place in places}, labels, fields)
 
-    test = first_labelled(path, files.test, test_rows)
-    found = {"train": train} if test is None else {"train": train, "test": test}
-    return assemble(staging, labels.classes(), found, chosen=_chosen(files.train[0], columns[files.train[0]], fields))
+    found = labelled_splits(path, files, rows, labels, "0 or more, or a name")
+    first, its_columns = next(iter(columns.items()))
+    return assemble(staging, labels.classes(), found, chosen=_chosen(first, its_columns, fields))
 
 
 def _chosen(path: Place, columns: Columns, fields: Fields) -> str:

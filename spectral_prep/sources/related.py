@@ -7,7 +7,11 @@ extension, in one class ("a.jpg" and "a.png"), or one content, whatever their na
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +19,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from spectral_prep.errors import CorruptSourceError
-from spectral_prep.sources.interface import RawImage, RowIndex, Source
+from spectral_prep.sources.interface import Images, RawImage, RowIndex, Source
 from spectral_prep.sources.name_list import some
 from spectral_prep.sources.opening import EXTENSIONS
 from spectral_prep.sources.read_ahead import raw_images
+from spectral_prep.system.resources import usable_cpus
+from spectral_prep.system.watch import counted
 
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE, ROWS_A_THREAD = 4096, 64
 KEY_BYTES = 8
 """Of a hash: among 14 million rows two are equal by chance once in 180,000 times, and then are one group too many."""
 
@@ -34,15 +40,31 @@ def related_rows(source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np
         As reading does, for what is no fault of a row.
     """
     stems, contents = np.empty(len(ids), np.uint64), np.empty(len(ids), np.uint64)
-    for start in range(0, len(ids), ROWS_AT_ONCE):
-        own = ids[start : start + ROWS_AT_ONCE]
-        named = list(zip(own.tolist(), some(rows.names, own), strict=True))
-        for place, ((row, name), raw) in enumerate(
-            zip(named, raw_images(source.for_rows(split, own), split, named), strict=True), start
-        ):
-            stems[place] = key(f"{rows.labels[row]}/{stem(name)}".encode())
-            contents[place] = key(_content(raw, name))
+    found = enumerate(_keys(source, split, rows, ids))
+    for place, (of_name, of_content) in counted(found, "looking for duplicates", "images", len(ids)):
+        stems[place], contents[place] = of_name, of_content
     return _components(stems, contents)
+
+
+def _keys(source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+    """Yield a hash of the name and one of the content of each row; rows that any thread may read are read by several.
+
+    Hashing and reading leave the interpreter to others.
+    """
+    with ThreadPoolExecutor(usable_cpus() if source.random_access else 1, "duplicates") as pool:
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            own = ids[start : start + ROWS_AT_ONCE]
+            images, names = source.for_rows(split, own), some(rows.names, own)
+            named = list(zip(own.tolist(), names, strict=True))
+            pieces = [named[first : first + ROWS_A_THREAD] for first in range(0, len(named), ROWS_A_THREAD)]
+            contents = itertools.chain.from_iterable(pool.map(partial(_contents, images, split), pieces))
+            for (row, name), content in zip(named, contents, strict=True):
+                yield key(f"{rows.labels[row]}/{stem(name)}".encode()), content
+
+
+def _contents(images: Images, split: str, named: Sequence[tuple[int, str]]) -> list[int]:
+    raws = zip(raw_images(images, split, named), named, strict=True)
+    return [key(_content(raw, name)) for raw, (_, name) in raws]
 
 
 def stem(name: str) -> str:

@@ -13,6 +13,7 @@ from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
 from spectral_prep.sources.ignored import Ignored, is_junk, tell_untaken
 from spectral_prep.sources.image_files import Found
+from spectral_prep.sources.labels import Labels
 from spectral_prep.sources.name_list import text_lines, text_of
 from spectral_prep.sources.opening import listed, missing, parsed_json, small_file
 from spectral_prep.sources.row_table import LONGEST_NAME
@@ -44,8 +45,8 @@ class SplitFiles:
     test: Mapping[str, list[Place]]
 
 
-def split_files(dataset: str, root: Place, suffixes: tuple[str, ...]) -> SplitFiles:
-    """Return the files of each split.
+def split_files(dataset: str, root: Place, suffixes: tuple[str, ...], *, to_train: bool) -> SplitFiles:
+    """Return the files of each split; without any to train on only where nothing is to be trained.
 
     A file belongs to the split that its name says, or else the nearest folder (below root) that says one: train,
     training, validation, val, valid, test or testing. Where none says anything, all are training files.
@@ -75,12 +76,38 @@ def split_files(dataset: str, root: Place, suffixes: tuple[str, ...]) -> SplitFi
             expected=f"train or {', '.join(TEST_WORDS)} in each file's name or folder",
             got=listed(path.name for path in unknown),
         )
-    if "train" not in files:
+    if "train" not in files and to_train:
         raise missing(dataset, root, "training files", got=listed(paths))
-    return SplitFiles(_complete(files["train"]), {word: _complete(files[word]) for word in TEST_WORDS if word in files})
+    train = _complete(files["train"]) if "train" in files else []
+    return SplitFiles(train, {word: _complete(files[word]) for word in TEST_WORDS if word in files})
 
 
-def first_labelled(
+def labelled_splits(
+    root: Place, files: SplitFiles, rows_of: Callable[[list[Place]], Found | None], labels: Labels, expected: str
+) -> dict[str, Found]:
+    """Return the rows of the training split, if there are files of it, and of the first test set that has labels.
+
+    Raises
+    ------
+    InputError
+        If none of the rows to train on has a label, or none at all; `expected` says where it would be.
+    """
+    found = {}
+    if files.train:
+        train = rows_of(files.train)
+        if train is None:
+            raise InputError("no row to train on has a label", where=root, expected=expected)
+        found["train"] = train
+        labels.training_ends()
+    test = _first_labelled(root, files.test, rows_of)
+    if test is not None:
+        found["test"] = test
+    if not found:
+        raise InputError("no row has a label", where=root, expected=expected)
+    return found
+
+
+def _first_labelled(
     root: Place, test: Mapping[str, list[Place]], rows_of: Callable[[list[Place]], Found | None]
 ) -> Found | None:
     """Return the rows of the first test set that has labels; the others are named. None if there is none."""

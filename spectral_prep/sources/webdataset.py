@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.errors import CorruptSourceError
 from spectral_prep.places import at
 from spectral_prep.places.url import Place, below
 from spectral_prep.printable import shown
@@ -25,7 +25,7 @@ from spectral_prep.sources.image_files import EncodedSource, Found, assemble
 from spectral_prep.sources.interface import Fields
 from spectral_prep.sources.labels import Labels, UnusableLabelError
 from spectral_prep.sources.opening import LARGEST_TEXT, explained, is_image, listed
-from spectral_prep.sources.release_files import class_names, first_labelled, split_files
+from spectral_prep.sources.release_files import class_names, labelled_splits, split_files
 from spectral_prep.sources.row_table import RowTable, Span
 from spectral_prep.sources.tars import WHOLE_SUFFIXES, Member, TarReader, members, walk
 from spectral_prep.system.json_text import json_value
@@ -55,7 +55,9 @@ class Sample:
     problem: str = ""
 
 
-def open_webdataset(dataset: str, path: Place, staging: Path, fields: Fields = ANY) -> EncodedSource:
+def open_webdataset(
+    dataset: str, path: Place, staging: Path, fields: Fields = ANY, *, to_train: bool = True
+) -> EncodedSource:
     """Open WebDataset tars; only names and places go into the scratch folder.
 
     Class names come from classes.txt or dataset_info.json beside the tars, or are the labels themselves; otherwise
@@ -64,20 +66,14 @@ def open_webdataset(dataset: str, path: Place, staging: Path, fields: Fields = A
     Raises
     ------
     InputError
-        If there are no tars, or some do not say their split.
+        If there are no tars, some do not say their split, or there is none to train on though that is meant.
     CorruptSourceError
         If a tar is truncated or damaged, or samples lack an image or a label, have one twice, or one out of range.
     """
-    files = split_files(dataset, path, WHOLE_SUFFIXES)
+    files = split_files(dataset, path, WHOLE_SUFFIXES, to_train=to_train)
     opening = _Opening(path, Labels(class_names(path)), fields.image_key, kept_beside(staging))
-    train = opening.rows(files.train)
-    if train is None:
-        raise InputError(
-            "no sample to train on has a label", where=path, expected="<key>.cls, or <key>.json with label"
-        )
-    opening.labels.training_ends()
-    test = first_labelled(path, files.test, opening.rows)
-    found = {"train": train} if test is None else {"train": train, "test": test}
+    expected = "<key>.cls, or <key>.json with label"
+    found = labelled_splits(path, files, opening.rows, opening.labels, expected)
     return assemble(staging, opening.labels.classes(), found)
 
 

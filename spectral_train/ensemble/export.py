@@ -5,7 +5,8 @@ training (the branches know coefficients as they were stored, rounding included)
 the combination, all in plain operators: the fused kernel would not be there where the file is loaded.
 
 The transform is computed in float64. The branches were trained on what the float32 kernel stored, so that a
-coefficient on the very edge of two int8 steps may fall on the other one.
+coefficient on the very edge of two int8 steps may fall on the other one. In half precision it is the branches alone
+that compute with less; what that changes is measured before anything is written.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ from spectral_prep.spectrum import basis, regroup
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.files import TO_OUT
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
+from spectral_train.ensemble.drawn import drawn_images
 from spectral_train.ensemble.images import branch_input
 from spectral_train.ensemble.network import EnsembleNetwork, open_network
+from spectral_train.ensemble.precision import DEFAULT_PRECISION, Compared, Precision
 from spectral_train.run.record import NetworkPlan
 
 METADATA = "spectral.json"
 EXAMPLE_ROWS = 2
+COMPARED_ROWS = 64
 BATCH = "batch"
 """What the axis of images is called."""
 ONNX_OPSET = 18
@@ -60,6 +64,10 @@ class ImagesToProbabilities(nn.Module):
         ]
         return self.combiner(outputs).float()
 
+    def halve(self) -> None:
+        """Let the branches have weights of float16 and compute in it."""
+        self.branches = nn.ModuleList(map(InHalf, self.branches))
+
     def _stored(self, images_NHWC: Tensor) -> Tensor:
         """Return the spectrum as it would be stored, (Q, N, C, h, w): int8 values as float32, floats in their dtype."""
         plan = self.plans[0]
@@ -71,7 +79,25 @@ class ImagesToProbabilities(nn.Module):
         return spectrum.float().to(_stored_dtype(plan)).reshape(pixels_QNChw.shape)
 
 
-def export(run: Place, out: Place, combination: Combination = DEFAULT_COMBINATION) -> Mapping[str, Any]:
+class InHalf(nn.Module):
+    """(N, C, h, w) float32 → what a branch says of it, float32, with weights and computation of float16."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch.half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return it."""
+        said: Tensor = self.branch(x.half())
+        return said
+
+
+def export(
+    run: Place,
+    out: Place,
+    combination: Combination = DEFAULT_COMBINATION,
+    precision: Precision = DEFAULT_PRECISION,
+) -> Mapping[str, Any]:
     """Write the ensemble network of a run as one file and return the metadata that lies in it.
 
     The file takes any number of images, (N, H, W, C) uint8 of the size of the data set, and gives (N, classes) float32.
@@ -84,25 +110,54 @@ def export(run: Place, out: Place, combination: Combination = DEFAULT_COMBINATIO
         A name that ends in `.pt2` (load it with `torch.export.load`) or `.onnx` (for ONNX Runtime and others).
     combination
         Of which branches, and how their outputs are combined.
+    precision
+        Of the weights and the computation of the branches. The metadata say of `half` what it changes on some drawn
+        images.
 
     Raises
     ------
     InputError
-        If the name ends otherwise, or ONNX is not installed; also as `ensemble.network.open_network` does.
+        If the name ends otherwise, ONNX is not installed, or half precision gives no numbers; also as
+        `ensemble.network.open_network` does.
     """
     if out.suffix not in WRITERS:
         raise InputError(
             "unknown kind of model file", where=out, expected=f"a name that ends in {' or '.join(WRITERS)}"
         )
     network = open_network(run, combination)
-    plan, metadata = network.plans[0], describe(network, combination.scheme)
+    whole, plan = ImagesToProbabilities(network).eval(), network.plans[0]
+    metadata = {**describe(network, combination.scheme), "precision": precision}
+    if precision == "half":
+        metadata["compared"] = halved(whole, drawn_images(network.plans, COMPARED_ROWS)).to_dict()
     example = torch.zeros(EXAMPLE_ROWS, plan.height, plan.width, plan.channels, dtype=torch.uint8)
     rows = {0: torch.export.Dim(BATCH)}
     program = torch.export.export(  # an older torch traces strictly unless told: its dynamo cannot follow this
-        ImagesToProbabilities(network).eval(), (example,), dynamic_shapes=(rows,), strict=False
+        whole, (example,), dynamic_shapes=(rows,), strict=False
     )
     atomic_write(out, WRITERS[out.suffix](program, metadata), TO_OUT)
     return metadata
+
+
+def halved(whole: ImagesToProbabilities, images_NHWC: Tensor) -> Compared:
+    """Bring the branches to half precision, and return what that changes on these images.
+
+    Raises
+    ------
+    InputError
+        If a value is none that float16 has, or a layer cannot compute with it.
+    """
+    with torch.inference_mode():
+        exact_NK = whole(images_NHWC)
+        whole.halve()
+        found_NK = whole(images_NHWC)
+    if not found_NK.isfinite().all():
+        raise InputError(
+            "in half precision this network gives no numbers",
+            expected="weights and values within ±65504",
+            run="the same command with --precision float32",
+        )
+    changed = (found_NK.argmax(1) != exact_NK.argmax(1)).sum()
+    return Compared(len(images_NHWC), (found_NK - exact_NK).abs().max().item(), int(changed))
 
 
 def describe(network: EnsembleNetwork, scheme: str) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def evaluate_source(
     network = open_network(run, replace(combination, calibrate=True))
     dataset, classes = labelled.dataset or looks_like(labelled.source), network.plans[0].classes
     with tempfile.TemporaryDirectory() as staging, prediction_file(predictions, classes) as write:
-        source = open_source(dataset, labelled.source, Path(staging), labelled.fields)
+        source = open_source(dataset, labelled.source, Path(staging), labelled.fields, to_train=False)
         split, index = _split_of(source, labelled)
         rows = Rows(index, source.classes, numbers_of(source.classes, classes))
         _require_known(rows, classes, labelled.source)

@@ -25,7 +25,7 @@ class LogProbabilities(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return them."""
-        return functional.log_softmax(self.network(x), 1)
+        return functional.log_softmax(self.network(x).float(), 1)
 
 
 class WithFeatures(nn.Module):

@@ -7,7 +7,7 @@ not import torch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from spectral_prep.errors import InputError
@@ -60,23 +60,26 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
-def command_options(recipe: Recipe) -> str:
-    """Return the options of `spectral-train` that give this recipe again.
+def command_options(recipe: Recipe, without: Collection[str] = ()) -> str:
+    """Return the options of `spectral-train` that give this recipe again, but for the settings to leave out.
 
     >>> from spectral_train.recipe.recipes import named
     >>> command_options(named("poster-mnist", epochs=5, ema=0.99))
     '--recipe poster-mnist --epochs 5 --set ema=0.99'
+    >>> command_options(named("poster-mnist", epochs=5, ema=0.99), without=["ema"])
+    '--recipe poster-mnist --epochs 5'
     """
     origin = RECIPES.get(recipe.name, Recipe())
-    options = [] if recipe.name == Recipe().name else ["--recipe", recipe.name]
+    options = [] if recipe.name == Recipe().name or "name" in without else ["--recipe", recipe.name]
     for name in OPTIONS:
-        if getattr(recipe, name) != getattr(origin, name):
+        if name not in without and getattr(recipe, name) != getattr(origin, name):
             options += [f"--{name.replace('_', '-')}", str(getattr(recipe, name))]
     rest = [known.name for known in dataclasses.fields(Recipe) if known.name not in ("name", "model_options", *OPTIONS)]
     changed = {name: getattr(recipe, name) for name in rest if getattr(recipe, name) != getattr(origin, name)}
     usual = override(origin, model=recipe.model).model_options
     changed |= {name: value for name, value in recipe.model_options.items() if usual.get(name) != value}
-    return " ".join([*options, *(f"--set {name}={text_of(value)}" for name, value in changed.items())])
+    told = [f"--set {name}={text_of(value)}" for name, value in changed.items() if name not in without]
+    return " ".join([*options, *told])
 
 
 def _parsed(text: str, default: object) -> object:

@@ -17,7 +17,7 @@ from spectral_prep.places import exists
 from spectral_prep.printable import quoted
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
-from spectral_train.recipe.options import command_options
+from spectral_train.run.missing import train_command
 from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs, accuracy, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, train_again
@@ -65,7 +65,7 @@ def read_branches(
             f"{_listed(missing)} of {shards} not trained",
             where=run.root,
             expected=f"all {shards}, or --allow-missing",
-            run=train_command(records[0].plan, missing[0], run),
+            run=train_command(records, missing[0], run),
         )
     _partition(records)
     return tuple(records)
@@ -170,15 +170,6 @@ def shard_of(record: NetworkRecord) -> int:
     if record.plan.shard is None:
         raise InputError("the baseline is no branch")
     return record.plan.shard
-
-
-def train_command(plan: NetworkPlan, shard: int, run: RunPaths) -> str:
-    """Return the command that trains a missing branch beside one with this plan."""
-    parts = [f"spectral-train --shard {shard}"]
-    if plan.shards != plan.spec.q:
-        parts.append(f"--shards {plan.shards} --grouping {plan.grouping}")
-    parts += [f"--common {k}" for k in plan.common]
-    return " ".join([*parts, *filter(None, [command_options(plan.recipe)]), f"--run {quoted(run.root)}"])
 
 
 def _same_rows(one: Outputs, other: Outputs) -> bool:

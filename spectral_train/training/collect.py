@@ -156,6 +156,7 @@ def _copy(network: Found, paths: NetworkPaths) -> None:
             (source.model, paths.model),
             (source.outputs, paths.outputs),
             (source.metrics, paths.metrics),
+            (source.rates_record, paths.rates_record),
             *((source.fusion_inputs(on), paths.fusion_inputs(on)) for on in ON),
             *((source.fusion_record(on), paths.fusion_record(on)) for on in ON),
             (source.record, paths.record),

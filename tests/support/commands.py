@@ -38,6 +38,13 @@ def run(line: str) -> Finished:
     return Finished(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
 
 
+def done(line: str) -> Finished:
+    """Run one command line that has to succeed."""
+    finished = run(line)
+    assert finished.code == 0, f"{line}\n{finished.err}"
+    return finished
+
+
 def program(name: str) -> list[str]:
     """Return what starts one of the commands in a process of its own, whatever its folder."""
     function = COMMANDS[name]

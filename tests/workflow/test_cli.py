@@ -54,7 +54,7 @@ OPTIONS = {
     "collect": "--json",
     "evaluate": "--scheme --space --p --k --without --allow-missing --ablate --source --dataset --split "
     "--image-key --image-column --label-column --predictions --json --data --views",
-    "export": "--out --scheme --space --p --k --calibrate --without --allow-missing --json",
+    "export": "--out --precision --scheme --space --p --k --calibrate --without --allow-missing --json",
     "report": "--out --space --allow-missing",
     "soup": "--out --data --method --device",
     "predict": "--scheme --top --space --p --k --calibrate --without --allow-missing --predictions --json --views",

@@ -66,8 +66,9 @@ EDGES: Mapping[str, set[str]] = {
     "spectral_train.report": {"models", "recipe", "run", "ensemble"},
     "spectral_train.commands": {"device", "models", "recipe", "data", "run", "training"},
     "spectral_train.ensemble_commands": {"commands", "device", "recipe", "run", "training", "ensemble", "report"},
+    "spectral_train.export_command": {"ensemble_commands", "ensemble"},
     "spectral_train.fuse_command": {"commands", "ensemble_commands", "device", "run", "training", "ensemble"},
-    "spectral_train.main": {"commands", "ensemble_commands", "fuse_command"},
+    "spectral_train.main": {"commands", "ensemble_commands", "export_command", "fuse_command"},
 }
 """Which rooms of its own package each room may import; `spectral_train` may besides import any of `spectral_prep`."""
 

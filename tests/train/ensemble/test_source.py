@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from spectral_prep.spectrum import SpectralSpec
 from spectral_train.ensemble.calibration import Quality
 from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.evaluate import evaluate
-from spectral_train.ensemble.predict import predict
 from spectral_train.ensemble.source import Labelled, evaluate_source
 from spectral_train.ensemble.tally import Tally
 from tests.support.commands import run as command
@@ -77,25 +74,6 @@ def test_a_tar_gives_the_figures_of_the_folder(run: Path, photos: Path, tmp_path
     assert other.confusion == one.confusion
 
 
-def test_of_several_images_a_sample_the_named_one_is_evaluated(run: Path, photos: Path, tmp_path: Path) -> None:
-    members = {
-        f"{number:03}.{suffix}": content
-        for number, (pixels, label) in enumerate(zip(IMAGES.pixels, IMAGES.labels, strict=True))
-        for suffix, content in (
-            ("left.png", encoded(pixels)),
-            ("right.png", encoded(pixels * 0)),
-            ("cls", CLASSES[label].encode()),
-        )
-    }
-    (tmp_path / "tars").mkdir()
-    (tmp_path / "tars" / "some-0000.tar").write_bytes(tar_bytes(members))
-    told = command(f"spectral-ensemble evaluate {run} --source {tmp_path}/tars --image-key left.png --json")
-    assert told.code == 0, told.err
-    assert json.loads(told.out)["accuracy"] == evaluate_source(run, Labelled(photos)).quality.accuracy
-    refused = command(f"spectral-ensemble evaluate {run} --source {photos} --image-key left.png")
-    assert (refused.code, "nothing to choose from" in refused.err) == (2, True)
-
-
 def test_classes_are_matched_by_name_and_what_the_run_does_not_know_is_named(run: Path, photos: Path) -> None:
     whole = evaluate_source(run, Labelled(photos))
     (photos / "circle").rename(photos / "aardvark")  # first by name, so that every label is another
@@ -120,28 +98,6 @@ def test_bad_images_are_counted_by_name_and_in_no_figure(run: Path, photos: Path
         path.write_text("no picture")
     with pytest.raises(CorruptSourceError, match="no image of a class"):
         evaluate_source(run, Labelled(photos))
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_predictions_are_those_of_predict(run: Path, photos: Path, tmp_path: Path, suffix: str) -> None:
-    (photos / "star" / "bad.png").write_text("no picture")
-    (photos / "star").rename(photos / "unknown")
-    told = command(f"spectral-ensemble evaluate {run} --source {photos} --json --predictions {tmp_path}/p{suffix}")
-    assert "unknown" in told.err
-    assert "bad.png" in told.err
-    assert json.loads(told.out)["unknown"] == {"unknown": int((IMAGES.labels == 2).sum())}
-    if suffix == ".csv":
-        rows = list(csv.DictReader(io.StringIO((tmp_path / "p.csv").read_text())))
-    else:
-        rows = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "p.parquet").to_pylist()
-    assert len(rows) == 71
-    for row in rows:
-        (single,) = predict(run, [photos / row["id"]])
-        assert row["true"] == row["id"].split("/")[0]
-        assert (row["predicted"] or None) == (single.classes[0][0] if single.classes else None)
-        for name, share in single.classes:
-            assert float(row[f"p_{name}"]) == pytest.approx(share, rel=1e-4, abs=1e-6)
-        assert bool(row["reason"]) == (single.reason is not None)
 
 
 def test_a_file_of_predictions_is_there_whole_or_not_at_all(run: Path, photos: Path, tmp_path: Path) -> None:
@@ -199,10 +155,12 @@ def test_sums_of_some_rows_after_others_are_those_of_all_at_once() -> None:
         ("train/cat/1.png", "folder"),
         ("data/test-00000-of-00001.parquet", "parquet"),
         ("shard-000.tar", "webdataset"),
+        ("pets/shard-000.tgz", "webdataset"),
         ("ILSVRC2012_img_val.tar", "imagenet"),
         ("cifar-10-batches-py/data_batch_1", "cifar10"),
         ("cifar-100-python.tar.gz", "cifar100"),
         ("t10k-images-idx3-ubyte.gz", "mnist"),
+        ("MNIST/raw/t10k-images-idx3-ubyte", "mnist"),
     ],
 )
 def test_a_source_is_taken_for_what_its_files_are_called_like(tmp_path: Path, name: str, dataset: str) -> None:

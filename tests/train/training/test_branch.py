@@ -2,8 +2,6 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -120,29 +118,6 @@ def test_a_second_training_of_a_branch_is_refused_and_harms_the_first_not(
     assert equal_weights(paths, undisturbed)
     assert not paths.lock.exists()
     train(data, tmp_path)  # a finished one holds nothing
-
-
-def test_kill_9_in_the_middle_of_training_loses_nothing(
-    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]
-) -> None:
-    program = f"""
-import os, signal
-from pathlib import Path
-from spectral_train.training.branch import train_branch
-from spectral_train.run.paths import RunPaths
-from spectral_train.data.shard import open_shard
-from tests.support.runs import CPU, QUICK
-
-def kill(line):
-    if "epoch 2/" in line:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train_branch(open_shard(Path({str(data)!r}), 1), QUICK, RunPaths(Path({str(tmp_path)!r})).branch(1), CPU, kill)
-"""
-    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[3])
-    assert done.returncode == -signal.SIGKILL
-    assert RunPaths(tmp_path).branch(1).checkpoint.is_file()
-    assert equal_weights(train(data, tmp_path), undisturbed)
 
 
 @pytest.mark.parametrize("write", range(1, 12))

@@ -1,4 +1,4 @@
-"""The commands that a conversion prints at its end, from its spectrals on several machines to one result."""
+"""One copied shard on each of several machines, the branches back in one run: machines are folders here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import pytest
 
 from spectral_prep.console.text import what_next
 from spectral_prep.places.url import Url
-from tests.support.commands import run
+from tests.support.commands import done
+from tests.support.pages import ROOT
+from tests.support.releases import write_folder
+
+OPTIONS = "--model fc --set width=4 --set depth=1 --epochs 1"
 
 # Machines are folders; what is copied to one, or runs there, is so in its folder.
 RSYNC = """#!/bin/sh
@@ -22,8 +26,23 @@ mkdir -p "$NODES/$2" && cd "$NODES/$2" && shift 2 && exec sh -c "$*"
 """
 
 
+def test_each_machine_has_one_spectral_and_the_branches_are_one_run(clone: Path) -> None:
+    write_folder(clone / "my photos", [f"{name}/{n}.png" for name in ("cat", "dog") for n in range(10)], size=(40, 30))
+    env = {**os.environ, "PHOTOS": "my photos", "SIZE": "28", "TRAIN_OPTIONS": OPTIONS}
+    script = ROOT / "examples/four-machines.sh"
+    finished = subprocess.run([script], env=env, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "my-photos (Q = 4)" in finished.stdout
+    for number in range(4):
+        node = clone / f"four-machines/node-{number}"
+        assert sorted(os.listdir(node)) == ["run", f"spectral-0{number}"]
+    assert [name for name in sorted(os.listdir(clone / "four-machines/run")) if name.startswith("branch")] == [
+        f"branch-0{number}" for number in range(4)
+    ]
+
+
 @pytest.mark.timeout(300)
-def test_they_run_as_they_stand(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_that_a_conversion_prints_run_as_they_stand(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools, out = clone / "tools", "my sets/two spectrals"
     tools.mkdir()
     for name, script in (("rsync", RSYNC), ("ssh", SSH)):
@@ -32,7 +51,7 @@ def test_they_run_as_they_stand(clone: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("NODES", str(clone / "nodes"))
     source = "rows=60,test=20,classes=2,size=8"
-    told = run(f"spectral-prep convert --dataset synthetic --source {source} --q 1x2 --workers 1 --out '{out}'").out
+    told = done(f"spectral-prep convert --dataset synthetic --source {source} --q 1x2 --workers 1 --out '{out}'").out
     assert f"spectral-train --shard all --data '{out}'\n" in told
     printed = told.partition("one spectral each:\n")[2]
     finished = subprocess.run(["sh", "-e"], input=printed, capture_output=True, text=True, cwd=clone)

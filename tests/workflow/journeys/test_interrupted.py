@@ -1,0 +1,56 @@
+"""Two trainings of one branch: the second is told of the first, and goes on where that was killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from spectral_train.run.paths import RunPaths
+from tests.support.commands import done, run
+from tests.support.pages import ROOT
+from tests.support.runs import equal_weights
+
+TRAIN = "--shard 1 --model fc --set width=16 --set depth=2 --epochs 4 --device cpu --workers 1"
+HELD = """
+import sys, time, cli
+from spectral_train.training import fit
+score, calls = fit.score, iter(range(100))
+
+def held(*arguments):
+    if next(calls) == 2:
+        print("in the third epoch", flush=True)
+        time.sleep(600)
+    return score(*arguments)
+
+fit.score = held
+cli.train(sys.argv[1:])
+"""
+
+
+def test_the_second_goes_on_where_the_first_was_killed(tmp_path: Path) -> None:
+    done("spectral-prep convert --dataset digits --q 1x2 --workers 1")
+    arguments = [*TRAIN.split(), "--data", f"{tmp_path}/spectral/digits-q2", "--run", f"{tmp_path}/runs/a"]
+    first = subprocess.Popen([sys.executable, "-c", HELD, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert first.stdout is not None
+    try:
+        assert any("in the third epoch" in line for line in first.stdout)
+        refused = run(f"spectral-train {TRAIN} --run runs/a")
+        assert refused.code == 2
+        assert "branch 1 is trained already by another process" in refused.err.replace("\n", " ")
+        assert f"process {first.pid} on " in refused.err
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        first.stdout.close()
+    stopped = RunPaths(tmp_path / "runs/a").branch(1)
+    assert stopped.checkpoint.is_file()
+    done(f"spectral-train {TRAIN} --run runs/a")
+    done(f"spectral-train {TRAIN} --run runs/undisturbed")
+    assert equal_weights(stopped, RunPaths(tmp_path / "runs/undisturbed").branch(1))
+    lines = (tmp_path / "runs/a/branch-01/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
+    missing = run("spectral-ensemble evaluate runs/a")
+    assert (missing.code, "spectral-train --shard 0 --model fc --epochs 4" in missing.err) == (2, True)
