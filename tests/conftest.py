@@ -18,9 +18,11 @@ from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.places.url import Url
+from spectral_prep.system.threads import blas_threads
 from spectral_train.training import processes
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
+from tests.torture.bench import ONE_THREAD
 
 LONGEST = (
     "tests/deploy/test_slurm.py",
@@ -57,9 +59,18 @@ def _workers_import_nothing() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread_a_process() -> Iterator[None]:
+    """Tests share their cores: threads that wait for each other would be many times slower, in what they start, too."""
+    with pytest.MonkeyPatch.context() as patched, blas_threads(1):
+        for name, value in ONE_THREAD.items():
+            patched.setenv(name, value)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tests share their cores: threads that wait for each other would be many times slower."""
+    """Let a test train and compute on one."""
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(processes, "usable_cpus", lambda: 1)
