@@ -44,11 +44,13 @@ def test_few_numbers_are_fitted_on_one_thread_and_blas_has_its_own_again(
     def blas() -> set[int]:
         return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
-    seen: list[set[int]] = []
-    minimize = scipy.optimize.minimize
-    monkeypatch.setattr(
-        scipy.optimize, "minimize", lambda *given, **named: seen.append(blas()) or minimize(*given, **named)
-    )
+    seen, minimize = [], scipy.optimize.minimize
+
+    def watched(*given: Any, **named: Any) -> Any:
+        seen.append(blas())
+        return minimize(*given, **named)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", watched)
     with blas_threads(2):
         before = blas()
         fit(outputs([1.0, 0.5], 40))
