@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.places.url import Url
+from spectral_prep.system.threads import blas_threads
+from spectral_train.training import processes
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
 from tests.support.services import ROOT, install_commands
+from tests.torture.bench import ONE_THREAD
 
 LONGEST = (
     "tests/deploy/test_slurm.py",
@@ -41,9 +45,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
 
 
+WORK = ("spectral_prep.conversion.sampled", "spectral_train.training.devices", "torch._dynamo")
+"""What the workers of any test import: torch's optimizers want the last."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _workers_import_nothing() -> Iterator[None]:
+    """Let the process that workers are forked from, one for all tests of a session, import what any of them needs."""
+    preload = ForkServerContext.set_forkserver_preload
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            ForkServerContext, "set_forkserver_preload", lambda context, names: preload(context, [*names, *WORK])
+        )
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread_a_process() -> Iterator[None]:
+    """Tests share their cores: threads that wait for each other would be many times slower, in what they start, too."""
+    with pytest.MonkeyPatch.context() as patched, blas_threads(1):
+        for name, value in ONE_THREAD.items():
+            patched.setenv(name, value)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread() -> Iterator[None]:
+    """Let a test train and compute on one."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(processes, "usable_cpus", lambda: 1)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,10 +14,12 @@ The hashes, class names and shape make the fingerprint, which therefore is the s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,18 +111,30 @@ class ArraySource:
         StorageError
             If the scratch file is gone or too short: the disk is at fault, not the row.
         """
-        part, row = self._locate(split, row_id)
-        path = _scratch(self.staging, part, PIXELS)
-        pixels = np.empty(self.image_shape, np.uint8)
-        try:
-            with open(path, "rb", buffering=0) as file:
-                file.seek(row * pixels.nbytes)
-                got = file.readinto(pixels.data)
-        except OSError as error:
-            raise StorageError(f"cannot read row {name} back", where=path, got=error) from error
-        if got != pixels.nbytes:
-            raise StorageError(f"cannot read row {name} back", where=path, expected=f"{pixels.nbytes} bytes", got=got)
+        (pixels,) = self.read_each(split, [(row_id, name)])
         return pixels
+
+    def read_each(self, split: str, rows: Iterable[tuple[int, str]]) -> Iterator[RawImage]:
+        """Yield what `read` returns for each row (row id, name), with each scratch file opened once."""
+        with contextlib.ExitStack() as opened:
+            files: dict[str, io.FileIO] = {}
+            for row_id, name in rows:
+                part, row = self._locate(split, row_id)
+                pixels = np.empty(self.image_shape, np.uint8)
+                try:
+                    if part.name not in files:
+                        path = _scratch(self.staging, part, PIXELS)
+                        files[part.name] = opened.enter_context(open(path, "rb", buffering=0))
+                    file = files[part.name]
+                    file.seek(row * pixels.nbytes)
+                    got = file.readinto(pixels.data)
+                except OSError as error:
+                    where = _scratch(self.staging, part, PIXELS)
+                    raise StorageError(f"cannot read row {name} back", where=where, got=error) from error
+                if got != pixels.nbytes:
+                    where, expected = _scratch(self.staging, part, PIXELS), f"{pixels.nbytes} bytes"
+                    raise StorageError(f"cannot read row {name} back", where=where, expected=expected, got=got)
+                yield pixels
 
     def _rows(self, split: str) -> RowIndex:
         parts = [part for part in self.parts if part.split == split]

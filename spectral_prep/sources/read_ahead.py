@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from spectral_prep.errors import CorruptSourceError
+from spectral_prep.sources.arrays import ArraySource
 from spectral_prep.sources.image_files import ManyReader, SplitImages
 from spectral_prep.sources.interface import Images, RawImage
 from spectral_prep.sources.selected_images import SelectedImages
@@ -25,6 +26,9 @@ def raw_images(images: Images, split: str, rows: Sequence[tuple[int, str]]) -> I
         return
     if isinstance(images, SplitImages) and isinstance(images.reader, ManyReader):
         yield from _ahead(images, rows)
+        return
+    if isinstance(images, ArraySource):
+        yield from images.read_each(split, rows)
         return
     for row_id, name in rows:
         try:

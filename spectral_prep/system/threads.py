@@ -1,4 +1,4 @@
-"""On how many threads torch computes: workers take one each, whoever computes alone takes all."""
+"""On how many threads torch and BLAS compute: workers take one each, whoever computes alone takes all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 @contextlib.contextmanager
@@ -17,3 +18,10 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """Let numpy and scipy compute on this many threads; the former number comes back afterwards."""
+    with threadpool_limits(count, "blas"):
+        yield

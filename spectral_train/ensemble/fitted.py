@@ -24,6 +24,7 @@ import numpy.typing as npt
 import scipy.optimize
 import torch
 
+from spectral_prep.system.threads import blas_threads
 from spectral_train.ensemble.combiners import ClassWise, Combiner, Tempered, WeightedSum
 from spectral_train.run.outputs import BranchOutputs, bounded
 
@@ -70,6 +71,7 @@ class HeldOutRows:
         return float((np.log(totals[:, 0]) - right).mean()), reduced
 
 
+@blas_threads(1)  # threads that wait for each other's few numbers made it five times slower
 def learned(held_out: BranchOutputs) -> Combiner:
     """Return the log-linear pool with non-negative weights and a temperature.
 
@@ -80,6 +82,7 @@ def learned(held_out: BranchOutputs) -> Combiner:
     return _as_pool(_learned_on(rows)(strength), strength)
 
 
+@blas_threads(1)
 def stacked(held_out: BranchOutputs) -> Combiner:
     """Return the class-wise stack; where it is not worth more than `learned`, the penalty keeps it there."""
     rows = _rows(held_out)

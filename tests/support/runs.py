@@ -31,8 +31,8 @@ QUICK = Recipe(
     noise=0.1,
 )
 
-
-CPU = Resources("cpu")
+CPU = Resources("cpu", workers=1)
+"""In this process: starting others takes longer than such a network."""
 
 
 def on_cpu(data: Path, run: Path, recipe: Recipe = QUICK, choice: ShardChoice = DEFAULT_CHOICE) -> TrainingRequest:

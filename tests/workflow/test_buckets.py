@@ -275,7 +275,7 @@ def test_the_imagenet_sample_is_converted_from_a_bucket_into_a_bucket(
 ) -> None:
     tars = upload(real_data / "imagenet" / "tars", bucket / "tars")
     for format in FORMATS:
-        request = Request("imagenet", "16", format=format)
+        request = Request("imagenet", "16", format=format, limit=60)
         here = convert(request, real_data / "imagenet" / "tars", tmp_path / format).root
         there = convert(request, tars, bucket / format).root
         assert objects(there) == tree(here)
@@ -286,6 +286,7 @@ def test_the_imagenet_sample_is_converted_from_a_bucket_into_a_bucket(
 TASKS = """
 import os, sys
 import obstore.store, sklearn.datasets, spectral_prep.places.objects, spectral_prep.store.zarr_store  # once for all
+import spectral_prep.conversion.sampled
 import spectral_prep.conversion.convert as c
 from spectral_prep.conversion.execution import Task
 from spectral_prep.errors import SpectralError

@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.sources import SOURCES, WITHOUT_FILES, open_source
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, stage
+from spectral_prep.sources.read_ahead import raw_images
 from tests.support.releases import random_images, random_labels
 
 SPLITS = {"one": "train", "two": "train", "three": "test"}
@@ -69,6 +70,11 @@ def test_rows_are_those_of_the_parts_one_after_the_other(tmp_path: Path) -> None
     assert isinstance(two, Batch)
     assert source.index()["train"].names == ["one#0", "one#1", "one#2", "two#0", "two#1"]
     assert np.array_equal(source.read("train", 4, "two#1"), two.images[1])
+    rows = [(row, source.index()["train"].names[row]) for row in (4, 0, 3, 0)]
+    together = list(raw_images(source, "train", rows))
+    assert [np.asarray(each).tolist() for each in together] == [
+        np.asarray(source.read("train", row, name)).tolist() for row, name in rows
+    ]
     for split, row in (("train", 5), ("train", -1), ("test", 4), ("val", 0)):
         with pytest.raises(InputError, match="no row"):
             source.read(split, row, "")

@@ -1,9 +1,13 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
+from threadpoolctl import threadpool_info
 
+from spectral_prep.system.threads import blas_threads
 from spectral_train.ensemble.combiners import Combiner, combine
 from spectral_train.ensemble.fitted import MOST_VALUES, learned, stacked
 from spectral_train.ensemble.schemes import average_weights
@@ -31,6 +35,28 @@ def test_the_pool_finds_the_weights_that_bayes_gives_independent_branches() -> N
     pool = learned(outputs([1.5, 1.0, 0.0, 0.5], 6000))
     sums = pool.weights / pool.settings["temperature"]  # evidence of independent branches adds up: each weighs 1
     assert sums[[0, 1, 3]] == pytest.approx([1, 1, 1], abs=0.15)
+
+
+@pytest.mark.parametrize("fit", [learned, stacked])
+def test_few_numbers_are_fitted_on_one_thread_and_blas_has_its_own_again(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blas() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    seen, minimize = [], scipy.optimize.minimize
+
+    def watched(*given: Any, **named: Any) -> Any:
+        seen.append(blas())
+        return minimize(*given, **named)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", watched)
+    with blas_threads(2):
+        before = blas()
+        fit(outputs([1.0, 0.5], 40))
+        assert blas() == before == {2}
+    assert seen
+    assert all(each == {1} for each in seen)
 
 
 def test_a_temperature_undoes_exaggeration() -> None:

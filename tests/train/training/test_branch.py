@@ -326,10 +326,12 @@ def test_bfloat16_and_label_smoothing_train_too(data: Path, tmp_path: Path) -> N
     assert {tensor.dtype for tensor in weights_of(paths).values()} == {torch.float32}
 
 
-def test_all_shards_are_trained_one_after_the_other(
-    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path]
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_shards_are_trained_by_any_number_of_processes(
+    data: Path, tmp_path: Path, undisturbed: NetworkPaths[Path], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    records = train_branches(on_cpu(data, tmp_path))
+    monkeypatch.setattr("spectral_train.training.processes.usable_cpus", lambda: 2)
+    records = train_branches(replace(on_cpu(data, tmp_path), resources=Resources("cpu", workers=workers)))
     assert [record.plan.shard for record in records] == [0, 1, 2, 3]
     assert equal_weights(RunPaths(tmp_path).branch(1), undisturbed)
 

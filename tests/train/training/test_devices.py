@@ -10,7 +10,7 @@ from spectral_train.device import Resources
 from spectral_train.run.metrics import Log
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import NetworkRecord
-from spectral_train.training import devices, processes, stack
+from spectral_train.training import devices, stack
 from spectral_train.training.devices import DeviceWork, train_on_devices, train_one_device
 from tests.support.commands import run as command
 from tests.support.runs import QUICK, on_cpu
@@ -26,7 +26,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests share their cores with others: threads that wait for each other would be many times slower."""
-    for module in (stack, processes, devices):
+    for module in (stack, devices):
         monkeypatch.setattr(module, "usable_cpus", lambda: 1)
 
 
