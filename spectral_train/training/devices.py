@@ -137,8 +137,8 @@ def speed_ratio(work: DeviceWork, processes: int) -> float:
     """
     trainings = work.trainings()
     threads = threads_for(trainings[0].plan)
-    fittings = [_trial(training) for training in trainings]
-    apart = _trial(trainings[0])
+    fittings = [on_random_rows(training) for training in trainings]
+    apart = on_random_rows(trainings[0])
     alone = stacked = float("inf")
     for _ in counted(range(TRIAL_ROUNDS), "measuring joint training", "rounds"):
         with torch_threads(threads), watched(unwatched):
@@ -148,8 +148,8 @@ def speed_ratio(work: DeviceWork, processes: int) -> float:
     return alone * len(trainings) / processes / stacked
 
 
-def _trial(training: Training) -> Fitting:
-    """Return a fitting of the same network on random rows, which writes nothing."""
+def on_random_rows(training: Training) -> Fitting:
+    """Return a fitting of the same network on `TRIAL_BATCHES` batches of random rows, which writes nothing."""
     plan, recipe = training.plan, training.recipe
     rows, channels = TRIAL_BATCHES * recipe.batch_size, plan.input_shape[0]
     generator = torch.Generator().manual_seed(0)

@@ -11,14 +11,15 @@ from spectral_train.recipe.options import OPTIONS, parse_settings
 from spectral_train.recipe.recipes import named
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
-COMMANDS = [line for line in RESULTS.read_text().splitlines() if line.startswith("spectral-train ")]
+COMMANDS = dict.fromkeys(line for line in RESULTS.read_text().splitlines() if line.startswith("spectral-train "))
 
 
 def test_the_tables_say_how_they_came_about() -> None:
     text = RESULTS.read_text()
     tables = re.findall(r"<!-- table: [\w-]+ -->(.*?)<!-- end -->", text, re.DOTALL)
-    assert tables
-    assert all("spectral-train " in table for table in tables)
+    filled = [table for table in tables if table.strip()]
+    assert filled
+    assert all("spectral-train " in table for table in filled)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
