@@ -13,10 +13,13 @@ from PIL import Image
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
+from spectral_prep.conversion.row_index import read_index
 from spectral_prep.images.load import Geometry, load
 from spectral_prep.inspection.info import info
 from spectral_prep.inspection.verify import Verification, verify
 from spectral_prep.sources import open_source
+from spectral_prep.store.plan_record import Plan
+from spectral_prep.store.record_file import read_record
 from tests.prep.images.test_resize import by_pillow
 from tests.support.trees import tree
 
@@ -46,22 +49,30 @@ def test_mnist(real_data: Path, scratch: Path, q: str) -> None:
     assert found.spectrals == int(q)
 
 
-@pytest.mark.parametrize("q", ["4", "32"])
-def test_the_four_layouts_of_cifar10(real_data: Path, scratch: Path, q: str) -> None:
+@pytest.mark.parametrize(("q", "limit"), [("4", None), ("32", 6000)])
+def test_the_four_layouts_of_cifar10(real_data: Path, scratch: Path, q: str, limit: int | None) -> None:
     first: dict[str, bytes] = {}
+    fingerprints, alone = set(), Execution(workers=1)
     for number, layout in enumerate(CIFAR10):
-        source, alone = real_data / "cifar10" / layout, Execution(workers=1)
-        out = convert(Request("cifar10", q), source, scratch / str(number), alone).root
-        first = first or tree(out)
-        assert tree(out) == first
-    assert verified(scratch / "0", real_data / "cifar10").rows == {"train": 50000, "test": 10000}
+        source = real_data / "cifar10" / layout
+        out = convert(Request("cifar10", q, limit=limit), source, scratch / str(number), alone)
+        fingerprints.add(read_record(out.plan, Plan).fingerprint)
+        first = first or tree(out.root)
+        assert tree(out.root) == first
+    assert len(fingerprints) == 1
+    whole = convert(Request("cifar10", q), source, scratch / "whole", alone) if limit else out
+    assert verified(whole.root, real_data / "cifar10").rows == {"train": 50000, "test": 10000}
+    plan = read_record(whole.plan, Plan)
+    counts = [np.bincount([label for _, label in read_index(whole, plan, split)]) for split in ("train", "test")]
+    assert [each.tolist() for each in counts] == [[5000] * 10, [1000] * 10]
+    assert plan.classes[3] == "cat"
 
 
-@pytest.mark.parametrize("q", ["4", "16"])
-def test_tiny_imagenet_at_64_pixels(real_data: Path, scratch: Path, q: str) -> None:
+@pytest.mark.parametrize(("q", "limit"), [("4", 5000), ("16", None)])
+def test_tiny_imagenet_at_64_pixels(real_data: Path, scratch: Path, q: str, limit: int | None) -> None:
     source = real_data / "tiny-imagenet"
-    found = verified(convert(Request("folder", q, size=64), source, scratch / "out").root, source)
-    assert found.rows == {"train": 20000, "test": 2000}
+    found = verified(convert(Request("folder", q, size=64, limit=limit), source, scratch / "out").root, source)
+    assert found.rows == ({"train": 4560, "test": 440} if limit else {"train": 20000, "test": 2000})
 
 
 def test_imagenet_at_224_pixels_as_int8(real_data: Path, scratch: Path) -> None:

@@ -95,30 +95,45 @@ def test_statistics_are_those_of_the_decoded_training_rows(tmp_path: Path, dtype
         np.testing.assert_allclose(record.energy[k], values.var(correction=0), rtol=1e-5)
 
 
-def peak_memory(folder: Path, rows: int, block_rows: int) -> int:
-    """Return the peak resident kB of converting this many images of 12,544 bytes in this process alone."""
-    write_mnist(folder / "mnist", rows=rows, test_rows=10, size=112, zipped=False)
-    program = (
-        "import re, sys; from pathlib import Path;"
-        "from spectral_prep.conversion.convert import Execution, Request, convert;"
-        f"request, alone = Request('mnist', '16', block_rows={block_rows}), Execution(workers=1);"
-        "convert(request, Path(sys.argv[1]), Path(sys.argv[2]), alone);"
-        "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
-    )
+PEAKS = """
+import os, re, sys
+from pathlib import Path
+import spectral_prep.conversion.sampled, spectral_prep.store.zarr_store
+from spectral_prep.conversion.convert import Execution, Request, convert
+for number, (source, block_rows) in enumerate(zip(sys.argv[1::2], sys.argv[2::2])):
+    if os.fork() == 0:  # of one that has imported all
+        request, alone = Request("mnist", "16", block_rows=int(block_rows)), Execution(workers=1)
+        convert(request, Path(source), Path(source) / f"out{number}", alone)
+        print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1], flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], int]:
+    """Return the peak resident kB of converting so many images of 12,544 bytes in blocks of so many, in one process."""
+    folder, arguments = tmp_path_factory.mktemp("mnist"), []
+    cases = [(1000, 128), (4000, 128), (4000, 666), (4000, 6 * 666)]
+    for rows, block_rows in cases:
+        if not (folder / str(rows)).exists():
+            write_mnist(folder / str(rows), rows=rows, test_rows=10, size=112, zipped=False)
+        arguments += [str(folder / str(rows)), str(block_rows)]
     # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    arguments = [sys.executable, "-c", program, str(folder / "mnist"), str(folder / "out")]
-    return int(subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment).stdout)
+    program = [sys.executable, "-c", PEAKS, *arguments]
+    done = subprocess.run(program, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return dict(zip(cases, map(int, done.stdout.split()), strict=True))
 
 
-def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
-    few, many = (peak_memory(tmp_path / f"{rows}", rows, block_rows=128) for rows in (1000, 4000))
+def test_memory_does_not_grow_with_the_number_of_images(peaks: dict[tuple[int, int], int]) -> None:
+    few, many = peaks[1000, 128], peaks[4000, 128]
     assert many - few < 3000 * 112 * 112 / 1024 / 4, (few, many)
 
 
-def test_memory_does_not_grow_with_the_size_of_a_block(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_size_of_a_block(peaks: dict[tuple[int, int], int]) -> None:
     """Blocks of one chunk, and of six."""
-    one, six = (peak_memory(tmp_path / f"{chunks}", 4000, block_rows=chunks * 666) for chunks in (1, 6))
+    one, six = peaks[4000, 666], peaks[4000, 6 * 666]
     assert six - one < 5 * 666 * 112 * 112 / 1024 / 4, (one, six)
 
 

@@ -47,7 +47,7 @@ def write_photos(root: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"), 700)
+    return write_photos(tmp_path_factory.mktemp("photos"), 350)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=str,
 )
 def test_files_and_bytes_are_those_of_the_plan(tmp_path: Path, photos: Path, options: dict[str, Any]) -> None:
-    request = Request("folder", "16", size=112, resize=128, block_rows=128, **options)
+    request = Request("folder", "16", size=112, resize=128, block_rows=64, **options)
     expected = estimate(request, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     files = tree(convert(request, photos, tmp_path / "out").root)

@@ -26,8 +26,6 @@ from tests.support.releases import (
     write_tar,
 )
 
-REAL = os.environ.get("SPECTRAL_TEST_DATA")
-
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
 @pytest.mark.parametrize("layout", CIFAR_LAYOUTS)
@@ -244,23 +242,6 @@ def test_only_our_errors_escape_from_any_bytes(
         (path / ("data_batch_1.bin" if layout == "binary" else "data_batch_1")).write_bytes(content)
     with pytest.raises(SpectralError):
         open_source("cifar10", path, folder / "staging")
-
-
-@pytest.mark.skipif(REAL is None, reason="SPECTRAL_TEST_DATA does not name a folder with the real data sets")
-def test_the_real_layouts_are_one_data_set(tmp_path: Path) -> None:
-    fingerprints, labels = set(), []
-    for name in (
-        "cifar-10-batches-bin",
-        "cifar-10-batches-py",
-        "cifar-10-binary.tar.gz",
-        "cifar-10-python.tar.gz",
-    ):
-        source = open_source("cifar10", Path(str(REAL)) / "cifar10" / name, tmp_path)
-        fingerprints.add(source.fingerprint)
-        labels = [np.bincount(rows.labels).tolist() for rows in source.index().values()]
-    assert len(fingerprints) == 1
-    assert labels == [[5000] * 10, [1000] * 10]
-    assert source.classes[3] == "cat"
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
