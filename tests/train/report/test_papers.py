@@ -2,7 +2,7 @@ import pytest
 
 from spectral_prep.errors import InputError
 from spectral_train.recipe.recipes import RECIPES
-from spectral_train.report.papers import PUBLISHED, Bounds, published
+from spectral_train.report.papers import OURS, PUBLISHED, Bounds, published
 
 TNN = "paper-tnn-mnist"
 
@@ -21,9 +21,10 @@ def test_ratios_are_those_that_the_text_gives(recipe: str, compression: float, s
 
 
 def test_on_another_data_set_all_tables_of_a_recipe_are_shown() -> None:
-    assert [found.dataset for found in published("paper-vgg16-imagenet", "folder")] == ["imagenet", "imagenet-21k"]
+    assert [found.dataset for found in published("paper-vgg16-imagenet", "folder")] == ["imagenet", "imagenet21k"]
     assert [found.dataset for found in published("poster-mnist", "digits")] == ["mnist"]
     assert published("default", "mnist") == ()
+    assert published("imagenet-vgg16", "imagenet21k") == published("paper-vgg16-imagenet", "imagenet21k") != ()
 
 
 def test_every_figure_is_a_fraction_and_geometric_leads_where_the_paper_says_so() -> None:
@@ -43,4 +44,5 @@ def test_bounds() -> None:
 
 
 def test_every_published_result_belongs_to_a_recipe() -> None:
-    assert {found.recipe for found in PUBLISHED} == {name for name in RECIPES if name not in ("default", TNN)}
+    assert {found.recipe for found in PUBLISHED} == {name for name in RECIPES if name not in ("default", TNN, *OURS)}
+    assert OURS.keys() < RECIPES.keys()

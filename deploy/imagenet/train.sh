@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Trains one of ImageNet's networks: number 0 is the conventional AlexNet, 1 to SHARDS its branches, then VGG-16's …; the
+# number is the task of a Slurm array, or the argument.
+#
+#   sbatch --array=0-24 --gres=gpu:1 --mem=250G deploy/imagenet/train.sh
+#
+# DATA RUNS             the converted data set, and where the runs go, a folder a network
+# MODELS                default 'alexnet vgg16 resnet34 cyclemlp mobilevit'; the recipe of each is imagenet-MODEL
+# SHARDS                branches of each, default 4
+# DEVICE                as --device; default auto
+# TRAIN_OPTIONS         more options of spectral-train, for all
+# BRANCH_OPTIONS        for branches
+# CONVENTIONAL_OPTIONS  for conventional networks; default '--lr 0.001', a third of the branches'
+#
+# Requeued, it goes on after its last whole epoch; what is finished is not trained again.
+#SBATCH --job-name=spectral-imagenet
+#SBATCH --output=%x-%A_%a.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+set -euo pipefail
+: "${DATA:?set DATA: the converted data set}" "${RUNS:?set RUNS: the folder for the runs}"
+number="${1:-${SLURM_ARRAY_TASK_ID:?set by sbatch --array=0-24, or give a number}}"
+shards="${SHARDS:-4}"
+read -r -a models <<<"${MODELS:-alexnet vgg16 resnet34 cyclemlp mobilevit}"
+read -r -a options <<<"${TRAIN_OPTIONS:-}"
+model="${models[number / (shards + 1)]}"
+part=$((number % (shards + 1)))
+if ((part == 0)); then
+  read -r -a own <<<"--baseline ${CONVENTIONAL_OPTIONS:---lr 0.001}"
+  folder=baseline
+else
+  read -r -a own <<<"--shard $((part - 1)) ${BRANCH_OPTIONS:-}"
+  printf -v folder 'branch-%02d' "$((part - 1))"
+fi
+if [[ -f $RUNS/$model/$folder/branch.json ]]; then
+  echo "$model, $folder: finished already" >&2
+  exit 0
+fi
+exec spectral-train "${own[@]}" --shards "$shards" --data "$DATA" --run "$RUNS/$model" --recipe "imagenet-$model" \
+  --device "${DEVICE:-auto}" "${options[@]}"

@@ -1,0 +1,137 @@
+"""deploy/imagenet: a release is converted, networks train, all is stopped and goes on, the paper's table is written.
+
+At a tenth of the size, on the CPU: a few images, and the ImageNet sample where SPECTRAL_TEST_DATA names it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from spectral_prep.spectrum import SpectralSpec
+from spectral_train.data.grouping import ShardChoice
+from spectral_train.device import Resources
+from spectral_train.recipe.recipes import named
+from spectral_train.report.papers import OURS
+from spectral_train.run.paths import RunPaths
+from spectral_train.training.baseline import train_baseline
+from spectral_train.training.branch import train_branches
+from spectral_train.training.request import TrainingRequest
+from tests.support.pages import ROOT, shell
+from tests.support.releases import imagenet_files, write_files
+from tests.support.runs import equal_weights
+from tests.support.services import wait_until
+from tests.support.shards import draw, make_shards
+
+REAL = os.environ.get("SPECTRAL_TEST_DATA")
+(LINE,) = [block for block in shell("docs/imagenet.md", "On one machine") if "run.sh" in block]
+EPOCHS = 40
+SMALL = {"width": 0.05, "last_map": 1}
+RUNS = Path("runs/imagenet")
+
+
+@pytest.fixture
+def release(clone: Path) -> Path:
+    """The sample, or a few images in the folders of the release."""
+    if REAL:
+        return Path(REAL) / "imagenet/folder"
+    train, val = imagenet_files(train=6, val=3)
+    for split, files in (("train", train), ("val", val)):
+        write_files(clone / "data/imagenet" / split, files)
+    return clone / "data/imagenet"
+
+
+def environment(release: Path, commands: Path) -> Mapping[str, str]:
+    python = commands / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    settings = " ".join(f"--set {name}={value}" for name, value in SMALL.items())
+    return {
+        **os.environ,
+        "SOURCE": str(release),
+        "DEVICES": "cpu",
+        "MODELS": "alexnet",
+        "SHARDS": "2",
+        "CONVERT_OPTIONS": f"--size 24 --resize 24 {'--fraction 0.1' if REAL else ''}",
+        "TRAIN_OPTIONS": f"--epochs {EPOCHS} --set precision=float32 --set holdout=0.2 {settings}",
+    }
+
+
+def test_what_is_stopped_goes_on_to_the_paper_s_table(clone: Path, commands: Path, release: Path) -> None:
+    given, metrics = environment(release, commands), RUNS / "alexnet/branch-00/metrics.jsonl"
+    line = re.sub(r"SOURCE=\S+ ", "", LINE.strip())
+    with subprocess.Popen(["bash", "-c", f"exec {line}"], env=given, stderr=subprocess.PIPE, text=True) as stopped:
+        wait_until(lambda: metrics.exists() or stopped.poll() is not None, lambda: "no epoch is done", 60)
+        stopped.send_signal(signal.SIGTERM)
+        assert stopped.wait(20) == 130, stopped.stderr and stopped.stderr.read()
+    run = RunPaths(RUNS / "alexnet")
+    assert run.baseline.record.exists()
+    assert run.branch(0).checkpoint.exists()
+    assert run.finished() == ()
+    begun = len(metrics.read_text().splitlines())
+
+    done = subprocess.run(["bash", "-c", line], env=given, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "alexnet, baseline: finished already" in done.stderr
+    assert f"branch 0: epoch {begun + 1}/{EPOCHS}:" in done.stderr
+    assert f"branch 0: epoch {begun}/{EPOCHS}:" not in done.stderr
+    assert done.stdout.endswith((RUNS / "tables.md").read_text())
+    table = (RUNS / "tables.md").read_text()
+    assert table.startswith("# Table 3 of the long paper, on imagenet\n")
+    assert re.search(r"\| alexnet \| \S+ % \| \S+ MB \| \S+ h \| 63.44 % \| 244 MB \| 40.8 h \|", table)
+    assert re.search(r"\| alexnet-spectral \(geometric\) \| .*\| 62.26 % \| 130 MB \| 31.9 h \|", table)
+    assert re.search(r"\| alexnet \|( \d\S* × \|){6} 1.88 × \| 7.62 × \| 1.28 × \|", table)
+
+    recipe = named("imagenet-alexnet", epochs=EPOCHS, precision="float32", holdout=0.2, model_options=SMALL)
+    asked = TrainingRequest(
+        Path("spectral/imagenet-q16"), recipe, Path("whole"), ShardChoice(2), Resources("cpu", workers=1)
+    )
+    train_branches(asked, 0)
+    assert equal_weights(run.branch(0), RunPaths(Path("whole")).branch(0))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("0", "--baseline --lr 0.001 --shards 4 --data d --run r/alexnet --recipe imagenet-alexnet"),
+        ("4", "--shard 3 --shards 4 --data d --run r/alexnet --recipe imagenet-alexnet"),
+        ("24", "--shard 3 --shards 4 --data d --run r/mobilevit --recipe imagenet-mobilevit"),
+    ],
+)
+def test_a_task_of_the_array_is_a_network(tmp_path: Path, number: str, expected: str) -> None:
+    said = tmp_path / "spectral-train"
+    said.write_text('#!/bin/sh\necho "$@"\n')
+    said.chmod(0o755)
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "DATA": "d", "RUNS": "r"}
+    done = subprocess.run(
+        [ROOT / "deploy/imagenet/train.sh"],
+        env={**env, "SLURM_ARRAY_TASK_ID": number},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == f"{expected} --device auto"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_recipe_trains_a_branch_and_its_conventional_network(tmp_path: Path, name: str) -> None:
+    rows = {"train": draw(24, 24, 3), "test": draw(8, 24, 3, seed=1)}
+    data = make_shards(tmp_path / "data", **rows, spec=SpectralSpec(2, 2, transform="dct2"))
+    recipe = named(name, epochs=1, batch_size=8, precision="float32", holdout=0.2, model_options=SMALL)
+    asked = TrainingRequest(data, recipe, tmp_path / "run", resources=Resources("cpu", workers=1))
+    (branch,), whole = train_branches(asked, 0), train_baseline(asked)
+    assert branch.parameters < whole.parameters
+
+
+def test_a_run_that_is_not_finished_is_named_in_the_table(tmp_path: Path) -> None:
+    (tmp_path / "vgg16").mkdir()
+    tables = runpy.run_path(str(ROOT / "deploy/imagenet/tables.py"))["tables"]
+    assert "- vgg16 is left out: " in tables([tmp_path / "vgg16"])
