@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE # of an image: tests start Python often
 
 .PHONY: env test torture demo docs format clean
 

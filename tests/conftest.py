@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import shutil
 import uuid
@@ -34,6 +35,8 @@ LONGEST = (
     "tests/prep/engines/test_ray_cluster.py",
     "tests/train/training/test_branches_on_ray.py",
     "tests/prep/conversion/test_estimate.py",
+    "tests/workflow/test_real_data.py",
+    "tests/deploy/test_photos_example.py",
 )
 """The files that hold the longest tests."""
 
@@ -53,6 +56,7 @@ WORK = ("spectral_prep.conversion.sampled", "spectral_train.training.devices", "
 def _workers_import_nothing() -> Iterator[None]:
     """Let the process that workers are forked from, one for all tests of a session, import what any of them needs."""
     preload = ForkServerContext.set_forkserver_preload
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(WORK))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
             ForkServerContext, "set_forkserver_preload", lambda context, names: preload(context, [*names, *WORK])

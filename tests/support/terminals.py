@@ -8,11 +8,14 @@ import pty
 import re
 import shlex
 import struct
+import sys
 import termios
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
-from tests.support.commands import program
+from tests.support.commands import COMMANDS
 
 ENVIRONMENT = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
 NOTHING: Mapping[str, str] = {}
@@ -29,12 +32,11 @@ class Screen:
     @classmethod
     def of(cls, command: str, line: str, columns: int = 80, environment: Mapping[str, str] = NOTHING) -> Screen:
         """Run `spectral-COMMAND` with these arguments in the current folder."""
-        started = [*program(f"spectral-{command}"), *shlex.split(line)]
         kept = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
         child, terminal = pty.fork()
         if not child:
-            os.execve(started[0], started, {**kept, **ENVIRONMENT, **environment})
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+            _be(f"spectral-{command}", shlex.split(line), {**kept, **ENVIRONMENT, **environment})
         written = b""
         while piece := _read(terminal):
             written += piece
@@ -56,6 +58,25 @@ class Screen:
             else:
                 lines[-1] += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", piece)
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _be(command: str, arguments: list[str], environment: Mapping[str, str]) -> NoReturn:
+    """Be the command in a fork of this process, which has imported all, and end as it ends."""
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
+    code = 1
+    try:
+        COMMANDS[command](arguments)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001 as the interpreter does
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _read(terminal: int) -> bytes:

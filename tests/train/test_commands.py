@@ -25,17 +25,19 @@ from tests.support.shards import make_shards
 ORDER = ["runs", "collect", "evaluate", "predict", "report", "soup", "export", "fuse"]
 
 
-@pytest.mark.parametrize("line", ["train --help", "ensemble --help", *(f"ensemble {name} --help" for name in ORDER)])
-def test_help_imports_no_torch(line: str) -> None:
+def test_help_imports_no_torch() -> None:
     program = """
 import sys, cli
-name, *arguments = sys.argv[1:]
-try:
-    getattr(cli, name)(arguments)
-finally:
-    assert "torch" not in sys.modules
+for line in sys.argv[1:]:
+    name, *arguments = line.split()
+    try:
+        getattr(cli, name)(arguments)
+    except SystemExit as ended:
+        assert ended.code == 0
+    assert "torch" not in sys.modules, line
 """
-    subprocess.run([sys.executable, "-c", program, *line.split()], check=True, cwd=Path(__file__).parents[2])
+    lines = ["train --help", "ensemble --help", *(f"ensemble {name} --help" for name in ORDER)]
+    subprocess.run([sys.executable, "-c", program, *lines], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_commands_are_listed_in_the_order_of_the_work() -> None:

@@ -101,7 +101,7 @@ def test_neither_the_order_of_parts_nor_the_cut_into_batches_matters(tmp_path: P
 def test_another_process_reads_the_same(tmp_path: Path) -> None:
     source = stage(SPLITS, 10, content(), tmp_path)
     here = [read_elsewhere(source, row) for row in range(5)]
-    for method in ("fork", "spawn"):
+    for method in ("fork", "forkserver"):
         with multiprocessing.get_context(method).Pool(1) as pool:
             assert pool.starmap(read_elsewhere, [(source, row) for row in range(5)]) == here
 

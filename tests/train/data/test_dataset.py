@@ -38,7 +38,7 @@ def test_it_pickles_without_its_rows_and_each_worker_opens_the_files_itself(shar
     size = len(pickle.dumps(dataset))
     expected = [dataset[index] for index in range(len(dataset))]
     assert len(pickle.dumps(dataset)) == size
-    loader = DataLoader(dataset, 50, num_workers=1, multiprocessing_context="spawn")
+    loader = DataLoader(dataset, 50, num_workers=1, multiprocessing_context="forkserver")
     got = list(loader)
     assert torch.equal(torch.cat([x for x, _ in got]), torch.stack([x for x, _ in expected]))
     assert torch.cat([y for _, y in got]).tolist() == [y for _, y in expected]
