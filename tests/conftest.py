@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
@@ -23,7 +24,8 @@ from spectral_prep.system.threads import blas_threads
 from spectral_train.training import processes
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
-from tests.support.services import ROOT, install_commands
+from tests.support.ready import server
+from tests.support.services import ROOT
 from tests.torture.bench import ONE_THREAD
 
 LONGEST = (
@@ -180,9 +182,10 @@ def ray_nodes(_ray_on_the_loopback: None) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the three commands, and nothing else."""
-    return install_commands(tmp_path_factory.mktemp("commands"))
+def commands() -> Iterator[Path]:
+    """A folder with the three commands, and nothing else; the path of a socket is short."""
+    with tempfile.TemporaryDirectory(prefix="ready-") as folder, server(Path(folder)) as programs:
+        yield programs
 
 
 @pytest.fixture

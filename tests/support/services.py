@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import socket
 import subprocess
@@ -13,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from tests.support.commands import COMMANDS, program
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,14 +55,3 @@ def wait_until(ready: Callable[[], bool], what: Callable[[], str], seconds: floa
     while not ready():
         assert time.monotonic() < deadline, what()
         time.sleep(0.01)
-
-
-def install_commands(folder: Path) -> Path:
-    """Put the three commands, as this checkout has them, into a folder for a PATH."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in COMMANDS:
-        start = shlex.join(program(name))
-        script = folder / name
-        script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec {start} "$@"\n')
-        script.chmod(0o755)
-    return folder

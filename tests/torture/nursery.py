@@ -26,6 +26,7 @@ import stat
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NoReturn
@@ -110,9 +111,14 @@ def run(request: dict[str, Any]) -> NoReturn:
     os.dup2(nothing, 0)
     import cli
 
+    be(getattr(cli, str(request["command"])), request["arguments"])
+
+
+def be(command: Callable[[list[str]], object], arguments: list[str]) -> NoReturn:
+    """Run a command in this process, and end as it does."""
     code = 0
     try:
-        getattr(cli, str(request["command"]))(request["arguments"])
+        command(arguments)
     except SystemExit as ended:
         code = int(ended.code or 0)
     except BaseException:  # noqa: BLE001 as the interpreter does
