@@ -152,6 +152,7 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         ),
         "cifar10-tnn": System("cifar10-q32", None, f"{_TNN.format(5)} --set width=32"),
     },
+    "cifar10-ablations": _ablations("cifar10", f"{_ABLATION} --lr 0.008 --batch-size 512 --epochs 5"),
     "tiny": {
         "tiny-alexnet": _tiny("alexnet", (0.25, 0.25), 2, 30),
         "tiny-vgg16": _tiny("vgg16", (0.144, 0.144), 1, 45),
@@ -159,7 +160,6 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "tiny-cyclemlp": _tiny("cyclemlp", (0.16, 0.16), 1, 45),
         "tiny-mobilevit": _tiny("mobilevit", (0.15, 0.17), 1, 45),
     },
-    "cifar10-ablations": _ablations("cifar10", f"{_ABLATION} --lr 0.008 --batch-size 512 --epochs 5"),
     "tiny-ablations": _ablations("tiny", f"{_ABLATION} --lr 0.004 --set label_smoothing=0.1 --epochs 3"),
 }
 

@@ -11,6 +11,7 @@ from spectral_train.recipe.options import OPTIONS, parse_settings
 from spectral_train.recipe.recipes import named
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 COMMANDS = dict.fromkeys(line for line in RESULTS.read_text().splitlines() if line.startswith("spectral-train "))
 
 
@@ -29,3 +30,33 @@ def test_the_program_takes_the_command(command: str) -> None:
         options["recipe"], **{name: options[name] for name in OPTIONS}, **parse_settings(options["settings"])
     )
     assert recipe.name == options["recipe"]
+
+
+def test_every_table_of_the_benchmark_has_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from train_systems import TABLES
+
+    assert re.findall(r"<!-- table: ([\w-]+) -->", RESULTS.read_text()) == [*TABLES]
+
+
+def test_all_branches_together_have_the_processor_time_of_the_conventional_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from train_work import Pace, epochs_within
+
+    pace = Pace(branch=10, branches=4, conventional=80)
+    assert [pace.epochs(side, 40) for side in ("branches", "conventional")] == [40, 20]  # and 20 and 10 of the search
+    assert [epochs_within(each) for each in (0.5, 6, 7, 29.9, 30)] == [1, 1, 2, 19, 20]
+
+
+def test_figures_have_their_scatter_and_what_is_not_done_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from train_tables import gap, spread, table_of
+
+    assert (spread({0: 0.5}), spread({0: 0.5, 1: 0.52}), spread({})) == ("50.00", "51.00 ± 1.41", "–")
+    assert gap({0: 0.5, 1: 0.52, 2: 0.9}, {0: 0.51, 1: 0.51}) == "+0.00 ± 1.41"
+    assert gap({0: 0.5}, {0: 0.51}) == "-1.00"
+    assert gap({0: 0.5}, {1: 0.5}) == "–"
+    assert table_of([{}, {"a": "1", "b": "–"}]).splitlines()[0] == "| a |"
+    assert table_of([{}]) == ""
