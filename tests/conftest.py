@@ -38,7 +38,6 @@ LONGEST = (
     "tests/train/training/test_branches_on_ray.py",
     "tests/prep/conversion/test_estimate.py",
     "tests/workflow/test_real_data.py",
-    "tests/deploy/test_photos_example.py",
 )
 """The files that hold the longest tests."""
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from spectral_prep.spectrum import SpectralSpec
+from spectral_prep.system.resources import usable_cpus
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.shard import open_shard
 from spectral_train.device import Resources
@@ -27,6 +28,7 @@ from spectral_train.report.papers import OURS
 from spectral_train.run.metrics import silent
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.weights import shape_network
+from spectral_train.training import processes
 from spectral_train.training.branch import train_branches
 from spectral_train.training.fit import Training
 from spectral_train.training.plan import baseline_plan, branch_plan
@@ -71,7 +73,9 @@ def environment(release: Path, commands: Path) -> Mapping[str, str]:
     }
 
 
-def test_what_is_stopped_goes_on_to_the_paper_s_table(clone: Path, commands: Path, release: Path) -> None:
+def test_what_is_stopped_goes_on_to_the_paper_s_table(
+    clone: Path, commands: Path, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given, metrics = environment(release, commands), RUNS / "alexnet/branch-00/metrics.jsonl"
     line = re.sub(r"SOURCE=\S+ ", "", LINE.strip())
     with subprocess.Popen(["bash", "-c", f"exec {line}"], env=given, stderr=subprocess.PIPE, text=True) as stopped:
@@ -100,6 +104,7 @@ def test_what_is_stopped_goes_on_to_the_paper_s_table(clone: Path, commands: Pat
     asked = TrainingRequest(
         Path("spectral/imagenet-q16"), recipe, Path("whole"), ShardChoice(2), Resources("cpu", workers=1)
     )
+    monkeypatch.setattr(processes, "usable_cpus", usable_cpus)  # on as many threads as the commands
     train_branches(asked, 0)
     assert equal_weights(run.branch(0), RunPaths(Path("whole")).branch(0))
 
