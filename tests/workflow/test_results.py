@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spectral_train.commands import train_command
@@ -60,3 +61,12 @@ def test_figures_have_their_scatter_and_what_is_not_done_is_left_out(monkeypatch
     assert gap({0: 0.5}, {1: 0.5}) == "–"
     assert table_of([{}, {"a": "1", "b": "–"}]).splitlines()[0] == "| a |"
     assert table_of([{}]) == ""
+
+
+def test_the_figure_has_a_line_over_the_nodes_and_the_conventional_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from worth import Worth, draw
+
+    found = Worth((60.0, 70.0), megabytes=10, minutes=5, conventional=(71.0, 40.0, 20.0))
+    drawn = [[np.asarray(line.get_ydata()).tolist() for line in axes.lines] for axes in draw({"a": found}).axes]
+    assert drawn == [[[60, 70], [71, 71]], [[10, 10], [40, 40]], [[5, 10], [20, 20]], [[5, 5], [20, 20]]]
