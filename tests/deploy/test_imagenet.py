@@ -20,17 +20,14 @@ import torch
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.shard import open_shard
-from spectral_train.device import Resources
 from spectral_train.models import parameter_count
 from spectral_train.recipe.recipes import named
 from spectral_train.report.papers import OURS
 from spectral_train.run.metrics import silent
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.weights import shape_network
-from spectral_train.training.branch import train_branches
 from spectral_train.training.fit import Training
 from spectral_train.training.plan import baseline_plan, branch_plan
-from spectral_train.training.request import TrainingRequest
 from tests.support.pages import ROOT, shell
 from tests.support.releases import imagenet_files, write_files
 from tests.support.runs import equal_weights
@@ -55,13 +52,12 @@ def release(clone: Path) -> Path:
     return clone / "data/imagenet"
 
 
-def environment(release: Path, commands: Path) -> Mapping[str, str]:
-    python = commands / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+def environment(release: Path) -> Mapping[str, str]:
     settings = " ".join(f"--set {name}={value}" for name, value in SMALL.items())
     return {
         **os.environ,
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
         "SOURCE": str(release),
         "DEVICES": "cpu",
         "MODELS": "alexnet",
@@ -71,8 +67,8 @@ def environment(release: Path, commands: Path) -> Mapping[str, str]:
     }
 
 
-def test_what_is_stopped_goes_on_to_the_paper_s_table(clone: Path, commands: Path, release: Path) -> None:
-    given, metrics = environment(release, commands), RUNS / "alexnet/branch-00/metrics.jsonl"
+def test_what_is_stopped_goes_on_to_the_paper_s_table(clone: Path, release: Path) -> None:
+    given, metrics = environment(release), RUNS / "alexnet/branch-00/metrics.jsonl"
     line = re.sub(r"SOURCE=\S+ ", "", LINE.strip())
     with subprocess.Popen(["bash", "-c", f"exec {line}"], env=given, stderr=subprocess.PIPE, text=True) as stopped:
         wait_until(lambda: metrics.exists() or stopped.poll() is not None, lambda: "no epoch is done", 150)
@@ -96,12 +92,9 @@ def test_what_is_stopped_goes_on_to_the_paper_s_table(clone: Path, commands: Pat
     assert re.search(r"\| alexnet-spectral \(geometric\) \| .*\| 62.26 % \| 130 MB \| 31.9 h \|", table)
     assert re.search(r"\| alexnet \|( \d\S* × \|){6} 1.88 × \| 7.62 × \| 1.28 × \|", table)
 
-    recipe = named("imagenet-alexnet", epochs=EPOCHS, precision="float32", holdout=0.2, model_options=SMALL)
-    asked = TrainingRequest(
-        Path("spectral/imagenet-q16"), recipe, Path("whole"), ShardChoice(2), Resources("cpu", workers=1)
-    )
-    train_branches(asked, 0)
-    assert equal_weights(run.branch(0), RunPaths(Path("whole")).branch(0))
+    whole = {**given, "DATA": "spectral/imagenet-q16", "RUNS": "whole", "DEVICE": "cpu"}
+    subprocess.run(["deploy/imagenet/train.sh", "1"], env=whole, check=True, timeout=250)
+    assert equal_weights(run.branch(0), RunPaths(Path("whole/alexnet")).branch(0))
 
 
 @pytest.mark.parametrize(
