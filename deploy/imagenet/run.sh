@@ -12,6 +12,7 @@
 # AT_ONCE         conventional networks that train at the same time: each has all images in memory, 193 GB; default 2
 # MODELS SHARDS TRAIN_OPTIONS BRANCH_OPTIONS CONVENTIONAL_OPTIONS
 #                 which networks and how, see train.sh
+# PYTHON          the one that has the package, for the table; default python
 # CONVERT_OPTIONS more options of spectral-prep convert: '--views 4 --augmentation crop' (the images of the conventional
 #                 network are then four times as many)
 #
