@@ -227,6 +227,7 @@ def _put_seek_points(stream: SeekableStream, growing: Path) -> None:
         points.export_index(str(growing))
         with open(growing, "rb") as file:
             os.fsync(file.fileno())
+        stream.seek_points.parent.mkdir(parents=True, exist_ok=True)
         os.replace(growing, stream.seek_points)
     except OSError as error:
         raise explain(error, growing, SCRATCH) from error

@@ -172,7 +172,7 @@ def test_a_split_without_labels_is_left_out(tmp_path: Path, caplog: pytest.LogCa
     assert "Files of test, which are not converted (no row has a label): test-0.tar" in caplog.text
     with pytest.raises(CorruptSourceError, match=r"1 samples cannot be used.*no label"):
         opened(write_files(tmp_path / "2", {**train, "test-0.tar": tar_bytes({**bare, "b.cls": b"0"})}))
-    with pytest.raises(InputError, match="no sample to train on has a label"):
+    with pytest.raises(InputError, match="no row to train on has a label"):
         opened(write_files(tmp_path / "3", {"train-0.tar": tar_bytes(bare)}))
 
 

@@ -230,6 +230,21 @@ def test_a_missing_branch_is_named_with_the_command_that_trains_it(tmp_path: Pat
         evaluate(run)
 
 
+def test_what_is_another_branchs_own_is_not_in_the_command_for_a_missing_one(run: Path) -> None:
+    shutil.rmtree(run / "branch-02")
+    for shard, width in ((0, 31), (1, 16)):
+        own = replace(QUICK, lr=0.01 * (shard + 1), model_options={"depth": 2, "width": width})
+        rewrite_record(run, shard, lambda record, own=own: replace(record, plan=replace(record.plan, recipe=own)))  # type: ignore[misc]
+    with pytest.raises(InputError, match="branch 2 of 4 not trained") as error:
+        evaluate(run)
+    line, _, differs = str(error.value).partition("Run next: ")[2].partition(", with what differs")
+    assert line.startswith("spectral-train --shard 2 --model fc --batch-size 32 --epochs 4 --set schedule=constant")
+    assert "--lr" not in line
+    assert "width" not in line
+    assert "--lr (branch 0: 0.01, branch 1: 0.02, branch 3: 0.01), or --find-rate" in differs
+    assert "--set width (branch 0: 31, branch 1: 16, branch 3: 16), or --width-by" in differs
+
+
 def test_an_unfinished_branch_is_a_missing_one(run: Path) -> None:
     RunPaths(run).branch(2).record.unlink()
     with pytest.raises(InputError, match="branch 2 of 4 not trained"):

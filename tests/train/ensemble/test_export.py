@@ -15,7 +15,8 @@ from spectral_prep.errors import InputError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.ensemble.combination import Combination
-from spectral_train.ensemble.export import METADATA, export
+from spectral_train.ensemble.drawn import drawn_images
+from spectral_train.ensemble.export import METADATA, ImagesToProbabilities, export, halved
 from spectral_train.ensemble.network import open_network
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.branches import outputs_of, read_branches
@@ -91,6 +92,31 @@ def test_a_file_gives_what_evaluate_found(
     assert stored["classes"] == ([str(digit) for digit in range(10)] if of == "digits_run" else list(CLASSES))
     assert stored["input_shape"] == list(images.shape[1:])
     assert f"crop the centre to {images.shape[1]} x {images.shape[2]} pixels" in stored["preprocessing"]
+
+
+@pytest.mark.parametrize(("of", "suffix"), [("digits_run", ".onnx"), ("other_run", ".pt2")])
+def test_half_precision_is_nearly_as_exact_and_says_how_much(
+    of: str, suffix: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    run = request.getfixturevalue(of)
+    images = digit_images() if of == "digits_run" else torch.from_numpy(IMAGES.pixels)
+    metadata = export(run, tmp_path / f"half{suffix}", precision="half")
+    found, stored = (run_pt2 if suffix == ".pt2" else run_onnx)(tmp_path / f"half{suffix}", images)
+    exact = ImagesToProbabilities(open_network(run)).eval()(images)
+    assert found.dtype == torch.float32
+    assert 0 < (found - exact).abs().max() < 0.02
+    assert stored["precision"] == "half"
+    assert stored["compared"] == metadata["compared"]
+    assert 0 < stored["compared"]["largest_difference"] < 0.02
+    assert stored["compared"]["rows"] == 64
+
+
+def test_a_network_whose_weights_float16_does_not_have_is_refused(digits_run: Path) -> None:
+    network = open_network(digits_run)
+    for weights in network.models[0].parameters():
+        weights.data *= 1e6
+    with pytest.raises(InputError, match=r"gives no numbers.*--precision float32"):
+        halved(ImagesToProbabilities(network).eval(), drawn_images(network.plans, 4))
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:

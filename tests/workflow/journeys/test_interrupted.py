@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from spectral_train.run.paths import RunPaths
@@ -16,27 +17,31 @@ from tests.support.runs import equal_weights
 TRAIN = "--shard 1 --model fc --set width=16 --set depth=2 --epochs 4 --device cpu --workers 1"
 HELD = """
 import sys, time, cli
+from pathlib import Path
 from spectral_train.training import fit
 score, calls = fit.score, iter(range(100))
 
 def held(*arguments):
     if next(calls) == 2:
-        print("in the third epoch", flush=True)
+        Path(there).touch()
         time.sleep(600)
     return score(*arguments)
 
 fit.score = held
-cli.train(sys.argv[1:])
+there, *arguments = sys.argv[1:]
+cli.train(arguments)
 """
 
 
 def test_the_second_goes_on_where_the_first_was_killed(tmp_path: Path) -> None:
-    done("spectral-prep convert --dataset digits --q 1x2 --workers 1")
-    arguments = [*TRAIN.split(), "--data", f"{tmp_path}/spectral/digits-q2", "--run", f"{tmp_path}/runs/a"]
-    first = subprocess.Popen([sys.executable, "-c", HELD, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert first.stdout is not None
+    done("spectral-prep convert --dataset digits --q 1x2 --workers 1 --out spectral/digits")
+    arguments = [*TRAIN.split(), "--data", f"{tmp_path}/spectral/digits", "--run", f"{tmp_path}/runs/a"]
+    there = tmp_path / "in the third epoch"
+    first = subprocess.Popen([sys.executable, "-c", HELD, there, *arguments], cwd=ROOT)
     try:
-        assert any("in the third epoch" in line for line in first.stdout)
+        while not there.exists():
+            assert first.poll() is None
+            time.sleep(0.02)
         refused = run(f"spectral-train {TRAIN} --run runs/a")
         assert refused.code == 2
         assert "branch 1 is trained already by another process" in refused.err.replace("\n", " ")
@@ -44,7 +49,6 @@ def test_the_second_goes_on_where_the_first_was_killed(tmp_path: Path) -> None:
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
-        first.stdout.close()
     stopped = RunPaths(tmp_path / "runs/a").branch(1)
     assert stopped.checkpoint.is_file()
     done(f"spectral-train {TRAIN} --run runs/a")

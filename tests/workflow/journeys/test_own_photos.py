@@ -69,10 +69,10 @@ def test_some_of_them_broken_they_are_converted_trained_evaluated_predicted_and_
     assert "2 images cannot be converted" in refused.err
     assert {"cat/cut.png", "cat/text.png"} <= set(re.findall(r"cat/\w+\.png", refused.err))
     assert "--on-error skip" in refused.err
+    assert (tmp_path / "out/bad-images.txt").read_text().count(".png") == 2
     converted = done(f"{line} --on-error skip")
     assert "Warning: no test split" not in converted.err
-    assert (tmp_path / "out/bad-images.txt").read_text().count(".png") == 2
-    assert "34 train, 8 test; 2 classes" in converted.out
+    assert "34 train, 8 test (2 bad); 2 classes" in converted.out
     done(f"{line} --on-error skip".replace("--classes wanted.txt", "--classes emu,cat"))
     done("spectral-prep verify --source 'my photos' out")
     done("spectral-prep show out --row 3 --split test --source 'my photos'")
