@@ -58,7 +58,8 @@ def shared_use(folder: Path, advice: Advice = ANYWHERE) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # a disk that fails: what the work said of it counts
+            os.close(descriptor)
         with contextlib.suppress(OSError):  # not empty: something was begun here
             folder.rmdir()
 
@@ -97,7 +98,8 @@ def sole_use(path: Path, what: str, advice: Advice = ANYWHERE) -> Iterator[None]
         with contextlib.suppress(OSError):  # what stays locks nothing
             path.unlink()
             sync_folder(path.parent)
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # a disk that fails: what the work said of it counts
+            os.close(descriptor)
         with contextlib.suppress(OSError):  # not empty: something was begun here
             for folder in made:
                 folder.rmdir()

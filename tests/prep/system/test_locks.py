@@ -111,6 +111,22 @@ def test_a_second_is_told_who_is_there_and_since_when_until_that_one_is_killed(t
     assert not (tmp_path / "its.lock").exists()
 
 
+def test_a_lock_that_cannot_be_closed_hides_nothing_of_what_the_work_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def closed_badly(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for use in (sole_use(tmp_path / "its.lock", "it is done"), shared_use(tmp_path / "out")):
+        with pytest.raises(InputError, match="the disk fails"), use:
+            monkeypatch.setattr(os, "close", closed_badly)
+            raise InputError("the disk fails")
+        monkeypatch.setattr(os, "close", close)
+
+
 def test_what_a_killed_process_left_is_removed_and_what_is_held_is_not(tmp_path: Path) -> None:
     lock = tmp_path / "its.lock"
     remove_unheld(lock)
