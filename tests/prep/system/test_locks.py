@@ -120,10 +120,13 @@ def test_a_lock_that_cannot_be_closed_hides_nothing_of_what_the_work_said(
         close(descriptor)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    def work() -> None:
+        monkeypatch.setattr(os, "close", closed_badly)
+        raise InputError("the disk fails")
+
     for use in (sole_use(tmp_path / "its.lock", "it is done"), shared_use(tmp_path / "out")):
         with pytest.raises(InputError, match="the disk fails"), use:
-            monkeypatch.setattr(os, "close", closed_badly)
-            raise InputError("the disk fails")
+            work()
         monkeypatch.setattr(os, "close", close)
 
 
