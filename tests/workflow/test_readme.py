@@ -15,7 +15,14 @@ from tests.support.pages import ROOT
 from tests.support.releases import cifar_rows, write_cifar, write_folder, write_mnist
 
 README = "README.md"
-GUIDE = ("docs/convert.md", "docs/training.md", "docs/combine.md", "docs/serving.md", "docs/python.md")
+GUIDE = (
+    "docs/convert.md",
+    "docs/training.md",
+    "docs/combine.md",
+    "docs/serving.md",
+    "docs/python.md",
+    "docs/cookbook.md",
+)
 BUCKET = "s3://bucket"
 NODE = r"--data (spectral-\d\d) --run run$"
 TRAINS = r"spectral-train (?!--list)"
