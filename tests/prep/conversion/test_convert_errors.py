@@ -118,10 +118,10 @@ def test_a_disk_that_fails_under_the_scratch_files_is_not_a_bad_image(
 ) -> None:
     from spectral_prep.sources.arrays import ArraySource
 
-    def gone(self: ArraySource, split: str, row_id: int, name: str) -> NoReturn:
+    def gone(self: ArraySource, split: str, rows: object) -> NoReturn:
         raise StorageError("cannot read row back")
 
-    monkeypatch.setattr(ArraySource, "read", gone)
+    monkeypatch.setattr(ArraySource, "read_each", gone)
     with pytest.raises(StorageError):
         convert(Request("digits", "4", dtype="float16"), Path(), tmp_path / "out", Execution(on_error="skip"))
 
