@@ -67,4 +67,4 @@ if ((failed)); then
   echo "Error: not all networks were trained. Run next: what the first error above says, then the same line" >&2
   exit 1
 fi
-exec "${PYTHON:-python}" "$here/tables.py" "$RUNS"
+"${PYTHON:-python}" "$here/tables.py" "$RUNS"
