@@ -173,7 +173,7 @@ def speed_ups(done: Done, branch: NetworkRecord, conventional: NetworkRecord) ->
     path = done.work.pace(done.name)
     if not path.is_file():
         return {"Speed-up of an epoch": NONE, "of the training": NONE, "with one node": NONE}
-    pace = Pace(**json.loads(path.read_text()))
+    pace = Pace.read(path)
     an_epoch = pace.conventional / pace.branch
     whole = an_epoch * conventional.plan.recipe.epochs / branch.plan.recipe.epochs
     return {

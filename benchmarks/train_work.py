@@ -38,7 +38,7 @@ from spectral_train.run.record import NetworkPlan, read_network
 from spectral_train.training.devices import TRIAL_BATCHES, on_random_rows
 from spectral_train.training.fit import Training, score, train_epoch
 from spectral_train.training.plan import baseline_plan, branch_plan
-from spectral_train.training.rates import FACTORS, SHARE
+from spectral_train.training.rates import FACTORS, trial_epochs
 
 ROUNDS = 4
 KINDS: dict[Side, str] = {"branches": "--shard all", "conventional": "--baseline"}
@@ -98,6 +98,11 @@ class Pace:
     branches: int
     conventional: float
 
+    @classmethod
+    def read(cls, path: Path) -> Pace:
+        """Return what `pace` wrote there."""
+        return cls(**json.loads(path.read_text()))
+
     def epochs(self, side: Side, minutes: float) -> int:
         """Return how many epochs of a side, and of its search, fit into so many minutes; at least one."""
         an_epoch = self.branch * self.branches if side == "branches" else self.conventional
@@ -111,9 +116,14 @@ def epochs_within(budget: float) -> int:
     (2, 1, 20)
     """
     return max(
-        (epochs for epochs in range(1, int(budget) + 1) if epochs + len(FACTORS) * max(1, epochs // SHARE) <= budget),
+        (epochs for epochs in range(1, int(budget) + 1) if with_trials(epochs) <= budget),
         default=1,
     )
+
+
+def with_trials(epochs: int) -> int:
+    """Return how many epochs a training of so many has together with the trials of `--find-rate`."""
+    return epochs + len(FACTORS) * trial_epochs(epochs)
 
 
 def convert(data: str, source: Path, work: Work) -> list[str]:
@@ -159,7 +169,7 @@ def pace(name: str, system: System, work: Work) -> Pace:
         with contextlib.suppress(FileExistsError):  # another process was first: both go by its measure
             os.link(mine, path)
         mine.unlink()
-    return Pace(**json.loads(path.read_text()))
+    return Pace.read(path)
 
 
 def measured(name: str, system: System, work: Work) -> Pace:

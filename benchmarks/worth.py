@@ -11,7 +11,6 @@ else ran on the machine does not count. Dashed: the conventional network.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping
@@ -23,11 +22,10 @@ import matplotlib
 from matplotlib.figure import Figure
 from train_systems import systems
 from train_tables import FIXED, Done
-from train_work import Pace, Work
+from train_work import Pace, Work, with_trials
 
 from spectral_train.ensemble.evaluate import evaluate
 from spectral_train.run.record import NetworkRecord
-from spectral_train.training.rates import FACTORS, SHARE
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def worth(done: Done) -> Worth:
     """Return that of a system whose branches and conventional network are done with one seed or more."""
     if not done.seeds or not done.baselines or not done.work.pace(done.name).is_file():
         raise click.ClickException(f"{done.name}: branches and conventional network are not done with a pace measured")
-    pace = Pace(**json.loads(done.work.pace(done.name).read_text()))
+    pace = Pace.read(done.work.pace(done.name))
     grown = []
     for seed in done.seeds:
         ablation = evaluate(done.work.run(done.name, seed).root, (FIXED,), ablate=True).ablation
@@ -81,8 +79,7 @@ def megabytes(record: NetworkRecord) -> float:
 
 
 def _epochs(record: NetworkRecord) -> int:
-    epochs = record.plan.recipe.epochs
-    return epochs + len(FACTORS) * max(1, epochs // SHARE)
+    return with_trials(record.plan.recipe.epochs)
 
 
 def draw(found: Mapping[str, Worth]) -> Figure:

@@ -14,7 +14,7 @@ import click
 
 from spectral_prep.console.failure import ERROR, show_labelled
 from spectral_prep.console.group import SETTINGS, OrderedGroup
-from spectral_prep.console.options import field_options
+from spectral_prep.console.options import field_options, stacked
 from spectral_prep.console.progress import PLACE, answer, as_json, say
 from spectral_prep.console.tables import output_width
 from spectral_prep.places.url import Place
@@ -68,6 +68,8 @@ views = click.option(
 )
 allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the branches that are there.")
 calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperature that fits held-out rows best.")
+combined = stacked((space, geometric_p, top_k, calibrate, without, allow_missing))
+"""How one network is made of the branches, beside its scheme."""
 
 
 @ensemble_group.command("runs")
@@ -252,12 +254,7 @@ def _evaluate_source(
 @click.argument("images", type=PLACE, nargs=-1, required=True)
 @one_scheme
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
-@space
-@geometric_p
-@top_k
-@calibrate
-@without
-@allow_missing
+@combined
 @views
 @predictions_option
 @as_json

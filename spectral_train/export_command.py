@@ -12,15 +12,7 @@ from spectral_prep.console.progress import PLACE, answer, as_json, say
 from spectral_prep.places.url import Place
 from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.precision import DEFAULT_PRECISION, MUCH, PRECISIONS, Precision
-from spectral_train.ensemble_commands import (
-    allow_missing,
-    calibrate,
-    geometric_p,
-    one_scheme,
-    space,
-    top_k,
-    without,
-)
+from spectral_train.ensemble_commands import combined, one_scheme
 
 
 @click.command("export", cls=WatchedCommand)
@@ -34,12 +26,7 @@ from spectral_train.ensemble_commands import (
     help="Of weights and computation; half is float16. Input and output stay the same.",
 )
 @one_scheme
-@space
-@geometric_p
-@top_k
-@calibrate
-@without
-@allow_missing
+@combined
 @as_json
 def export_command(run: Place, out: Place, precision: Precision, as_json: bool, **combination: Any) -> None:
     """Write the whole network as one file that takes uint8 images (N, H, W, C) and gives probabilities."""

@@ -7,7 +7,7 @@ before a command runs: the choices of an option come from `choices` and from tab
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -36,6 +36,15 @@ def either(names: tuple[str, ...]) -> str:
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def stacked(options: Sequence[Callable[..., Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return one decorator for several options, which the help lists in this order."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+    return decorate
+
+
 FIELD_OPTIONS = (
     click.option(
         "--image-key", metavar="NAME", help="Of webdataset: which image of a sample, where it has several: left.jpg."
@@ -54,10 +63,7 @@ def field_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = Fields(**{name: options.pop(name) for name in names})
         command(**options, fields=chosen)
 
-    decorated: Callable[..., None] = with_fields
-    for option in reversed(FIELD_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return stacked(FIELD_OPTIONS)(with_fields)
 
 
 REQUEST_OPTIONS = (
@@ -205,10 +211,7 @@ def request_options(command: Callable[..., None]) -> Callable[..., None]:
         others = {name: options[name] for name in options.keys() - names - {"source", "out"}}
         command(Wanted(request, source, out), **others)
 
-    decorated: Callable[..., None] = with_wanted
-    for option in reversed(REQUEST_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return stacked(REQUEST_OPTIONS)(with_wanted)
 
 
 workers_option = click.option(

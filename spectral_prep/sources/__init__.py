@@ -167,15 +167,16 @@ def open_source(
     if dataset not in SOURCES:
         raise InputError("unknown data set", expected=f"one of {', '.join(SOURCES)}", got=repr(dataset))
     fields = fields or Fields()
-    if fields == Fields() and dataset not in WITH_FIELDS:
-        return SOURCES[dataset](dataset, path, staging)
-    if dataset not in WITH_FIELDS or (fields != Fields() and (fields.image_key is None) != (dataset == "parquet")):
+    opener = WITH_FIELDS.get(dataset)
+    if fields != Fields() and (opener is None or (fields.image_key is None) != (dataset == "parquet")):
         raise InputError(
             "there is nothing to choose from in such a source",
             expected="--image-key with --dataset webdataset, --image-column and --label-column with parquet",
             got=f"--dataset {dataset}",
         )
-    return WITH_FIELDS[dataset](dataset, path, staging, fields, to_train=to_train)
+    if opener is not None:
+        return opener(dataset, path, staging, fields, to_train=to_train)
+    return SOURCES[dataset](dataset, path, staging)
 
 
 def where_test_rows_go(dataset: str) -> str:

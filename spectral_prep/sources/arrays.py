@@ -117,23 +117,20 @@ class ArraySource:
     def read_each(self, split: str, rows: Iterable[tuple[int, str]]) -> Iterator[RawImage]:
         """Yield what `read` returns for each row (row id, name), with each scratch file opened once."""
         with contextlib.ExitStack() as opened:
-            files: dict[str, io.FileIO] = {}
+            files: dict[Path, io.FileIO] = {}
             for row_id, name in rows:
                 part, row = self._locate(split, row_id)
-                pixels = np.empty(self.image_shape, np.uint8)
+                path = _scratch(self.staging, part, PIXELS)
+                pixels, what = np.empty(self.image_shape, np.uint8), f"cannot read row {name} back"
                 try:
-                    if part.name not in files:
-                        path = _scratch(self.staging, part, PIXELS)
-                        files[part.name] = opened.enter_context(open(path, "rb", buffering=0))
-                    file = files[part.name]
-                    file.seek(row * pixels.nbytes)
-                    got = file.readinto(pixels.data)
+                    if path not in files:
+                        files[path] = opened.enter_context(open(path, "rb", buffering=0))
+                    files[path].seek(row * pixels.nbytes)
+                    got = files[path].readinto(pixels.data)
                 except OSError as error:
-                    where = _scratch(self.staging, part, PIXELS)
-                    raise StorageError(f"cannot read row {name} back", where=where, got=error) from error
+                    raise StorageError(what, where=path, got=error) from error
                 if got != pixels.nbytes:
-                    where, expected = _scratch(self.staging, part, PIXELS), f"{pixels.nbytes} bytes"
-                    raise StorageError(f"cannot read row {name} back", where=where, expected=expected, got=got)
+                    raise StorageError(what, where=path, expected=f"{pixels.nbytes} bytes", got=got)
                 yield pixels
 
     def _rows(self, split: str) -> RowIndex:

@@ -29,6 +29,11 @@ SHARE = 10
 """Of the recipe's epochs a trial has one in so many, at least one."""
 
 
+def trial_epochs(epochs: int) -> int:
+    """Return how many epochs each trial has of a training of so many."""
+    return max(1, epochs // SHARE)
+
+
 def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowReader]) -> Recipe:
     """Return the recipe with the rate that is best for this network; `training` is that of the recipe as it is.
 
@@ -40,7 +45,7 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
         As `read_rates` and `fit` do.
     """
     plan, paths = training.plan, training.paths
-    short = override(plan.recipe, epochs=max(1, plan.recipe.epochs // SHARE))
+    short = override(plan.recipe, epochs=trial_epochs(plan.recipe.epochs))
     record = read_rates(dataclasses.replace(plan, recipe=short), paths)
     if len(record.rates) < len(FACTORS):
         with sole_use(paths.lock, f"rates of {plan.name} are tried already", WRITING):

@@ -10,12 +10,12 @@ import shlex
 import struct
 import sys
 import termios
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from tests.support.commands import COMMANDS
+from tests.torture.nursery import code_of
 
 ENVIRONMENT = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
 NOTHING: Mapping[str, str] = {}
@@ -66,17 +66,10 @@ def _be(command: str, arguments: list[str], environment: Mapping[str, str]) -> N
     os.environ.update(environment)
     sys.stdin = os.fdopen(0, encoding="utf-8")
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
-    code = 1
-    try:
-        COMMANDS[command](arguments)
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:  # noqa: BLE001 as the interpreter does
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    code = code_of(COMMANDS[command], arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _read(terminal: int) -> bytes:

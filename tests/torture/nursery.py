@@ -116,15 +116,19 @@ def run(request: dict[str, Any]) -> NoReturn:
 
 def be(command: Callable[[list[str]], object], arguments: list[str]) -> NoReturn:
     """Run a command in this process, and end as it does."""
-    code = 0
+    _end(code_of(command, arguments))
+
+
+def code_of(command: Callable[[list[str]], object], arguments: list[str]) -> int:
+    """Run a command in this process and return the code that the interpreter would exit with."""
     try:
         command(arguments)
     except SystemExit as ended:
-        code = int(ended.code or 0)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001 as the interpreter does
         traceback.print_exc()
-        code = 1
-    _end(code)
+        return 1
+    return 0
 
 
 def _end(code: int) -> NoReturn:
