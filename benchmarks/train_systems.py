@@ -13,6 +13,7 @@ Side = Literal["branches", "conventional"]
 SIDES: tuple[Side, ...] = get_args(Side)
 
 _WAYS = {"dct": "", "dct2": "--transform dct2", "none": "--transform none", "tiles": "--layout tiles"}
+_SIZES = {f"{psnr}db": f"--psnr {psnr}" for psnr in (52, 47, 42)}
 _DATASETS = {"cifar10": "cifar10", "tiny": "folder"}
 
 SETS: Mapping[str, str] = {
@@ -26,7 +27,7 @@ SETS: Mapping[str, str] = {
         f"{data}-q{q}-{way}": f"--dataset {dataset} --q {q} {options}".strip()
         for data, dataset in _DATASETS.items()
         for q in (4, 16)
-        for way, options in _WAYS.items()
+        for way, options in (_WAYS if q == 16 else _WAYS | _SIZES).items()
     },
 }
 SOURCES: Mapping[str, str] = {"mnist": "mnist", "cifar10": "cifar10", "tiny": "tiny-imagenet"}
@@ -112,13 +113,17 @@ def _tiny(model: str, widths: tuple[float, float], last_map: int, budget: float)
 
 
 def _ablations(data: str, options: str) -> dict[str, System]:
-    """Return the same small branches on every way to make spectrals, each with its own alone and with the first."""
-    return {
+    """Return the same small branches on every way to make spectrals, each with its own alone and with the first.
+
+    Besides on those of smaller shards.
+    """
+    ways = {
         f"ablation-{data}-q{q}-{way}{name}": System(f"{data}-q{q}-{way}", f"{options} {common}".strip())
         for q in (4, 16)
         for way in _WAYS
         for name, common in (("", ""), ("-common", "--common 0"))
     }
+    return ways | {f"ablation-{data}-q4-{size}": System(f"{data}-q4-{size}", options) for size in _SIZES}
 
 
 _ABLATION = (
