@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import os
 import tarfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +39,12 @@ from spectral_prep.sources.tar_header import BoundedHeader
 
 ARCHIVES_AT_ONCE = 16
 TARS_AHEAD = 2 * ARCHIVES_AT_ONCE
+TARS_BETWEEN_LOOKS = 8 * TARS_AHEAD
+"""That are read at once before one is read alone again, to see whether it has to be waited for."""
+
+LEAST_WAIT = 0.001
+"""Seconds; less tells nothing."""
+
 LARGEST_MEMBER = (1 << 31) - 1
 TAR = ".tar"
 WHOLE_SUFFIXES = (TAR, ".tar.gz", ".tgz")
@@ -139,6 +147,10 @@ class BucketTarReader(TarReader):
         return [found[number] for number in range(len(rows))]
 
 
+_Job = Callable[[], list[tuple[int, Member | Run]]]
+"""Returns what is in a class tar, or what lies between two of them."""
+
+
 def members(path: Place, tar: str = "") -> Iterator[Member]:
     """Yield the regular files of a tar archive, and of the tars in it, in the order in which they are stored.
 
@@ -158,23 +170,37 @@ def members(path: Place, tar: str = "") -> Iterator[Member]:
 def indexed(archives: Iterable[tuple[Place, str]]) -> Iterator[tuple[int, Member | Run]]:
     """Yield what is in several archives, each (path, class that it is the tar of or ""), with the archive's number.
 
-    It comes in stored order, and so do errors, which are those of `members`; class tars, whether files or in a tar, are
-    read several at the same time.
+    It comes in stored order, and so do errors, which are those of `members`. Class tars, whether files or in a tar, are
+    read one by one while their headers come without waiting, as from memory: threads that all hold Python's lock
+    between two headers take twice the processor time. After one that had to be waited for several are read at once.
     """
+    jobs = _jobs(archives)
+    with ThreadPoolExecutor(ARCHIVES_AT_ONCE, "tar index") as pool:
+        for job in jobs:
+            clock, processor = time.perf_counter(), time.thread_time()
+            found = job()
+            waited = time.perf_counter() - clock - (used := time.thread_time() - processor)
+            yield from found
+            if waited > used + LEAST_WAIT:
+                yield from _at_once(pool, itertools.islice(jobs, TARS_BETWEEN_LOOKS))
+
+
+def _at_once(pool: ThreadPoolExecutor, jobs: Iterable[_Job]) -> Iterator[tuple[int, Member | Run]]:
+    """Yield what jobs return, in their order, while the next ones run."""
     waiting: deque[Future[list[tuple[int, Member | Run]]]] = deque()
-    pool = ThreadPoolExecutor(ARCHIVES_AT_ONCE, "tar index")
     try:
-        for job in _jobs(archives):
+        for job in jobs:
             waiting.append(pool.submit(job))
             if len(waiting) > TARS_AHEAD:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in waiting:
+            future.cancel()
 
 
-def _jobs(archives: Iterable[tuple[Place, str]]) -> Iterator[Callable[[], list[tuple[int, Member | Run]]]]:
+def _jobs(archives: Iterable[tuple[Place, str]]) -> Iterator[_Job]:
     """Yield what each returns the content of a class tar, or of what lies between two of them."""
     for number, (path, tar) in enumerate(archives):
         if tar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import tarfile
 from pathlib import Path
@@ -218,8 +219,13 @@ def test_plain_headers_never_come_to_tarfile_but_for_the_first_and_the_last(
     assert read == ["0.png"]
 
 
+@pytest.mark.parametrize("wait", [-math.inf, math.inf], ids=["several at once", "one by one"])
 @pytest.mark.parametrize("damage", [0, 1])
-def test_class_tars_that_are_read_at_a_time_come_in_order_and_so_do_errors(tmp_path: Path, damage: int) -> None:
+def test_class_tars_come_in_order_and_so_do_errors_however_many_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: int, wait: float
+) -> None:
+    monkeypatch.setattr(tars, "LEAST_WAIT", wait)
+    monkeypatch.setattr(tars, "TARS_BETWEEN_LOOKS", 48)
     inner = [tar_bytes({f"n{number:02}_{image}.png": b"x" for image in range(3)}) for number in range(80)]
     content = tar_bytes({f"n{number:02}.tar": each for number, each in enumerate(inner)})
     if damage:
