@@ -22,6 +22,8 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.places.url import Url
 from spectral_prep.system.threads import blas_threads
 from spectral_train.training import processes
+from tests.support import azure
+from tests.support.azure import azurite
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
 from tests.support.ready import server
@@ -159,6 +161,20 @@ def _shared_bucket(bucket_server: Server) -> Url:
 def bucket_folder(_shared_bucket: Url, _reachable: None) -> Url:
     """Name a folder of a test's own in a bucket that others use as well: the first put into a bucket takes 0.2 s."""
     return _shared_bucket / uuid.uuid4().hex
+
+
+@pytest.fixture(scope="session")
+def _azure_server() -> Iterator[dict[str, str]]:
+    with azurite() as environment:
+        yield environment
+
+
+@pytest.fixture
+def container(_azure_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Url:
+    """Make an empty container of Azure Blob Storage, with what a user sets in the environment to reach it."""
+    for name, value in {**_azure_server, "SPECTRAL_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    return azure.container(_azure_server)
 
 
 @pytest.fixture

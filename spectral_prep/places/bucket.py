@@ -40,6 +40,13 @@ CREDENTIALS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+ENDPOINTS = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+)
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 BEYOND = ("InvalidRange", "416 Range Not Satisfiable", "416 Requested Range")
 DENIED = ("status code: 401", "status code: 403", "<Code>AccessDenied<", "<Code>InvalidAccessKeyId<")
@@ -77,8 +84,8 @@ def store(url: Url) -> ObjectStore:
 @cache
 def _store(scheme: str, bucket: str) -> ObjectStore:
     seconds = retry_seconds()
-    endpoints = [os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")]
-    with told(Url(scheme, bucket)):
+    endpoints = [os.environ.get(name, "") for name in ENDPOINTS]
+    try:
         return from_url(
             f"{scheme}://{bucket}",
             client_options={
@@ -92,6 +99,14 @@ def _store(scheme: str, bucket: str) -> ObjectStore:
                 "backoff": {"max_backoff": timedelta(seconds=5)},
             },
         )
+    except (BaseError, ValueError) as error:  # nothing was asked for yet
+        raise InputError(
+            "the environment does not say how to reach the object store",
+            where=Url(scheme, bucket),
+            expected=CREDENTIALS[scheme],
+            got=reason(error),
+            run="the same command with these set",
+        ) from error
 
 
 def retry_seconds() -> float:
@@ -173,7 +188,7 @@ def _explained(url: Url, error: Exception, *, writing: bool) -> Exception:
 
 
 def reason(error: Exception) -> str:
-    """Return what an object store said, without the request and what obstore adds for its developers.
+    """Return what an object store said, in a line, without the request and what obstore adds for its developers.
 
     >>> reason(ValueError("Generic S3 error: <Code>SlowDown</Code><Message>Please wait.</Message> and more"))
     'SlowDown: Please wait'
@@ -186,6 +201,6 @@ def reason(error: Exception) -> str:
     text = str(error)
     code, message = (re.search(f"<{name}>(.*?)</{name}>", text, re.DOTALL) for name in ("Code", "Message"))
     if code:
-        text = f"{code[1]}: {message[1]}" if message else code[1]
+        text = f"{code[1]}: {message[1].splitlines()[0]}" if message and message[1] else code[1]
     text = re.sub(r"(\w://[^\s?]*)\?\S*", r"\1?…", text.partition("\n\nDebug source")[0])
-    return text.strip()[:LONGEST_REASON].rstrip(".")
+    return " ".join(text.split())[:LONGEST_REASON].rstrip(".")

@@ -155,6 +155,23 @@ def test_a_run_in_a_bucket_has_the_weights_and_says_the_words_of_one_on_the_disk
     assert equal_weights(RunPaths(trained.there / "soup").branch(1), RunPaths(tmp_path / "here" / "out").branch(1))
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_whole_road_in_azure_has_the_bytes_of_one_on_the_disk(
+    container: Url, digits_as: Callable[[Format], Path], format: Format, tmp_path: Path
+) -> None:
+    there, here = container / "digits", digits_as(format)
+    convert(replace(DIGITS, format=format), Path(), there, ALONE)
+    assert objects(there) == tree(here)
+    options = "--epochs 1 --model fc --set depth=2 --set width=16 --device cpu --workers 1"
+    for data, made in ((there, container / "run"), (here, tmp_path / "run")):
+        done(f"spectral-train --shard all --data {data} --run {made} {options}")
+    assert all(
+        equal_weights(RunPaths(container / "run").branch(k), RunPaths(tmp_path / "run").branch(k)) for k in range(4)
+    )
+    told = [done(f"spectral-ensemble evaluate {place / 'run'}").out for place in (container, tmp_path)]
+    assert told[0].replace(str(container), str(tmp_path)) == told[1]
+
+
 def test_a_loader_gives_the_rows_of_a_bucket_in_memory_and_streamed(bucket: Url, digits: Path) -> None:
     shards = [open_shard(place, 1) for place in (upload(digits, bucket / "data"), digits)]
     for options in (LoaderOptions(), LoaderOptions(memory=20_000), LoaderOptions(split="test", shuffle=False)):

@@ -89,9 +89,39 @@ def test_no_key_at_all_is_said_as_one_that_is_refused(bucket_folder: Url, monkey
         at(bucket_folder / "a").read(1)
 
 
+def test_a_wrong_key_of_azure_is_said_in_one_paragraph(
+    container: Url, monkeypatch: pytest.MonkeyPatch, call: Callable[[Url], object]
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "b3RoZXI=")
+    with forgotten(), pytest.raises(InputError, match=r"the object store does not let us (read|write) here") as caught:
+        call(container)
+    told = one_paragraph(caught.value)
+    assert f"Where: {container}" in told
+    assert "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY" in told
+    assert "b3RoZXI" not in told
+
+
+@pytest.mark.parametrize(
+    ("scheme", "variable", "value", "got"),
+    [
+        ("az", "AZURE_STORAGE_USE_EMULATOR", "false", "Account must be specified"),
+        ("gs", "GOOGLE_APPLICATION_CREDENTIALS", "/no/key.json", "/no/key.json"),
+        ("gs", "GOOGLE_APPLICATION_CREDENTIALS", os.devnull, "service account file"),
+    ],
+)
+def test_an_environment_that_names_no_account_is_said(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, variable: str, value: str, got: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with forgotten(), pytest.raises(InputError, match=f"the environment does not say how to reach.*Got: .*{got}"):
+        at(Url(scheme, "bucket", "a")).read(1)
+
+
+@pytest.mark.parametrize("kind", ["bucket", "container"])
 @pytest.mark.parametrize("name", ["list", "folders", "put", "multipart", "create", "read"])
-def test_a_bucket_that_is_not_there_is_named(bucket: Url, name: str) -> None:
-    missing = Url("s3", f"{bucket.bucket}-missing")
+def test_a_bucket_that_is_not_there_is_named(request: pytest.FixtureRequest, kind: str, name: str) -> None:
+    bucket: Url = request.getfixturevalue(kind)
+    missing = Url(bucket.scheme, f"{bucket.bucket}-missing")
     with pytest.raises(InputError, match=f"no such bucket. Where: {missing}") as caught:
         CALLS[name](missing)
     one_paragraph(caught.value)

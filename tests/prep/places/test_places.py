@@ -1,4 +1,4 @@
-"""What `Here` promises, kept alike on a disk and in a bucket."""
+"""What `Here` promises, kept alike on a disk, in a bucket of S3's kind and in Azure's."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ ODD = (
 )
 
 
-@pytest.fixture(params=["disk", "bucket"])
+@pytest.fixture(params=["disk", "bucket", "azure"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "disk":
         return tmp_path / "root"
-    place: Place = request.getfixturevalue("bucket_folder")
-    return place
+    place: Place = request.getfixturevalue({"bucket": "bucket_folder", "azure": "container"}[request.param])
+    return place / "root" if request.param == "azure" else place
 
 
 def put(place: Place, content: bytes = b"0123456789") -> Place:

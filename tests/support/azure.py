@@ -1,0 +1,103 @@
+"""Azure Blob Storage on this machine's loopback: Azurite, Microsoft's own emulator, which npm brings.
+
+Input: nothing. Output: `azurite`, a context with the environment in which az:// URLs reach it; `container` makes one.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from email.utils import formatdate
+
+import pytest
+
+from spectral_prep.places.url import Url
+from tests.support.buckets import RETRY_SECONDS, end_with_parent
+
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's, the same everywhere and public."""
+
+PROGRAM = "azurite-blob"
+VERSION = "2021-08-06"
+START_SECONDS = 60
+
+
+def needed() -> str:
+    """Return the program; skip a test where there is none, and fail where continuous integration has installed it."""
+    if found := shutil.which(PROGRAM):
+        return found
+    reason = f"no {PROGRAM}. Run next: npm install --global azurite"
+    if os.environ.get("SPECTRAL_AZURITE") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def azurite() -> Iterator[dict[str, str]]:
+    """Run the emulator; what it kept goes with it."""
+    program = needed()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True) as folder:
+        command = [program, "--silent", "--disableTelemetry", "--location", folder, "--skipApiVersionCheck"]
+        process = subprocess.Popen(
+            [*command, "--blobHost", "127.0.0.1", "--blobPort", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=end_with_parent,
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _until_ready(address, process)
+            yield {
+                "AZURE_STORAGE_USE_EMULATOR": "true",
+                "AZURITE_BLOB_STORAGE_URL": address,
+                "SPECTRAL_RETRY_SECONDS": RETRY_SECONDS,
+            }
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+def container(environment: dict[str, str]) -> Url:
+    """Make a container of a new name."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    _make(environment["AZURITE_BLOB_STORAGE_URL"], name)
+    return Url("az", name)
+
+
+def _make(address: str, name: str) -> None:
+    """Put a container, signed with the shared key: obstore makes none."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": VERSION}
+    said = "".join(f"{header}:{value}\n" for header, value in sorted(headers.items()))
+    text = f"PUT{chr(10) * 12}{said}/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
+    signature = base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
+    headers |= {"Authorization": f"SharedKey {ACCOUNT}:{signature}", "Content-Length": "0"}
+    request = urllib.request.Request(f"{address}/{ACCOUNT}/{name}?restype=container", method="PUT", headers=headers)
+    with urllib.request.urlopen(request, timeout=30):
+        pass
+
+
+def _until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            _make(address, f"ready-{uuid.uuid4().hex[:8]}")
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{PROGRAM} did not start; it ended with {process.poll()}")
