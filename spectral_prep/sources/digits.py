@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from spectral_prep.places.url import Place
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, stage
@@ -14,6 +16,8 @@ from spectral_prep.sources.interface import SPLITS
 
 TEST_EVERY = 5
 LARGEST_GREY = 16
+FILE = "datasets/data/digits.csv.gz"
+"""Where scikit-learn has them; should it put them elsewhere, it is asked."""
 
 
 def open_digits(dataset: str, path: Place, staging: Path) -> ArraySource:
@@ -26,12 +30,22 @@ def open_digits(dataset: str, path: Place, staging: Path) -> ArraySource:
 
 
 def _content(dataset: str) -> Iterator[Batch | ClassNames]:
-    from sklearn.datasets import load_digits  # slow to import, and needed here only
-
-    bunch = load_digits()
-    images = np.rint(bunch.images * (255 / LARGEST_GREY)).astype(np.uint8)[..., None]
-    labels = bunch.target.astype(np.int64)
+    table = _table()
+    images = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / LARGEST_GREY)).astype(np.uint8)[..., None]
+    labels = table[:, -1].astype(np.int64)
     test = np.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
     yield ClassNames(tuple(string.digits))
     for split, chosen in zip(SPLITS, (~test, test), strict=True):
         yield Batch(split, images[chosen], labels[chosen], dataset)
+
+
+def _table() -> npt.NDArray[np.float64]:
+    """Return an image's 64 grey levels and its label a row: scikit-learn's file, as importing it takes two seconds."""
+    package = find_spec("sklearn")
+    folders = package.submodule_search_locations or () if package else ()
+    for file in (Path(folder, FILE) for folder in folders):
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    return np.column_stack(load_digits(return_X_y=True))

@@ -37,7 +37,6 @@ BESIDE = (
     "PIL.PngImagePlugin",
     "matplotlib.backends.backend_agg",
     "safetensors.torch",
-    "sklearn.datasets",
     "torch._dynamo",
     "torch._export",
     "torch.export._trace",

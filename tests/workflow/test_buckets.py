@@ -302,7 +302,7 @@ def test_the_imagenet_sample_is_converted_from_a_bucket_into_a_bucket(
 
 TASKS = """
 import os, sys
-import obstore.store, sklearn.datasets, spectral_prep.places.objects, spectral_prep.store.zarr_store  # once for all
+import obstore.store, spectral_prep.places.objects, spectral_prep.store.zarr_store  # once for all
 import spectral_prep.conversion.sampled
 import spectral_prep.conversion.convert as c
 from spectral_prep.conversion.execution import Task

@@ -32,7 +32,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 KILLED = """
 import os, random, signal, sys
 from pathlib import Path
-import sklearn.datasets, spectral_prep.conversion.sampled, spectral_prep.store.webdataset_store  # once for all
+import spectral_prep.conversion.sampled, spectral_prep.store.webdataset_store  # once for all
 import spectral_prep.store.zarr_store
 import spectral_prep.conversion.convert as c
 out, rng = Path(sys.argv[1]), random.Random(0)

@@ -15,7 +15,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
-from spectral_prep.sources import SOURCES, WITHOUT_FILES, open_source
+from spectral_prep.sources import SOURCES, WITHOUT_FILES, digits, open_source
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, stage
 from spectral_prep.sources.read_ahead import raw_images
 from tests.support.releases import random_images, random_labels
@@ -52,7 +52,9 @@ def test_a_missing_path_is_named_for_every_data_set(tmp_path: Path, dataset: str
         open_source(dataset, tmp_path / "gone", tmp_path / "staging")
 
 
-def test_digits_are_split_by_every_fifth_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [digits.FILE, "elsewhere"])
+def test_digits_are_split_by_every_fifth_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    monkeypatch.setattr(digits, "FILE", file)
     source = open_source("digits", Path("nowhere"), tmp_path)
     bunch = load_digits()
     index = source.index()
