@@ -19,6 +19,7 @@ libjpeg-turbo (apt: libopencv-dev libturbojpeg0-dev).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import importlib.util
 import io
@@ -61,6 +62,9 @@ from spectral_prep.system.files import AtomicFile
 
 WORKERS = 2
 SIZE, RESIZE = 224, 256
+SET_CHILD_SUBREAPER = 36
+"""Of Linux's prctl."""
+
 OURS = {"int8, zstd-1": "zstd", "int8, uncompressed": "none"}
 
 Work = Callable[[Any], Any]
@@ -227,6 +231,7 @@ def as_commands(names: list[str], tree: Path, rounds: int) -> tuple[Seconds, Sec
     """Return the seconds of each contestant in each round as a command, and those of its processors."""
     seconds: Seconds = {name: [] for name in names}
     processor: Seconds = {name: [] for name in names}
+    adopt_orphans()
     for _ in range(rounds):
         for name in names:
             with tempfile.TemporaryDirectory(dir=".") as scratch:
@@ -243,10 +248,25 @@ def as_commands(names: list[str], tree: Path, rounds: int) -> tuple[Seconds, Sec
                     ]
                     command += ["--workers", str(WORKERS), "--source", str(tree), "--out", str(out)]
                 start, before = time.perf_counter(), of_children()
-                subprocess.run(command, check=True, capture_output=True)
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    raise click.ClickException(f"{name} failed:\n{done.stderr}")
                 seconds[name].append(time.perf_counter() - start)
+                wait_for_orphans()
                 processor[name].append(of_children() - before)
     return seconds, processor
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what outlives a command, such as the server of its workers: their time counts, too."""
+    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1)
+
+
+def wait_for_orphans() -> None:
+    """Wait until nothing is left that a command started."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 def of_children() -> float:
