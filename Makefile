@@ -1,6 +1,6 @@
 # make test: the environment, then lint, types and tests.    make demo: from a fresh clone to an ensembled network.
 # make docs: the documentation as a site, in site/.
-# make torture: file calls that fail, power cuts, kills, hostile inputs (docs/reliability.md).
+# make torture: file calls that fail, power cuts, kills, buckets, hostile inputs (docs/reliability.md).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,7 @@ test: env
 
 torture: env
 	$(BIN)/python -m tests.torture all $(if $(MINUTES),--minutes $(MINUTES)) --seed $(or $(SEED),0)
+	$(BIN)/python -m tests.torture.buckets --kills 20 --outages 3 --seed $(or $(SEED),0)
 	$(BIN)/python -m tests.torture.hostile
 	$(BIN)/python -m tests.torture.fuzz --minutes $(or $(MINUTES),60) --seed $(or $(SEED),0)
 

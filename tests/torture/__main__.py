@@ -1,4 +1,4 @@
-"""The harness as a command: `python -m tests.torture [faults|power|kills|damage|all] [--minutes M] [--seed S]`.
+"""The harness as a command: `python -m tests.torture [faults|power|kills|damage|all] [--minutes M] [--seed S] …`.
 
 Output: a table of counts; each kind of finding once, with how to see it again; exit code 1 if there is any.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.torture.bench import Bench
 from tests.torture.damage import damage_cases
-from tests.torture.faults import Case, fault_cases
+from tests.torture.faults import ERRORS, Case, fault_cases
 from tests.torture.kills import kill_cases
 from tests.torture.outcome import Table
 from tests.torture.power import power_cases
@@ -39,6 +39,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="Of all kinds together; else all cases.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="Every N-th file call and line of the log only.")
+    parser.add_argument("--errors", type=int, default=len(ERRORS), help="How many errnos a call fails with, in turn.")
+    parser.add_argument("--skip", type=int, default=0, help="Cases that an earlier run of the same seed has tried.")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="", help="Scenarios whose name has this in it.")
     options = parser.parse_args()
@@ -51,7 +53,7 @@ def main() -> int:
         materials = Materials(benches[0], folder / "materials")
         with contextlib.suppress(KeyboardInterrupt):  # what was counted until then is shown
             for kind in kinds:
-                cases = cases_of(kind, benches[0], materials, options)
+                cases = islice(cases_of(kind, benches[0], materials, options), options.skip, None)
                 deadline = time.monotonic() + 60 * options.minutes / len(kinds) if options.minutes else None
                 if deadline is None and kind in ENDLESS:
                     cases = islice(cases, ENDLESS[kind])
@@ -68,7 +70,7 @@ def cases_of(kind: str, bench: Bench, materials: Materials, options: argparse.Na
     """Return the cases of a kind."""
     chosen = [each for each in SCENARIOS if options.only in each.name]
     if kind == "faults":
-        return fault_cases(materials, chosen, options.seed, options.every)
+        return fault_cases(materials, chosen, options.seed, options.every, options.errors)
     if kind == "power":
         return power_cases(bench, materials, chosen, options.seed, options.every)
     if kind == "kills":

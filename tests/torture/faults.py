@@ -42,13 +42,15 @@ class Fault:
         return f"call {self.at} fails with {errno.errorcode[self.error]} ({self.mode.name.lower()})"
 
 
-def fault_cases(materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int) -> Iterator[Case]:
-    """Return a case for every `every`-th call and each errno, as `evenly` orders them."""
+def fault_cases(
+    materials: Materials, scenarios: Sequence[Scenario], seed: int, every: int, errors: int = len(ERRORS)
+) -> Iterator[Case]:
+    """Return a case for every `every`-th call and `errors` errnos, other ones at the next, as `evenly` orders them."""
     faults = {
         scenario: [
-            Fault(at, error, MODES[(at + place) % len(MODES)])
+            Fault(at, ERRORS[turn % len(ERRORS)], MODES[turn // len(ERRORS) % len(MODES)])
             for at in range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every)
-            for place, error in enumerate(ERRORS)
+            for turn in range(seed + at * errors, seed + (at + 1) * errors)
         ]
         for scenario in scenarios
     }
