@@ -16,6 +16,7 @@ from spectral_prep.conversion.execution import BY_DEFAULT, Execution
 from spectral_prep.conversion.plan import make_plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces, index_sha256
+from spectral_prep.conversion.workers import reading_threads
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.places import at, atomic_write, exists, refuse_irregular
 from spectral_prep.places.url import Place
@@ -56,7 +57,7 @@ def agreed(
     """Plan what a request asks for; a plan that stands in the folder gives the int8 scalars: no second calibration.
 
     `called` is what the data set is called where neither the request nor such a plan of the same source says it. How
-    many processes calibrate, `execution` says.
+    many processes calibrate, and how many threads look for duplicates, `execution` says.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def agreed(
         _require_same_selection(same, request, paths)
     if request.selection is not None:
         before = chosen_before(paths, same, source, index) if same is not None else None
-        source = before or select(source, index, request.selection, request.seed)
+        source = before or select(source, index, request.selection, request.seed, reading_threads(execution))
         index = source.index()
     hashes = _hashes(same, index, request)
     name = request.name or (same.name if same is not None else called)

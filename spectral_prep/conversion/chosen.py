@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spectral_prep.conversion.execution import BY_DEFAULT
 from spectral_prep.conversion.row_index import index_sha256, read_index
+from spectral_prep.conversion.workers import reading_threads
 from spectral_prep.errors import CorruptFileError
 from spectral_prep.places import exists
 from spectral_prep.sources.interface import RowIndex, Source
@@ -22,7 +24,9 @@ def as_planned(paths: DatasetPaths, plan: Plan, source: Source) -> Source:
     if plan.selection is None or plan.fingerprint != source.fingerprint:
         return source
     index = source.index()
-    return chosen_before(paths, plan, source, index) or select(source, index, plan.selection, plan.seed)
+    return chosen_before(paths, plan, source, index) or select(
+        source, index, plan.selection, plan.seed, reading_threads(BY_DEFAULT)
+    )
 
 
 def chosen_before(

@@ -1,4 +1,4 @@
-"""How many processes work: on a sample before a conversion, and on its blocks.
+"""How many processes work: on a sample before a conversion, and on its blocks; how many threads look for duplicates.
 
 Input: what there is to do, what memory it takes, and what the user allows. Output: a number; 1 is this process itself.
 """
@@ -13,12 +13,14 @@ from spectral_prep.conversion.memory import Memory, needs_of
 from spectral_prep.errors import InputError
 from spectral_prep.images.load import Geometry
 from spectral_prep.store.plan_record import Block, Plan
-from spectral_prep.system.resources import memory_limit, usable_cpus
+from spectral_prep.system.resources import memory_limit, resident_memory, usable_cpus
 
 PIXELS_A_WORKER = 64 << 20
 SAMPLED_PIXELS_A_WORKER = 4 << 20
 FEWEST_SAMPLED_PIXELS = 16 << 20
 """With a smaller sample this process is done before the first worker has started."""
+THREAD_BYTES = 32 << 20
+"""What a thread that reads images takes: of a bucket's, those of two requests."""
 
 
 def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, execution: Execution) -> int:
@@ -61,3 +63,11 @@ def sampling_workers(sampled: int, rows: int, geometry: Geometry, memory: Memory
     limit = execution.max_memory or memory_limit()
     fitting = wanted if limit is None else memory.workers(limit)
     return max(1, min(wanted, fitting, usable_cpus(), pixels // SAMPLED_PIXELS_A_WORKER))
+
+
+def reading_threads(execution: Execution) -> int:
+    """Return how many threads of this process read whole images before anything is planned: one, if no more fit."""
+    limit = execution.max_memory or memory_limit()
+    wanted = min(execution.workers or usable_cpus(), usable_cpus())
+    fitting = wanted if limit is None else (limit - resident_memory()) // THREAD_BYTES
+    return max(1, min(wanted, fitting))

@@ -23,7 +23,6 @@ from spectral_prep.sources.interface import Images, RawImage, RowIndex, Source
 from spectral_prep.sources.name_list import some
 from spectral_prep.sources.opening import EXTENSIONS
 from spectral_prep.sources.read_ahead import raw_images
-from spectral_prep.system.resources import usable_cpus
 from spectral_prep.system.watch import counted
 
 ROWS_AT_ONCE, ROWS_A_THREAD = 4096, 64
@@ -31,8 +30,12 @@ KEY_BYTES = 8
 """Of a hash: among 14 million rows two are equal by chance once in 180,000 times, and then are one group too many."""
 
 
-def related_rows(source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
+def related_rows(
+    source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np.int32], threads: int = 1
+) -> npt.NDArray[np.integer]:
     """Return the number of the group of each of these rows, (n,); each image is read once, a bad one has no content.
+
+    So many threads read; a source without random access is read by one.
 
     Raises
     ------
@@ -40,18 +43,20 @@ def related_rows(source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np
         As reading does, for what is no fault of a row.
     """
     stems, contents = np.empty(len(ids), np.uint64), np.empty(len(ids), np.uint64)
-    found = enumerate(_keys(source, split, rows, ids))
+    found = enumerate(_keys(source, split, rows, ids, threads if source.random_access else 1))
     for place, (of_name, of_content) in counted(found, "looking for duplicates", "images", len(ids)):
         stems[place], contents[place] = of_name, of_content
     return _components(stems, contents)
 
 
-def _keys(source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np.int32]) -> Iterator[tuple[int, int]]:
-    """Yield a hash of the name and one of the content of each row; rows that any thread may read are read by several.
+def _keys(
+    source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np.int32], threads: int
+) -> Iterator[tuple[int, int]]:
+    """Yield a hash of the name and one of the content of each row.
 
     Hashing and reading leave the interpreter to others.
     """
-    with ThreadPoolExecutor(usable_cpus() if source.random_access else 1, "duplicates") as pool:
+    with ThreadPoolExecutor(threads, "duplicates") as pool:
         for start in range(0, len(ids), ROWS_AT_ONCE):
             own = ids[start : start + ROWS_AT_ONCE]
             images, names = source.for_rows(split, own), some(rows.names, own)

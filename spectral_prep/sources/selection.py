@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from spectral_prep.errors import InputError
 from spectral_prep.printable import shown
@@ -132,8 +133,10 @@ class SelectedSource:
         return self.source.read(picked.split, int(picked.ids[row_id]), name)
 
 
-def select(source: Source, index: Mapping[str, RowIndex], selection: Selection, seed: int) -> SelectedSource:
-    """Select rows of a source; for a test split every image that is left is read once, to find duplicates.
+def select(
+    source: Source, index: Mapping[str, RowIndex], selection: Selection, seed: int, threads: int = 1
+) -> SelectedSource:
+    """Select rows of a source; for a test split so many threads read every image that is left, to find duplicates.
 
     Raises
     ------
@@ -158,7 +161,9 @@ def select(source: Source, index: Mapping[str, RowIndex], selection: Selection, 
         wanted = selection.limit or max(1, round(total * (selection.fraction or 1)))
         picked = _fewer(picked, index, len(source.classes), min(wanted, total), seed)
     if selection.test_fraction is not None:
-        picked = _set_apart(source, index["train"], picked["train"].ids, selection.test_fraction, seed)
+        rows, ids = index["train"], picked["train"].ids
+        groups = related_rows(source, "train", rows, ids, threads)
+        picked = _set_apart(groups, rows.labels[ids], ids, selection.test_fraction, seed)
     return with_rows(source, index, selection, {name: each for name, each in picked.items() if len(each.ids)})
 
 
@@ -230,9 +235,9 @@ def _fewer(
     }
 
 
-def _set_apart(source: Source, rows: RowIndex, ids: Ids, fraction: float, seed: int) -> dict[str, Picked]:
-    """Divide rows of the training split into a training and a test split."""
-    apart = set_apart(related_rows(source, "train", rows, ids), rows.labels[ids], fraction, seed)
+def _set_apart(groups: npt.NDArray[np.integer], labels: Ids, ids: Ids, fraction: float, seed: int) -> dict[str, Picked]:
+    """Divide rows of the training split into a training and a test split, a group never between them."""
+    apart = set_apart(groups, labels, fraction, seed)
     if not apart.any() or apart.all():
         raise InputError(
             "too few images to set some apart for testing",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spectral_prep.conversion import agree
+from spectral_prep.conversion import agree, workers
+from spectral_prep.conversion.agree import agreed
 from spectral_prep.conversion.chosen import as_planned
 from spectral_prep.conversion.convert import begin, convert
 from spectral_prep.conversion.execution import Execution, Task
@@ -18,7 +20,8 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.inspection.info import info
 from spectral_prep.inspection.verify import verify
-from spectral_prep.sources import open_source
+from spectral_prep.sources import open_source, related
+from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import read_record
 from tests.support.releases import write_folder
@@ -59,6 +62,29 @@ def test_what_was_selected_before_is_gone_on_with_and_no_image_read_for_it(
         path.unlink()
     monkeypatch.setattr(agree, "select", refuse)
     assert tree(convert(PHOTOS, photos, tmp_path / "out", ALONE).root) == expected
+
+
+@pytest.mark.parametrize(
+    ("execution", "threads"),
+    [(Execution(workers=3), 3), (Execution(), 6), (Execution(max_memory=80 << 20), 2)],
+    ids=["workers", "all", "memory"],
+)
+def test_as_many_threads_look_for_duplicates_as_are_allowed(
+    photos: Path, tmp_path: Path, execution: Execution, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "usable_cpus", lambda: 6)
+    monkeypatch.setattr(workers, "memory_limit", lambda: None)
+    monkeypatch.setattr(workers, "resident_memory", lambda: 0)
+    asked: list[int] = []
+
+    def pool(count: int, name: str) -> ThreadPoolExecutor:
+        asked.append(count)
+        return ThreadPoolExecutor(count, name)
+
+    monkeypatch.setattr(related, "ThreadPoolExecutor", pool)
+    source = open_source("folder", photos, tmp_path / "staging")
+    agreed(DatasetPaths(tmp_path / "out"), source, source.index(), PHOTOS, execution=execution)
+    assert asked == [threads]
 
 
 def test_its_images_are_compared_with_those_of_the_source(photos: Path, tmp_path: Path) -> None:
