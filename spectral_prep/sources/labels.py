@@ -25,13 +25,22 @@ class UnusableLabelError(ValueError):
 class Labels:
     """The labels of all splits; those to train on come first."""
 
-    def __init__(self, names: tuple[str, ...] | None) -> None:
-        self._names = names
-        self._places = {unicodedata.normalize("NFC", name): place for place, name in enumerate(names or ())}
+    def __init__(self, names: tuple[str, ...] | None = None) -> None:
+        self.name_classes(names)
         self._numbers = ClassNumbers()
         self._trained: int | None = None
         self._kind: type | None = None
         self._largest, self._where = 0, ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a row had a label."""
+        return self._kind is not None
+
+    def name_classes(self, names: tuple[str, ...] | None) -> None:
+        """Say what the classes are called, before the first label; None if nothing says it."""
+        self._names = names
+        self._places = {unicodedata.normalize("NFC", name): place for place, name in enumerate(names or ())}
 
     def number(self, label: int | str, where: str) -> int:
         """Return the number of a label, provisional if labels are names that no list gives.

@@ -12,7 +12,6 @@ images in Hugging Face's files, 1024 at most where pyarrow wrote larger groups; 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,12 +57,15 @@ def open_parquet(
         If a file is truncated or damaged, or a label out of range.
     """
     files = split_files(dataset, path, SUFFIXES, to_train=to_train)
-    columns = {place: _columns(place, fields) for place in files.train or itertools.chain(*files.test.values())}
-    names = next((each.names for each in columns.values() if each.names), None) or class_names(path)
-    labels = Labels(names)
+    columns: dict[Place, Columns] = {}
+    labels = Labels()
 
-    def rows(places: list[Place]) -> Found | None:
-        return _rows(places, {place: columns.get(place) or _columns(place, fields) for place in places}, labels, fields)
+    def rows(places: list[Place]) -> Found | None:  # of test sets that are not taken no file is opened
+        own = {place: _columns(place, fields) for place in places}
+        columns.update(own)
+        if not labels.begun:
+            labels.name_classes(next((each.names for each in own.values() if each.names), None) or class_names(path))
+        return _rows(places, own, labels, fields)
 
     found = labelled_splits(path, files, rows, labels, "0 or more, or a name")
     first, its_columns = next(iter(columns.items()))

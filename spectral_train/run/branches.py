@@ -61,11 +61,13 @@ def read_branches(
         raise InputError(f"--without {unknown[0]} does not exist", expected=f"0 to {shards - 1}")
     missing = sorted(set(range(shards)) - set(numbers) - set(without))
     if missing and not allow_missing:
+        command, differing = train_command(records, missing[0], run)
         raise InputError(
             f"{_listed(missing)} of {shards} not trained",
             where=run.root,
             expected=f"all {shards}, or --allow-missing",
-            run=train_command(records, missing[0], run),
+            got=f"{_listed(numbers)}, which differ in {'; '.join(differing)}" if differing else None,
+            run=command,
         )
     _partition(records)
     return tuple(records)
@@ -130,6 +132,7 @@ def fitted_and_measured(run: RunPaths, records: Sequence[NetworkRecord]) -> tupl
     PlanMismatchError, CorruptFileError
         As `outputs_of` does.
     """
+    # Both are read also where there are no test rows: one branch that has some does not belong to the others.
     held_out, test = (outputs_of(run, records, rows) for rows in (HELD_OUT, TEST))
     if has_test(records[0]):
         return held_out, test

@@ -1,7 +1,7 @@
 """The command that trains a missing branch of a run, as far as its finished branches say how.
 
-Input: the records of those. Output: a command line with all that they have in common. What each may have of its own,
-such as a learning rate that was found or a width, is another branch's: it is left out, and said.
+Input: the records of those. Output: a command line with all that they have in common, and apart from it what each may
+have of its own, such as a learning rate that was found or a width: that is another branch's.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CHOOSES = {"lr": "--find-rate", "width": "--width-by"}
 """What gives each branch its own."""
 
 
-def train_command(records: Sequence[NetworkRecord], shard: int, run: RunPaths) -> str:
-    """Return the command that trains a branch beside these, and in words what has to be added to it.
+def train_command(records: Sequence[NetworkRecord], shard: int, run: RunPaths) -> tuple[str, tuple[str, ...]]:
+    """Return the command that trains a branch beside these, and in words what of it differs among these.
 
     Raises
     ------
@@ -44,10 +44,7 @@ def train_command(records: Sequence[NetworkRecord], shard: int, run: RunPaths) -
     parts += [f"--common {k}" for k in plan.common]
     parts += filter(None, [command_options(recipes[0], without=own)])
     parts += ["--find-rate"] if None not in rates else []
-    line = " ".join([*parts, f"--run {quoted(run.root)}"])
-    return (
-        f"{line}, with what differs from branch to branch: {'; '.join(map(_said, own, own.values()))}" if own else line
-    )
+    return " ".join([*parts, f"--run {quoted(run.root)}"]), tuple(map(_said, own, own.values()))
 
 
 def _rates(record: NetworkRecord, run: RunPaths) -> RatesRecord | None:

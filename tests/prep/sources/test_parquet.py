@@ -155,6 +155,19 @@ def test_a_split_without_labels_is_left_out(tmp_path: Path, caplog: pytest.LogCa
         labelled(tmp_path / "5", train=[-1, -1])
 
 
+def test_without_training_files_the_first_labelled_test_set_says_columns_and_names(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write(root / "val-0.parquet", IMAGES[:2], [-1, -1])
+    write(root / "valid-0.parquet", IMAGES[2:4], [1, 0], ["cat", "dog"])
+    write(root / "test-0.parquet", IMAGES[4:5], [2], depth=pyarrow.array([b""]))  # images in two columns
+    source = open_source("parquet", root, tmp_path / "staging", to_train=False)
+    assert source.classes == ("cat", "dog")
+    assert source.index()["test"].labels.tolist() == [1, 0]
+    assert source.read("test", 1, "x") == IMAGES[3]
+    with pytest.raises(InputError, match="several columns of images"):
+        open_source("parquet", root / "test-0.parquet", tmp_path / "staging", to_train=False)
+
+
 @pytest.mark.parametrize(
     "kind", [pyarrow.string(), pyarrow.large_string(), pyarrow.dictionary(pyarrow.int8(), pyarrow.string())]
 )

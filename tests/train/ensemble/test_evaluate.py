@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import FileEntry
+from spectral_train.commands import train_command
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.ensemble.combination import DEFAULT_SPACE, SCHEME_NAMES, Combination
 from spectral_train.ensemble.evaluate import evaluate, table
@@ -237,10 +239,14 @@ def test_what_is_another_branchs_own_is_not_in_the_command_for_a_missing_one(run
         rewrite_record(run, shard, lambda record, own=own: replace(record, plan=replace(record.plan, recipe=own)))  # type: ignore[misc]
     with pytest.raises(InputError, match="branch 2 of 4 not trained") as error:
         evaluate(run)
-    line, _, differs = str(error.value).partition("Run next: ")[2].partition(", with what differs")
-    assert line.startswith("spectral-train --shard 2 --model fc --batch-size 32 --epochs 4 --set schedule=constant")
-    assert "--lr" not in line
-    assert "width" not in line
+    parts = dict(error.value.parts)
+    words = shlex.split(parts["Run next"])
+    assert words[:7] == shlex.split("spectral-train --shard 2 --model fc --batch-size 32")
+    assert train_command.make_context("spectral-train", words[1:]).params["run"] == run
+    assert "--lr" not in words
+    assert not any("width" in word for word in words)
+    differs = parts["Got"]
+    assert differs.startswith("branches 0, 1, 3, which differ in ")
     assert "--lr (branch 0: 0.01, branch 1: 0.02, branch 3: 0.01), or --find-rate" in differs
     assert "--set width (branch 0: 31, branch 1: 16, branch 3: 16), or --width-by" in differs
 
