@@ -303,18 +303,19 @@ def show_command(
 ) -> None:
     """Draw one row: the image, its spectrals, the image put back together and its error, energy and bytes."""
     from spectral_prep.inspection.show import draw, draw_grid, sheet
-    from spectral_prep.places import atomic_write
+    from spectral_prep.places import atomic_write, require_writable
     from spectral_prep.store.layout import DatasetPaths
     from spectral_prep.store.plan_record import Plan
     from spectral_prep.store.record_file import read_record
     from spectral_prep.system.files import TO_OUT
 
     plan = read_record(DatasetPaths(folder).plan, Plan)
+    last = f"-{row + rows - 1}" if rows > 1 else ""
+    out = out or Path(f"{plan.title}-{split}-{row}{last}.png")
+    require_writable(out, TO_OUT)
     with tempfile.TemporaryDirectory() as staging:
         opened = _source_of(folder, plan, source, Path(staging), fields)
         sheets = [sheet(folder, row + place, split, opened) for place in counted(range(rows), "reading rows", "rows")]
-    last = f"-{row + rows - 1}" if rows > 1 else ""
-    out = out or Path(f"{plan.title}-{split}-{row}{last}.png")
     atomic_write(out, draw_grid(sheets) if rows > 1 else draw(sheets[0]), TO_OUT)
     answer("\n".join([*(each.title for each in sheets), f"Drawn: {out}"]))
 

@@ -18,7 +18,7 @@ from spectral_prep.places.disk import DiskPlace
 from spectral_prep.places.interface import Here
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
-from spectral_prep.system import locks
+from spectral_prep.system import files, locks
 from spectral_prep.system.files import ANYWHERE, Advice, write_whole
 from spectral_prep.system.regular import EMPTY
 
@@ -60,6 +60,12 @@ def is_there(place: Place) -> bool:
 def atomic_write(place: Place, content: bytes | Iterable[bytes], advice: Advice = ANYWHERE) -> None:
     """Write a file, given whole or in pieces, as a whole or not at all; raises what `Here.new` and `NewFile` raise."""
     write_whole(at(place).new(advice), content)
+
+
+def require_writable(place: Place, advice: Advice = ANYWHERE) -> None:
+    """Refuse a file on a disk that could not be written, before the work that it is for (`system.files`)."""
+    if isinstance(place, Path):
+        files.require_writable(place, advice)
 
 
 def sole_use(lock: Place, what: str, advice: Advice = ANYWHERE) -> AbstractContextManager[None]:

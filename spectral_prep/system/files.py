@@ -15,6 +15,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -133,6 +134,23 @@ class AtomicFile:
             self._file.close()
         with explained(self.place, self._advice):
             self._temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path, advice: Advice = ANYWHERE) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold; leaves nothing behind.
+
+    Raises
+    ------
+    InputError
+        If the folder may not be written, or is no folder; if a folder has the file's name.
+    StorageError
+        If the disk is full or fails.
+    """
+    with explained(path, advice):
+        if path.is_dir():
+            raise InputError("a folder has this name already", where=path, expected="the name of a file")
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        tempfile.TemporaryFile(dir=above).close()
 
 
 class Unfinished(Protocol):

@@ -12,6 +12,7 @@ that compute with less; what that changes is measured before anything is written
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from inspect import signature
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from spectral_prep.encoding import LARGEST
 from spectral_prep.errors import InputError
-from spectral_prep.places import atomic_write
+from spectral_prep.places import atomic_write, require_writable
 from spectral_prep.places.url import Place
 from spectral_prep.spectrum import basis, regroup
 from spectral_prep.store.record_file import plain
@@ -40,6 +41,8 @@ COMPARED_ROWS = 64
 BATCH = "batch"
 """What the axis of images is called."""
 ONNX_OPSET = 18
+LARGEST_HALF = torch.finfo(torch.half).max
+IN_FULL = "the same command with --precision float32"
 LARGEST_ONNX = 2**31 - 2**24  # protobuf ends at 2 GiB
 
 
@@ -65,7 +68,23 @@ class ImagesToProbabilities(nn.Module):
         return self.combiner(outputs).float()
 
     def halve(self) -> None:
-        """Let the branches have weights of float16 and compute in it."""
+        """Let the branches have weights of float16 and compute in it.
+
+        Raises
+        ------
+        InputError
+            If float16 does not hold a weight or a statistic, naming branch and layer.
+        """
+        for branch, plan in zip(self.branches, self.plans, strict=True):
+            for name, values in itertools.chain(branch.named_parameters(), branch.named_buffers()):
+                if (values.isfinite() & ~values.half().isfinite()).any():  # a mask may be infinite on purpose
+                    raise InputError(
+                        "a layer has values that half precision does not hold",
+                        where=f"{plan.name}, {name}",
+                        expected=f"values within ±{LARGEST_HALF:g}",
+                        got=f"{values[values.isfinite()].abs().max().item():.3g}",
+                        run=IN_FULL,
+                    )
         self.branches = nn.ModuleList(map(InHalf, self.branches))
 
     def _stored(self, images_NHWC: Tensor) -> Tensor:
@@ -117,13 +136,16 @@ def export(
     Raises
     ------
     InputError
-        If the name ends otherwise, ONNX is not installed, or half precision gives no numbers; also as
-        `ensemble.network.open_network` does.
+        If the name ends otherwise, the folder may not be written, ONNX is not installed, or half precision gives no
+        numbers; also as `ensemble.network.open_network` does.
     """
     if out.suffix not in WRITERS:
         raise InputError(
             "unknown kind of model file", where=out, expected=f"a name that ends in {' or '.join(WRITERS)}"
         )
+    require_writable(out, TO_OUT)
+    if out.suffix == ".onnx":
+        _require_onnx()
     network = open_network(run, combination)
     whole, plan = ImagesToProbabilities(network).eval(), network.plans[0]
     metadata = {**describe(network, combination.scheme), "precision": precision}
@@ -144,17 +166,20 @@ def halved(whole: ImagesToProbabilities, images_NHWC: Tensor) -> Compared:
     Raises
     ------
     InputError
-        If a value is none that float16 has, or a layer cannot compute with it.
+        If float16 does not hold a value of a layer or of an output, or a layer cannot compute with it.
     """
     with torch.inference_mode():
         exact_NK = whole(images_NHWC)
         whole.halve()
-        found_NK = whole(images_NHWC)
+        try:
+            found_NK = whole(images_NHWC)
+        except RuntimeError as error:  # what torch raises for a dtype that an operator does not take
+            raise InputError("this network cannot compute in half precision", got=error, run=IN_FULL) from error
     if not found_NK.isfinite().all():
         raise InputError(
             "in half precision this network gives no numbers",
-            expected="weights and values within ±65504",
-            run="the same command with --precision float32",
+            expected=f"values within ±{LARGEST_HALF:g}",
+            run=IN_FULL,
         )
     changed = (found_NK.argmax(1) != exact_NK.argmax(1)).sum()
     return Compared(len(images_NHWC), (found_NK - exact_NK).abs().max().item(), int(changed))
@@ -197,9 +222,9 @@ def _to_pt2(program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) 
     return content.getvalue()
 
 
-def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
+def _require_onnx() -> None:
     try:
-        import onnx
+        import onnx  # noqa: F401
         import onnxscript  # noqa: F401 - torch needs it
     except ImportError as error:
         raise InputError(
@@ -212,6 +237,11 @@ def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any])
             got=torch.__version__,
             run="pip install 'spectral-shards[export]', or --out with .pt2",
         )
+
+
+def _to_onnx(program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
+    import onnx
+
     size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
     if size > LARGEST_ONNX:
         raise InputError(

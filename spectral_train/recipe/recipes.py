@@ -14,6 +14,9 @@ from spectral_prep.errors import InputError
 from spectral_train.models import nearest
 from spectral_train.recipe.recipe import Recipe, override
 
+IMAGENET_MODELS = ("alexnet", "vgg16", "resnet34", "cyclemlp", "mobilevit")
+"""The long paper's networks for ImageNet; each has a recipe `paper-MODEL-imagenet`, and one of ours `imagenet-MODEL`."""
+
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -145,7 +148,7 @@ RECIPES: Mapping[str, Recipe] = {
                 precision="bfloat16",
                 channels_last=True,
             )
-            for model in ("alexnet", "vgg16", "resnet34", "cyclemlp", "mobilevit")
+            for model in IMAGENET_MODELS
         ),
     )
 }

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from spectral_prep.errors import InputError
+from spectral_train.recipe.recipes import IMAGENET_MODELS
 
-OURS: Mapping[str, str] = {
-    f"imagenet-{model}": f"paper-{model}-imagenet"
-    for model in ("alexnet", "vgg16", "resnet34", "cyclemlp", "mobilevit")
-}
+OURS: Mapping[str, str] = {f"imagenet-{model}": f"paper-{model}-imagenet" for model in IMAGENET_MODELS}
 """Recipes of ours for what a paper trained, and the paper's."""
 
 POSTER = "poster"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_prep.errors import InputError
-from spectral_prep.places import atomic_write
+from spectral_prep.places import atomic_write, require_writable
 from spectral_prep.places.url import Place
 from spectral_prep.system.files import TO_OUT
 from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
@@ -59,12 +59,14 @@ def report(runs: Sequence[Place], out: Place | None = None, combination: Combina
     Raises
     ------
     InputError
-        If Markdown is not installed, with the line that installs it; also as `evaluate` does.
+        If Markdown is not installed, with the line that installs it; if the folder may not be written; also as
+        `evaluate` does.
     """
     if not runs:
         raise InputError("no run to report on", run="spectral-ensemble report runs/RUN")
-    summaries = [summarise(run, combination) for run in runs]
     folder = out or (runs[0] / "report" if len(runs) == 1 else Path("report"))
+    require_writable(folder / HTML, TO_OUT)
+    summaries = [summarise(run, combination) for run in runs]
     figures = {
         _figure_name(number, name, summaries): draw(summary)
         for number, summary in enumerate(summaries)

@@ -101,6 +101,28 @@ def test_a_disk_that_refuses_is_the_users_and_one_that_fails_is_not(
     assert str(mount) in ended.err
 
 
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [
+        ("show", "spectral_prep.inspection.show.sheet"),
+        ("report", "spectral_train.report.report.summarise"),
+        ("export", "spectral_train.ensemble.export.open_network"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    made: Path, digits: Path, tmp_path: Path, name: str, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, lambda *_: pytest.fail("worked first"))
+    (tmp_path / "file").touch()
+    ended = run(COMMANDS[name].format(out=tmp_path / "file/out", digits=digits, run=made / "run-0"))
+    assert ended.code == 2
+    assert "cannot write here" in ended.err
+    (tmp_path / "out/x.png").mkdir(parents=True)
+    if name == "show":
+        ended = run(COMMANDS[name].format(out=tmp_path / "out", digits=digits))
+        assert (ended.code, "a folder has this name already" in ended.err) == (2, True)
+
+
 def test_a_complete_data_set_on_a_read_only_mount_is_accepted(
     digits: Path, refuse: Callable[[Path, int], None]
 ) -> None:

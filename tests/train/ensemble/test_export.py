@@ -111,11 +111,28 @@ def test_half_precision_is_nearly_as_exact_and_says_how_much(
     assert stored["compared"]["rows"] == 64
 
 
-def test_a_network_whose_weights_float16_does_not_have_is_refused(digits_run: Path) -> None:
+def test_values_of_a_layer_that_float16_does_not_hold_are_refused_though_the_outputs_are_numbers(
+    other_run: Path,
+) -> None:
+    network = open_network(other_run)
+    name, variance = next(each for each in network.models[1].named_buffers() if each[0].endswith("running_var"))
+    variance.fill_(1e6)
+    with pytest.raises(InputError, match=rf"Where: branch 1, {name}\. .*±65504. Got: 1e\+06.*--precision float32"):
+        halved(ImagesToProbabilities(network).eval(), drawn_images(network.plans, 4))
+
+
+def test_outputs_that_float16_does_not_hold_are_refused(digits_run: Path) -> None:
     network = open_network(digits_run)
     for weights in network.models[0].parameters():
-        weights.data *= 1e6
+        weights.data.fill_(6e4)
     with pytest.raises(InputError, match=r"gives no numbers.*--precision float32"):
+        halved(ImagesToProbabilities(network).eval(), drawn_images(network.plans, 4))
+
+
+def test_a_layer_that_cannot_compute_in_half_precision_is_told_of(digits_run: Path) -> None:
+    network = open_network(digits_run)
+    network.models[0].register_forward_pre_hook(lambda _, inputs: inputs[0].float())
+    with pytest.raises(InputError, match=r"cannot compute in half precision. Got: .*Half.*--precision float32"):
         halved(ImagesToProbabilities(network).eval(), drawn_images(network.plans, 4))
 
 
