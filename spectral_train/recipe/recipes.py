@@ -15,7 +15,7 @@ from spectral_train.models import nearest
 from spectral_train.recipe.recipe import Recipe, override
 
 IMAGENET_MODELS = ("alexnet", "vgg16", "resnet34", "cyclemlp", "mobilevit")
-"""The long paper's networks for ImageNet; each has a recipe `paper-MODEL-imagenet`, and one of ours `imagenet-MODEL`."""
+"""The long paper's networks for ImageNet: each has a recipe of the paper's and one of ours."""
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe

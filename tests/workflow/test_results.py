@@ -1,15 +1,27 @@
 """Every command that docs/results.md says its figures came from is one that the program takes."""
 
+import json
 import re
 import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
+from spectral_prep.spectrum import SpectralSpec
 from spectral_train.commands import train_command
+from spectral_train.ensemble.evaluate import evaluate, percent
 from spectral_train.recipe.options import OPTIONS, parse_settings
 from spectral_train.recipe.recipes import named
+from spectral_train.run.paths import RunPaths
+from spectral_train.run.record import read_network
+from spectral_train.training.baseline import train_baseline
+from tests.support.runs import QUICK, make_run, on_cpu
+from tests.support.shards import make_shards
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -70,3 +82,133 @@ def test_the_figure_has_a_line_over_the_nodes_and_the_conventional_network(monke
     found = Worth((60.0, 70.0), megabytes=10, minutes=5, conventional=(71.0, 40.0, 20.0))
     drawn = [[np.asarray(line.get_ydata()).tolist() for line in axes.lines] for axes in draw({"a": found}).axes]
     assert drawn == [[[60, 70], [71, 71]], [[10, 10], [40, 40]], [[5, 10], [20, 20]], [[5, 5], [20, 20]]]
+
+
+CONV = "cifar10-conv"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the work with one system finished: its first seed, as small as can be."""
+    root = tmp_path_factory.mktemp("work")
+    data = make_shards(root / "spectral/cifar10-q4-dct2", spec=SpectralSpec(2, 2, transform="dct2"))
+    recipe = replace(QUICK, epochs=3, patience=10)
+    run = make_run(data, root / f"runs/{CONV}/seed-0", recipe)
+    train_baseline(on_cpu(data, run, recipe))
+    for name, content in {
+        f"pace/{CONV}.json": {"branch": 30.0, "branches": 4, "conventional": 90.0},
+        f"processor/{CONV}/seed-0.jsonl": {"side": "branches", "seconds": 150},
+        f"flipped/{CONV}/seed-0.json": {"ensemble": {"learned": 0.75}, "baseline": 0.7},
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(json.dumps(content) + "\n")
+    with (root / f"processor/{CONV}/seed-0.jsonl").open("a") as lines:
+        lines.write('{"side": "conventional", "seconds": 60}\n{"side": "branches", "seconds": 30}\n')
+    with pytest.MonkeyPatch.context() as path:
+        path.syspath_prepend(BENCHMARKS)
+        yield root
+
+
+def test_a_line_of_the_tables_says_what_its_runs_say(finished: Path) -> None:
+    from train_systems import systems
+    from train_tables import Done, accuracies, costs
+    from train_work import Work
+
+    done, run = Done(CONV, systems()[CONV], Work(finished)), finished / f"runs/{CONV}/seed-0"
+    found, row = evaluate(run, ["geometric", "learned"]), accuracies(done)
+    learned, conventional = found.ensemble["learned"], found.baseline
+    assert conventional is not None
+    assert row["Seeds"] == "1 / 1"
+    assert re.fullmatch(r"3 \([123]\) / 3 \([123]\)", row["Epochs"])
+    assert row["Rates"] == "0.01 / 0.01"
+    assert f"{row['learned']} %" == percent(learned)
+    assert f"{row['Conventional']} %" == percent(conventional)
+    assert row["learned − conv."] == f"{100 * (learned - conventional):+.2f}"
+    assert (row["learned, flipped too"], row["their difference"]) == ("75.00", "+5.00")
+    assert (row["fused"], row["Paper"]) == ("–", "89.64 (91.86)")
+
+    cost = costs(done)
+    assert (cost["Speed-up of an epoch"], cost["of the training"], cost["with one node"]) == (
+        "3.00 ×",
+        "3.00 ×",
+        "0.75 ×",
+    )
+    assert (cost["Processor minutes, all branches"], cost["conventional"]) == ("3.0", "1.0")
+    size = sum(read_network(RunPaths(run).branch(shard)).size_bytes for shard in range(4))
+    assert cost["Compression"] == f"{read_network(RunPaths(run).baseline).size_bytes / size:.2f} ×"
+
+
+def test_tables_go_between_their_marks_and_others_stay(finished: Path, tmp_path: Path) -> None:
+    from train_systems import TABLES
+    from train_tables import write_tables
+    from train_work import Work
+
+    page = tmp_path / "results.md"
+    page.write_text("\n".join(f"<!-- table: {name} -->\nas it was\n<!-- end -->" for name in TABLES))
+    write_tables(page, Work(finished))
+    parts = dict(re.findall(r"<!-- table: ([\w-]+) -->(.*?)<!-- end -->", page.read_text(), re.DOTALL))
+    assert parts.pop("cifar10").count(f"\n| {CONV} |") == 2
+    assert set(parts.values()) == {"\nas it was\n"}
+    assert (
+        "# cifar10-conv: --dataset cifar10 --q 4 --transform dct2; a budget of 90 processor minutes" in page.read_text()
+    )
+    assert "cifar10-narrow" not in page.read_text()
+    page.write_text("no marks")
+    with pytest.raises(click.ClickException, match="has no <!-- table: mnist -->"):
+        write_tables(page, Work(finished))
+
+
+def test_what_is_not_finished_is_trained_for_as_many_epochs_as_the_budget_is_worth(
+    finished: Path, tmp_path: Path
+) -> None:
+    from train_systems import systems
+    from train_work import Work, commands, epochs_within, judge
+
+    work, system = Work(tmp_path), systems()[CONV]
+    assert not list(commands(CONV, system, 0, Work(finished)))
+    shutil.copytree(finished / "pace", tmp_path / "pace")
+    found = dict(commands(CONV, system, 2, work))
+    assert {side: line[: line.index("--data")] for side, line in found.items()} == {
+        "branches": ["spectral-train", "--shard", "all"],
+        "conventional": ["spectral-train", "--baseline"],
+    }
+    for side, epochs in (("branches", epochs_within(90 / 2)), ("conventional", epochs_within(90 / 1.5))):
+        given = train_command.make_context("spectral-train", found[side][1:]).params  # type: ignore[index]
+        assert (given["epochs"], given["find_rate"], given["seed"]) == (epochs, True, 2)
+    assert [line[:2] for line in judge(CONV, 0, system, work)] == [
+        ["spectral-ensemble", "fuse"],
+        ["spectral-ensemble", "evaluate"],
+    ]
+
+
+def test_the_costliest_branch_and_the_conventional_network_are_measured(finished: Path) -> None:
+    from train_systems import systems
+    from train_work import Work, plan_of
+
+    branch, shard = plan_of("branches", systems()[CONV], Work(finished))
+    assert (branch.name, branch.spectrals, branch.recipe.model_options["width"]) == ("branch 3", (0, 3), 13)
+    assert shard.first.splits["train"].rows == 300
+    conventional, _ = plan_of("conventional", systems()[CONV], Work(finished))
+    assert (conventional.shard, conventional.recipe.model_options["width"]) == (None, 32)
+
+
+def test_what_nodes_are_worth_is_of_the_runs_and_the_measured_epochs(finished: Path) -> None:
+    from train_systems import systems
+    from train_tables import Done
+    from train_work import Work, with_trials
+    from worth import worth
+
+    done, run = Done(CONV, systems()[CONV], Work(finished)), finished / f"runs/{CONV}/seed-0"
+    found, evaluation = worth(done), evaluate(run, ["learned"])
+    assert len(found.accuracy) == 4
+    assert found.accuracy[-1] == pytest.approx(100 * evaluation.ensemble["learned"])
+    assert found.accuracy[0] == pytest.approx(100 * min(evaluation.branches, key=lambda each: each.loss).accuracy)
+    assert found.minutes == pytest.approx(with_trials(3) * 30 / 60)
+    branch = read_network(RunPaths(run).branch(0))
+    assert found.megabytes == pytest.approx((300 * 16 + branch.size_bytes) / 1e6)
+    assert evaluation.baseline is not None
+    size = read_network(RunPaths(run).baseline).size_bytes
+    expected = (100 * evaluation.baseline, (300 * 64 + size) / 1e6, with_trials(3) * 90 / 60)
+    assert found.conventional == pytest.approx(expected)
+    with pytest.raises(click.ClickException, match="cifar10-narrow: branches and conventional network are not done"):
+        worth(Done("cifar10-narrow", systems()["cifar10-narrow"], Work(finished)))
