@@ -162,7 +162,7 @@ REQUEST_OPTIONS = (
     click.option(
         "--block-rows",
         type=click.IntRange(1),
-        help="Rows a part file.  [default: for 64 parts or more, of at most 32 MiB before compression]",
+        help="Rows a part file.  [default: for 64 parts or more, of at most 32 MiB before compression; larger beyond 1800 parts]",
     ),
     click.option(
         "--test-fraction",

@@ -25,7 +25,7 @@ GUIDE = (
 )
 BUCKET = "s3://bucket"
 NODE = r"--data (spectral-\d\d) --run run$"
-TRAINS = r"spectral-train (?!--list)"
+TRAINS = r"spectral-train (?!--list)|spectral-ensemble fuse "
 MOST_LINES = 150
 """Of the README, which is a lesson."""
 
@@ -46,7 +46,7 @@ def blocks(page: str, language: str) -> list[str]:
 def lines(page: str) -> Iterator[str]:
     """Yield the command lines, without comments; the download is left out, since a test has no network.
 
-    Networks are trained for one epoch. A machine of the README is a folder here: what rsync brings there is taken from
+    Networks and heads are trained for one epoch. A machine of the README is a folder here: what rsync brings there is taken from
     where it lies.
     """
     for block in blocks(page, "sh"):
