@@ -46,8 +46,8 @@ def blocks(page: str, language: str) -> list[str]:
 def lines(page: str) -> Iterator[str]:
     """Yield the command lines, without comments; the download is left out, since a test has no network.
 
-    Networks and heads are trained for one epoch. A machine of the README is a folder here: what rsync brings there is taken from
-    where it lies.
+    Networks and heads are trained for one epoch. A machine of the README is a folder here: what rsync brings there is
+    taken from where it lies.
     """
     for block in blocks(page, "sh"):
         for line in block.splitlines():
