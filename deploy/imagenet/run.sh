@@ -4,8 +4,9 @@
 #
 #   SOURCE=data/imagenet deploy/imagenet/run.sh
 #
-# SOURCE          the release, as it was downloaded or unpacked
-# DATASET         imagenet (default; the paper's Table 3) or imagenet21k (its Table 4)
+# SOURCE          the release, as it was downloaded or unpacked; winter21_whole.tar.gz needs CONVERT_OPTIONS='--shuffle none'
+# DATASET         imagenet (default; the paper's Table 3) or imagenet21k (its Table 4), which has no test images: a
+#                 hundredth is set apart, unless CONVERT_OPTIONS has another --test-fraction
 # DATA            the converted data set; default spectral/DATASET-q16
 # RUNS            a run a network, and tables.md; default runs/DATASET
 # DEVICES         'cuda:0 cuda:1', or 'cpu'; default: every GPU that nvidia-smi lists
@@ -29,13 +30,14 @@ if ((${#devices[@]} == 0)); then
   echo "Error: no GPU here. Run next: the same line with DEVICES=cpu, or on a machine whose nvidia-smi lists GPUs" >&2
   exit 2
 fi
+declare -A TEST_FRACTION=([imagenet21k]='--test-fraction 0.01')
 read -r -a models <<<"$MODELS"
-read -r -a options <<<"${CONVERT_OPTIONS:-}"
+read -r -a options <<<"--transform dct2 ${TEST_FRACTION[$DATASET]:-} ${CONVERT_OPTIONS:-}"
 
 children=()
 trap 'trap - INT TERM; ((${#children[@]} == 0)) || kill "${children[@]}" 2>/dev/null; wait; exit 130' INT TERM
 
-spectral-prep convert --dataset "$DATASET" --source "$SOURCE" --q 16 --transform dct2 --out "$DATA" "${options[@]}" &
+spectral-prep convert --dataset "$DATASET" --source "$SOURCE" --q 16 --out "$DATA" "${options[@]}" &
 children=($!)
 wait "$!"
 

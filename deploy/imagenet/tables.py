@@ -4,12 +4,14 @@
 
 The folder holds a run a network; those whose branches are not all trained are named and left out. Accuracy, size
 and training time by scheme as in the paper, whose "weighted sum" is `loss` and "select-the-best" `best`, and `learned`;
-then compression, computation and speed-up. Without the conventional network its line and the ratios are empty.
+then compression, computation and speed-up. Without the conventional network its line and the ratios are empty, and it
+is named. Runs of two data sets are two tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -25,11 +27,23 @@ from spectral_train.run.paths import RunPaths
 
 SCHEMES: tuple[SchemeName, ...] = ("average", "loss", "geometric", "best", "learned")
 NUMBERS = {"imagenet": 3, "imagenet21k": 4}
+MEASURED_ON = {"test": "the test split", "held_out": "half of the held-out rows, as the data set has no test split"}
 Rows = list[list[str]]
 
 
-def of_run(run: Path) -> tuple[str, Rows, list[str]]:
-    """Return the data set of a run, its lines of the first table, and its line of the second."""
+@dataclass(frozen=True)
+class Lines:
+    """Of a run: its data set, what accuracies are of, its lines of the first table, and its line of the second."""
+
+    dataset: str
+    measured_on: str
+    schemes: Rows
+    ratios: list[str]
+    conventional: bool
+
+
+def of_run(run: Path) -> Lines:
+    """Return the lines of a run whose branches are all trained."""
     paths = RunPaths(run)
     records = read_branches(paths)
     plan, evaluation = records[0].plan, evaluate(run, SCHEMES)
@@ -53,34 +67,39 @@ def of_run(run: Path) -> tuple[str, Rows, list[str]]:
     compression, computation = costs.compression or (None, None), costs.computation or (None, None)
     theirs = [(each.compression, each.compression_best, each.speedup) for each in paper] or [(None, None, None)]
     ratios = (*compression, *computation, costs.speedup, costs.total_speedup, *theirs[0])
-    return plan.dataset, rows, [plan.recipe.model, *(_or_none(value, "{:.2f} ×".format) for value in ratios)]
+    filled = [plan.recipe.model, *(_or_none(value, "{:.2f} ×".format) for value in ratios)]
+    return Lines(plan.dataset, MEASURED_ON[evaluation.measured_on], rows, filled, baseline is not None)
 
 
 def tables(runs: Sequence[Path]) -> str:
-    """Return both tables of finished runs as Markdown; what is not finished is said."""
-    lines: Rows = []
-    ratios: Rows = []
-    missing, dataset = [], "imagenet"
+    """Return both tables of finished runs as Markdown, of each data set; what is not finished is said."""
+    found: dict[str, list[Lines]] = {}
+    missing = []
     for run in runs:
         try:
-            dataset, found, ratio = of_run(run)
+            lines = of_run(run)
         except SpectralError as error:
             missing.append(f"- {run.name} is left out: {error}")
             continue
-        lines += found
-        ratios.append(ratio)
+        found.setdefault(lines.dataset, []).append(lines)
+        if not lines.conventional:
+            missing.append(f"- {run.name}: the conventional network is not trained")
+    parts = [_of_dataset(dataset, each) for dataset, each in found.items()] or ["# The long paper's networks"]
+    return "\n\n".join([*parts, *(["\n".join(missing)] if missing else [])]) + "\n"
+
+
+def _of_dataset(dataset: str, found: Sequence[Lines]) -> str:
     number = NUMBERS.get(dataset)
-    title = (
-        f"# Table {number} of the long paper, on {dataset}" if number else f"# The long paper's networks, on {dataset}"
-    )
+    title = f"Table {number} of the long paper" if number else "The long paper's networks"
     heads = ["Method", "Accuracy", "Size", "Training time", "Paper: accuracy", "size", "time"]
     costs = ["Network", "Compression", "of the best", "Computation", "of the best", "Speed-up", "with one device"]
     costs += ["Paper: compression", "of the best", "speed-up"]
-    notes = (
-        "Training time is that of the slowest branch: all train at the same time. Accuracy is top-1 on the test split."
+    measured = " and ".join(dict.fromkeys(each.measured_on for each in found))
+    notes = f"Training time is that of the slowest branch: all train at the same time. Accuracy is top-1 on {measured}."
+    schemes = markdown_table([heads, *(line for each in found for line in each.schemes)])
+    return "\n\n".join(
+        [f"# {title}, on {dataset}", schemes, notes, markdown_table([costs, *(each.ratios for each in found)])]
     )
-    filled = [markdown_table([heads, *lines]), notes, markdown_table([costs, *ratios])] if lines else []
-    return "\n\n".join([title, *filled, *(["\n".join(missing)] if missing else [])]) + "\n"
 
 
 def _of_paper(paper: Sequence[Published], scheme: str | None) -> list[str]:

@@ -2,7 +2,7 @@
 # Trains one of ImageNet's networks: number 0 is the conventional AlexNet, 1 to SHARDS its branches, then VGG-16's …; the
 # number is the task of a Slurm array, or the argument.
 #
-#   sbatch --array=0-24 --gres=gpu:1 --mem=250G deploy/imagenet/train.sh
+#   sbatch --array=0-24 --gres=gpu:1 --mem=220G deploy/imagenet/train.sh
 #
 # DATA RUNS             the converted data set, and where the runs go, a folder a network
 # MODELS                default 'alexnet vgg16 resnet34 cyclemlp mobilevit'; the recipe of each is imagenet-MODEL
@@ -12,7 +12,8 @@
 # BRANCH_OPTIONS        for branches
 # CONVENTIONAL_OPTIONS  for conventional networks; default '--lr 0.001', a third of the branches'
 #
-# Requeued, it goes on after its last whole epoch; what is finished is not trained again.
+# Requeued, it goes on after its last whole epoch; what is finished is not trained again, and refused with what differs if
+# it was trained with other options.
 #SBATCH --job-name=spectral-imagenet
 #SBATCH --output=%x-%A_%a.log
 #SBATCH --open-mode=append
@@ -27,14 +28,8 @@ model="${models[number / (shards + 1)]}"
 part=$((number % (shards + 1)))
 if ((part == 0)); then
   read -r -a own <<<"--baseline ${CONVENTIONAL_OPTIONS:---lr 0.001}"
-  folder=baseline
 else
   read -r -a own <<<"--shard $((part - 1)) ${BRANCH_OPTIONS:-}"
-  printf -v folder 'branch-%02d' "$((part - 1))"
-fi
-if [[ -f $RUNS/$model/$folder/branch.json ]]; then
-  echo "$model, $folder: finished already" >&2
-  exit 0
 fi
 exec spectral-train "${own[@]}" --shards "$shards" --data "$DATA" --run "$RUNS/$model" --recipe "imagenet-$model" \
   --device "${DEVICE:-auto}" "${options[@]}"

@@ -162,8 +162,8 @@ REQUEST_OPTIONS = (
     click.option(
         "--block-rows",
         type=click.IntRange(1),
-        help="Rows a part file.  [default: for 64 parts or more, of at most 32 MiB before compression; larger where that "
-        "were more than 1800]",
+        help="Rows a part file.  [default: for 64 parts or more, of at most 32 MiB before compression; larger where "
+        "that would be more than 1800]",
     ),
     click.option(
         "--test-fraction",

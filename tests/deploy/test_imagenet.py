@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ from spectral_train.training.plan import baseline_plan, branch_plan
 from spectral_train.training.request import TrainingRequest
 from tests.support.pages import ROOT, shell
 from tests.support.releases import imagenet_files, write_files
-from tests.support.runs import equal_weights
+from tests.support.runs import QUICK, equal_weights, make_run, rewrite_record
 from tests.support.services import wait_until
 from tests.support.shards import draw, make_shards
 
@@ -44,6 +45,7 @@ REAL = os.environ.get("SPECTRAL_TEST_DATA")
 EPOCHS = 20
 SMALL = {"width": 0.05, "last_map": 1}
 RUNS = Path("runs/imagenet")
+TABLES = runpy.run_path(str(ROOT / "deploy/imagenet/tables.py"))["tables"]
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_what_is_stopped_goes_on_to_the_paper_s_table(
 
     done = subprocess.run(["bash", "-c", line], env=given, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
-    assert "alexnet, baseline: finished already" in done.stderr
+    assert "baseline: finished already in runs/imagenet/alexnet/baseline" in done.stderr
     assert f"branch 0: epoch {begun + 1}/{EPOCHS}:" in done.stderr
     assert f"branch 0: epoch {begun}/{EPOCHS}:" not in done.stderr
     assert done.stdout.endswith((RUNS / "tables.md").read_text())
@@ -144,5 +146,36 @@ def test_each_recipe_is_of_networks_that_can_be_built_on_flipped_shards(tmp_path
 
 def test_a_run_that_is_not_finished_is_named_in_the_table(tmp_path: Path) -> None:
     (tmp_path / "vgg16").mkdir()
-    tables = runpy.run_path(str(ROOT / "deploy/imagenet/tables.py"))["tables"]
-    assert "- vgg16 is left out: " in tables([tmp_path / "vgg16"])
+    assert "- vgg16 is left out: " in TABLES([tmp_path / "vgg16"])
+
+
+def test_a_data_set_without_test_rows_has_a_table_of_its_own_that_says_so(tmp_path: Path) -> None:
+    empty = draw(0)
+    for name, images in (("imagenet", draw(100, seed=1)), ("imagenet21k", empty)):
+        data = make_shards(tmp_path / name, test=images)
+        run = make_run(data, tmp_path / "runs" / name, replace(QUICK, epochs=1))
+        for shard in range(4):
+            rewrite_record(run, shard, lambda record, of=name: replace(record, plan=replace(record.plan, dataset=of)))  # type: ignore[misc]
+    table = TABLES([tmp_path / "runs/imagenet", tmp_path / "runs/imagenet21k"])
+    of_1k, of_21k = re.split("# Table 4 of the long paper, on imagenet21k\n", table)
+    assert of_1k.startswith("# Table 3 of the long paper, on imagenet\n")
+    assert "top-1 on the test split." in of_1k
+    assert "top-1 on half of the held-out rows, as the data set has no test split." in of_21k
+    assert "- imagenet: the conventional network is not trained\n- imagenet21k: the conventional" in of_21k
+
+
+@pytest.mark.parametrize(("dataset", "fraction"), [("imagenet", ""), ("imagenet21k", "--test-fraction 0.01 ")])
+def test_a_release_without_test_images_has_some_set_apart(tmp_path: Path, dataset: str, fraction: str) -> None:
+    said = tmp_path / "spectral-prep"
+    said.write_text('#!/bin/sh\necho "$@"\nexit 1\n')
+    said.chmod(0o755)
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "DATASET": dataset, "SOURCE": "s", "DEVICES": "cpu"}
+    done = subprocess.run(
+        [ROOT / "deploy/imagenet/run.sh"],
+        env={**env, "CONVERT_OPTIONS": "--views 4"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    places = f"--dataset {dataset} --source s --q 16 --out spectral/{dataset}-q16"
+    assert done.stdout.strip() == f"convert {places} --transform dct2 {fraction}--views 4"
