@@ -15,7 +15,7 @@
 #                 which networks and how, see train.sh
 # PYTHON          the one that has the package, for the table; default python
 # CONVERT_OPTIONS more options of spectral-prep convert: '--views 4 --augmentation crop' (the images of the conventional
-#                 network are then four times as many)
+#                 network are then five times as many)
 #
 # Stop it at any time (Ctrl-C, kill): the same line goes on after the last whole block, and after the last whole epoch of
 # each network. What failed is said at the end, and the same line tries it again.

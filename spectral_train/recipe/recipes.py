@@ -130,7 +130,7 @@ RECIPES: Mapping[str, Recipe] = {
         # of 256 fills a GPU better than 128. The rate is the branches': on MNIST and Tiny-ImageNet narrow branches did
         # best at 3 to 4 times the conventional network's (docs/results.md); deploy/imagenet/ trains that at a third of
         # it. The limit to the gradient is for networks without normalisation or with attention. 1/50 held out are
-        # 25,623 rows. Not run on a GPU, none of it measured on ImageNet; at a tenth of the size it runs in the tests.
+        # 25,623 rows. Not run on a GPU, none of it measured on ImageNet; the tests run a small AlexNet.
         *(
             Recipe(
                 name=f"imagenet-{model}",
