@@ -150,7 +150,7 @@ def require_writable(path: Path, advice: Advice = ANYWHERE) -> None:
         if path.is_dir():
             raise InputError("a folder has this name already", where=path, expected="the name of a file")
         above = next(folder for folder in path.absolute().parents if folder.exists())
-        tempfile.TemporaryFile(dir=above).close()
+        tempfile.TemporaryFile(dir=above, suffix=TEMPORARY_SUFFIX).close()
 
 
 class Unfinished(Protocol):
