@@ -15,6 +15,9 @@ from spectral_prep.places.interface import State
 from spectral_prep.places.url import Place, place_of
 from spectral_prep.sources.opening import explained, not_regular
 
+ARCHIVES_AT_ONCE = 16
+"""That are looked at, indexed or read at the same time where they have to be waited for."""
+
 
 @dataclass(frozen=True)
 class Archive:

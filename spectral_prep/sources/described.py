@@ -18,7 +18,7 @@ from spectral_prep.sources.image_files import EncodedSource, Reader, SplitImages
 from spectral_prep.sources.interface import Source
 from spectral_prep.sources.locations import CarriedLocations, StagedLocations
 from spectral_prep.sources.selection import SelectedSource
-from spectral_prep.sources.tars import TarReader
+from spectral_prep.sources.tar_reader import TarReader
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at, exists, is_there
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
-from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.archive import ARCHIVES_AT_ONCE, Archive
 from spectral_prep.sources.folder import class_folders, classes_without_images, flat_folder
 from spectral_prep.sources.ignored import Ignored, tell_untaken
 from spectral_prep.sources.image_files import EncodedSource, Found, assemble
@@ -41,13 +41,12 @@ from spectral_prep.sources.row_table import SPAN, ClassNumbers, RowTable, Span
 from spectral_prep.sources.sniff import HEAD_BYTES, is_image_content
 from spectral_prep.sources.split_folders import TEST_FOLDERS, has_classes, subfolders
 from spectral_prep.sources.tar_header import BoundedHeader
+from spectral_prep.sources.tar_reader import TarReader
 from spectral_prep.sources.tars import (
-    ARCHIVES_AT_ONCE,
     TAR,
     WHOLE_SUFFIXES,
     Member,
     Run,
-    TarReader,
     class_and_folder,
     indexed,
     members,

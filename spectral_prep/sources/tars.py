@@ -1,12 +1,10 @@
-"""Tar archives read in place: an index by one pass over the headers, then any member by its offset.
+"""What is in tar archives: an index by one pass over the headers; `tar_reader` then reads any member by its offset.
 
 1. `indexed` yields every regular file, those of nested tars (a class each, in ImageNet's releases) too; it reads the
    512-byte headers only and seeks over the data, in several tars at a time. Hidden files, such as macOS's `._…`, and
    folders are passed over. Plain headers are read by `plain_headers`, all others by tarfile.
 2. What cannot be read in place (links, sparse files) is refused; a truncated or damaged archive is named with the
    member where that shows.
-3. `TarReader` reads a member's bytes, and notices an archive that has changed since it was indexed. Where they are it
-   looks up in scratch files (`StagedLocations`) or, in a worker, in what came with its rows (`CarriedLocations`).
 """
 
 from __future__ import annotations
@@ -18,26 +16,20 @@ import os
 import tarfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from spectral_prep.errors import CorruptSourceError, SpectralError
-from spectral_prep.places.url import Place, Url
+from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
-from spectral_prep.sources.archive import Archive
+from spectral_prep.sources.archive import ARCHIVES_AT_ONCE, Archive
 from spectral_prep.sources.ignored import is_junk
-from spectral_prep.sources.locations import Locations, StagedLocations
 from spectral_prep.sources.opening import LARGEST_IMAGE, explained, is_image, opened
 from spectral_prep.sources.plain_headers import PlainFiles, plain_files
-from spectral_prep.sources.row_table import StagedRows
 from spectral_prep.sources.tar_header import BoundedHeader
 
-ARCHIVES_AT_ONCE = 16
 TARS_AHEAD = 2 * ARCHIVES_AT_ONCE
 TARS_BETWEEN_LOOKS = 8 * TARS_AHEAD
 """That are read at once before one is read alone again, to see whether it has to be waited for."""
@@ -88,63 +80,6 @@ class Nested:
     where: str
     offset: int
     size: int | None
-
-
-@dataclass(frozen=True)
-class TarReader:
-    """Reads the rows of one split from archives, in any order."""
-
-    locations: Locations
-
-    @classmethod
-    def over(cls, rows: StagedRows, archives: Sequence[Archive]) -> TarReader:
-        """Return a reader, after putting the list of archives beside the rows."""
-        return cls.of(StagedLocations.over(rows, archives), archives)
-
-    @classmethod
-    def of(cls, locations: Locations, archives: Sequence[Archive]) -> TarReader:
-        """Return a reader of rows at these locations; in a bucket one that reads many at a time."""
-        in_bucket = any(isinstance(archive.place, Url) for archive in archives)
-        return (BucketTarReader if in_bucket else cls)(locations)
-
-    @property
-    def random_access(self) -> bool:
-        """True: a seek a row."""
-        return True
-
-    @property
-    def needs_scratch(self) -> bool:
-        """False: a worker gets where its rows are."""
-        return False
-
-    def for_rows(self, ids: npt.NDArray[np.int32]) -> TarReader:
-        """Return what reads these rows."""
-        return type(self)(self.locations.for_rows(ids))
-
-    def read(self, row_id: int, name: str) -> bytes:
-        """Return the bytes of one row's member."""
-        archive, offset, size = self.locations.of(row_id)
-        return archive.read(offset, size)
-
-
-class BucketTarReader(TarReader):
-    """The same from a bucket, many rows at a time; a `ManyReader`."""
-
-    def read_many(self, rows: Sequence[tuple[int, str]]) -> list[bytes | CorruptSourceError]:
-        """Return the bytes of the rows' members: neighbours by one request, others at the same time."""
-        wanted: dict[Archive, list[int]] = {}
-        places = [self.locations.of(row_id) for row_id, _ in rows]
-        for number, place in enumerate(places):
-            wanted.setdefault(place.archive, []).append(number)
-        found: dict[int, bytes] = {}
-        with ThreadPoolExecutor(ARCHIVES_AT_ONCE) as pool:
-            jobs = {
-                pool.submit(archive.read_many, [places[number][1:] for number in numbers]): numbers
-                for archive, numbers in wanted.items()
-            }
-            for job, numbers in jobs.items():
-                found |= zip(numbers, job.result(), strict=True)
-        return [found[number] for number in range(len(rows))]
 
 
 _Job = Callable[[], list[tuple[int, Member | Run]]]

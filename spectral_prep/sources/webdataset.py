@@ -27,7 +27,8 @@ from spectral_prep.sources.labels import Labels, UnusableLabelError
 from spectral_prep.sources.opening import LARGEST_TEXT, explained, is_image, listed
 from spectral_prep.sources.release_files import class_names, labelled_splits, split_files
 from spectral_prep.sources.row_table import RowTable, Span
-from spectral_prep.sources.tars import WHOLE_SUFFIXES, Member, TarReader, members, walk
+from spectral_prep.sources.tar_reader import TarReader
+from spectral_prep.sources.tars import WHOLE_SUFFIXES, Member, members, walk
 from spectral_prep.system.json_text import json_value
 from spectral_prep.system.staging import kept_beside
 
