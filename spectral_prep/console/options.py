@@ -20,8 +20,8 @@ from spectral_prep.errors import InputError
 from spectral_prep.images.augmentations import AUGMENTATIONS
 from spectral_prep.places.url import Place
 from spectral_prep.sources import SOURCES, WITHOUT_FILES, default_name
-from spectral_prep.sources.download import RELEASES
 from spectral_prep.sources.interface import Fields
+from spectral_prep.sources.releases import RELEASES
 
 if TYPE_CHECKING:
     from spectral_prep.conversion.request import Request

@@ -29,6 +29,14 @@ class _FieldsOpener(Protocol):
         ...
 
 
+class _TestOpener(Protocol):
+    """Opens files that may be of a test set alone."""
+
+    def __call__(self, dataset: str, path: Place, staging: Path, *, to_train: bool) -> Source:
+        """Return the source."""
+        ...
+
+
 SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
     "digits": open_digits,
     "mnist": open_idx,
@@ -53,6 +61,18 @@ WITH_FIELDS: Mapping[str, _FieldsOpener] = {
     "parquet": open_parquet,
 }
 """Those whose rows may have several images and labels, and whose files may be of a test set alone: called with that."""
+
+TEST_ALONE: Mapping[str, _TestOpener] = {
+    "mnist": open_idx,
+    "fashion-mnist": open_idx,
+    "kmnist": open_idx,
+    "emnist": open_idx,
+    "cifar10": open_cifar,
+    "cifar100": open_cifar,
+    "folder": open_folder,
+    "imagenet": open_imagenet,
+}
+"""Others whose files may be of a test set alone."""
 
 WITHOUT_FILES = ("digits", "synthetic")
 """Data sets that need no files."""
@@ -146,7 +166,7 @@ def open_source(
     fields
         Which image and which label of a row, where there are several: of `webdataset` and `parquet`.
     to_train
-        Whether rows to train on are needed. If not, tars and Parquet files may all be of a test set.
+        Whether rows to train on are needed. If not, the files may all be of a test set.
 
     Raises
     ------
@@ -176,6 +196,8 @@ def open_source(
         )
     if opener is not None:
         return opener(dataset, path, staging, fields, to_train=to_train)
+    if dataset in TEST_ALONE:
+        return TEST_ALONE[dataset](dataset, path, staging, to_train=to_train)
     return SOURCES[dataset](dataset, path, staging)
 
 

@@ -9,9 +9,10 @@ data_batch_1 … data_batch_5. At most one pickle, or a mebibyte of a binary fil
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -61,8 +62,10 @@ class Release:
     forms: tuple[Form, ...]
 
 
-def open_cifar(dataset: str, path: Place, staging: Path) -> ArraySource:
+def open_cifar(dataset: str, path: Place, staging: Path, *, to_train: bool = True) -> ArraySource:
     """Open cifar10 or cifar100 (fine labels); rows are called "data_batch_1#17" or "train#17".
+
+    Of an extracted release one split may be missing where nothing is to be trained.
 
     Raises
     ------
@@ -73,28 +76,74 @@ def open_cifar(dataset: str, path: Place, staging: Path) -> ArraySource:
         anything but its arrays and lists.
     """
     release = RELEASES[dataset]
-    place, form = _find(dataset, release, path)
-    content = _archive_content(release, place) if form is None else _folder_content(release, form, place)
-    return stage(release.splits, release.class_count, content, staging)
+    found = _standing(release, path)
+    if found is None:
+        layouts = [name for form in release.forms for name in (form.folder, form.archive)]
+        raise missing(dataset, path, f"one of {', '.join(layouts)}, or a folder that holds one", to_train=to_train)
+    place, form = found
+    if form is None:
+        return stage(release.splits, release.class_count, _archive_content(release, place), staging)
+    wanted = release if to_train else _splits_there(release, form, place)
+    if lacking := [name for name in _file_names(wanted, form) if not exists(place / name)]:
+        whole = "all files of the release" if to_train else "all files of a split, and the names of the classes"
+        raise missing(dataset, place, whole, got=f"no {', '.join(lacking)}", to_train=to_train)
+    return stage(wanted.splits, wanted.class_count, _folder_content(wanted, form, place), staging)
 
 
-def _find(dataset: str, release: Release, path: Place) -> tuple[Place, Form | None]:
-    """Return an extracted folder and its form, or an archive and None: its members tell the form."""
+def standing(dataset: str, path: Place) -> tuple[Place, dict[str, str]] | None:
+    """Return the folder or archive that `open_cifar` would read, and the md5 (hex) of each of its files, by name.
+
+    A file that is not there has "". Of class names as text it is the md5 of the names: their line ends may differ. None
+    if nothing is there.
+
+    Raises
+    ------
+    CorruptSourceError, InputError
+        If an archive is damaged, or a file may not be read.
+    """
+    release = RELEASES[dataset]
+    found = _standing(release, path)
+    if found is None:
+        return None
+    place, form = found
+    if form is None:
+        digests = {name: _md5(name, file) for name, file, _ in _members(place)}
+        form = max(release.forms, key=lambda each: len(digests.keys() & {*_file_names(release, each)}))
+        return place, {name: digests.get(name, "") for name in _file_names(release, form)}
+    return place, {name: _md5_of_file(place / name) for name in _file_names(release, form)}
+
+
+def _md5_of_file(path: Place) -> str:
+    if not exists(path):
+        return ""
+    with explained(path), opened(path) as file:
+        return _md5(path.name, file)
+
+
+def _md5(name: str, file: BinaryIO) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    if name.endswith(".txt"):
+        digest.update(b"\n".join(filter(None, map(bytes.strip, file.read(LARGEST_TEXT).splitlines()))))
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _standing(release: Release, path: Place) -> tuple[Place, Form | None] | None:
+    """Return an extracted folder, whole or not, and its form, or an archive and None: its members tell the form."""
     if exists(path):
         return path, None
-    extracted = [(folder, form) for form in release.forms for folder in (path, path / form.folder)]
-    for folder, form in extracted:
-        present = [part for part in release.splits if exists(folder / form.file(part))]
-        if present:
-            lacking = [name for name in _file_names(release, form) if not exists(folder / name)]
-            if lacking:
-                raise missing(dataset, folder, "all files of the release", got=f"no {', '.join(lacking)}")
-            return folder, form
     for form in release.forms:
-        if exists(path / form.archive):
-            return path / form.archive, None
-    layouts = [name for form in release.forms for name in (form.folder, form.archive)]
-    raise missing(dataset, path, f"one of {', '.join(layouts)}, or a folder that holds one")
+        for folder in (path, path / form.folder):
+            if any(exists(folder / form.file(part)) for part in release.splits):
+                return folder, form
+    return next(((path / form.archive, None) for form in release.forms if exists(path / form.archive)), None)
+
+
+def _splits_there(release: Release, form: Form, folder: Place) -> Release:
+    """Return the release without the splits of which a folder has nothing."""
+    there = {split for part, split in release.splits.items() if exists(folder / form.file(part))}
+    return replace(release, splits={part: split for part, split in release.splits.items() if split in there})
 
 
 def _file_names(release: Release, form: Form) -> list[str]:

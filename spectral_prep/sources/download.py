@@ -1,8 +1,8 @@
-"""Fetching the two small releases that may be fetched without an account: MNIST and CIFAR-10.
+"""Fetching the small releases that may be fetched without an account: MNIST, CIFAR-10 and CIFAR-100.
 
 Input: the name of a data set and a folder. Output: the release's files in that folder, each with the sha256 that stands
-here, or with content that has: what was unpacked, or packed again, is kept. A file is fetched under a temporary name
-and gets its own only once its hash is right.
+here, or with content that is known: what was unpacked, or packed again, is kept. A file is fetched under a temporary
+name and gets its own only once its hash is right.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import hashlib
 import importlib
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.places import at
+from spectral_prep.sources.cifar import standing
+from spectral_prep.sources.opening import listed
+from spectral_prep.sources.releases import RELEASES, Release
 from spectral_prep.system.files import Advice, explain
 
 TIMEOUT_SECONDS = 30.0
@@ -25,46 +28,6 @@ WRITING = Advice(
     refused="the same command with --source in such a folder",
 )
 """For the user whose release cannot be written."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """The files of a release (name → sha256) and the base URLs to try, in order; a base ends in `/`.
-
-    `content` has the sha256 of what is in a `.gz`, for those whose content is known.
-    """
-
-    bases: tuple[str, ...]
-    sha256: Mapping[str, str]
-    content: Mapping[str, str] = field(default_factory=dict)
-
-
-# The hashes are those of tensorflow-datasets (url_checksums/mnist.txt and cifar10.txt). yann.lecun.com no longer serves
-# the MNIST files; these two mirrors do.
-RELEASES: Mapping[str, Release] = {
-    "mnist": Release(
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        {
-            "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        },
-        {
-            "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        },
-    ),
-    "cifar10": Release(
-        ("https://www.cs.toronto.edu/~kriz/",),
-        {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
-    ),
-}
 
 
 def download(
@@ -79,10 +42,10 @@ def download(
     Parameters
     ----------
     dataset
-        A name in `releases`: "mnist" or "cifar10".
+        A name in `releases`: "mnist", "cifar10" or "cifar100".
     target
         The folder, made if need be. A file in it that has neither the hash of the release's nor, packed or not, its
-        content is replaced.
+        content is replaced. An unpacked release of another content is none that is replaced: it is refused.
     mirror
         A base URL to use instead of the release's own.
     tell
@@ -91,7 +54,8 @@ def download(
     Raises
     ------
     InputError
-        If the data set cannot be downloaded, pooch is not installed or the folder may not be written.
+        If the data set cannot be downloaded, pooch is not installed, the folder may not be written, or an unpacked
+        release in it would be read in place of what is downloaded and is not known to be right.
     CorruptSourceError
         If no base URL gives a file with the right hash.
     StorageError
@@ -106,19 +70,11 @@ def download(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain(error, target, WRITING) from error
+    if release.members and _whole(dataset, target, release.members):
+        return
     for name, sha256 in release.sha256.items():
         if not _there(target / name, release.content.get(name)):
             _fetch(client, bases, name, sha256, target, tell)
-
-
-def suggestion(dataset: str) -> str:
-    """Return what to run when the files of a data set are not there.
-
-    >>> suggestion("mnist")
-    'the same command with --download, or with --source and the path of the files'
-    """
-    download = "with --download, or " if dataset in RELEASES else ""
-    return f"the same command {download}with --source and the path of the files"
 
 
 def _there(archive: Path, content: str | None) -> bool:
@@ -128,6 +84,33 @@ def _there(archive: Path, content: str | None) -> bool:
             return content is not None and hashlib.file_digest(file, "sha256").hexdigest() == content
     except (OSError, EOFError, zlib.error):  # not there, or not what it is called: then it is fetched
         return False
+
+
+def _whole(dataset: str, target: Path, members: Mapping[str, str]) -> bool:
+    """Whether a release in one archive is there with the right content, in any of its forms, packed or not.
+
+    Raises
+    ------
+    InputError
+        If it is unpacked and is not: it would be read in place of what is downloaded.
+    """
+    try:
+        found = standing(dataset, target)
+    except (CorruptSourceError, EOFError, zlib.error):  # a damaged archive: then it is fetched
+        return False
+    if found is None:
+        return False
+    place, digests = found
+    wrong = [name for name, digest in digests.items() if members.get(name) != digest]
+    if wrong and at(place).is_folder():
+        raise InputError(
+            "an unpacked release that is not known to be whole would be read in place of what is downloaded",
+            where=place,
+            expected="the files of the official release, by their md5",
+            got=f"other or no {listed(wrong)}",
+            run="the same command without --download, to read it as it is; or with it elsewhere",
+        )
+    return not wrong
 
 
 def _fetch(

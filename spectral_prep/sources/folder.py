@@ -124,8 +124,10 @@ class BucketFolderReader(FolderReader):
             return error
 
 
-def open_folder(dataset: str, path: Place, staging: Path) -> EncodedSource:
+def open_folder(dataset: str, path: Place, staging: Path, *, to_train: bool = True) -> EncodedSource:
     """Open class folders; only names go into the scratch folder. Those without an image are named and are no classes.
+
+    A test set may stand alone, in test/ or val/, where nothing is to be trained.
 
     Raises
     ------
@@ -133,13 +135,14 @@ def open_folder(dataset: str, path: Place, staging: Path) -> EncodedSource:
         If there are no class folders with images, the layout may be meant in another way, or the test set has a class
         that train has not.
     """
-    train, test = find_splits(dataset, path)
-    numbers, ignored, own = ClassNumbers(), Ignored(), own_output(staging)
-    found = {"train": class_folders(path / train, numbers, ignored, own=own)}
+    train, test = find_splits(dataset, path, to_train=to_train)
+    numbers, ignored, found = ClassNumbers(), Ignored(), {}
+    if train is not None:
+        found["train"] = class_folders(path / train, numbers, ignored, own=own_output(staging))
     trained = set(numbers.sorted()[0])
     if test is not None:
         found["test"] = _test_images(path / test, numbers, ignored)
-        if unknown := sorted(set(numbers.sorted()[0]) - trained):
+        if train is not None and (unknown := sorted(set(numbers.sorted()[0]) - trained)):
             raise InputError(
                 "test classes that train does not have",
                 where=path,

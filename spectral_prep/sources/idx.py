@@ -70,19 +70,26 @@ TORCHVISION: Mapping[str, str] = {
 """Where torchvision puts the files, below its `root`."""
 
 _FILE_NAME = re.compile(r"(?:(.+)-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
-_WANTED = tuple((split, kind) for split in SPLITS for kind in ("images", "labels"))
+KINDS = ("images", "labels")
 
 
 @dataclass(frozen=True)
 class IdxFiles:
-    """The four files of one set; `prefix` is "" where the release has none."""
+    """The files of one set, by split and kind; `prefix` is "" where the release has none."""
 
     prefix: str
     paths: Mapping[tuple[str, str], Place]
 
+    @property
+    def splits(self) -> list[str]:
+        """The splits that any of the files is of."""
+        return [split for split in SPLITS if any((split, kind) in self.paths for kind in KINDS)]
 
-def open_idx(dataset: str, path: Place, staging: Path) -> ArraySource:
+
+def open_idx(dataset: str, path: Place, staging: Path, *, to_train: bool = True) -> ArraySource:
     """Open mnist, fashion-mnist, kmnist or emnist; rows are called "train#17" and "test#17".
+
+    The two files of one split may be missing where nothing is to be trained.
 
     Raises
     ------
@@ -91,7 +98,7 @@ def open_idx(dataset: str, path: Place, staging: Path) -> ArraySource:
     CorruptSourceError
         If a file is truncated, longer than its header says, not IDX, or images and labels do not match.
     """
-    files = find(dataset, path)
+    files = find(dataset, path, to_train=to_train)
     if dataset == "emnist":
         if files.prefix not in EMNIST_CLASSES:
             known = ", ".join(EMNIST_CLASSES)
@@ -100,15 +107,15 @@ def open_idx(dataset: str, path: Place, staging: Path) -> ArraySource:
     else:
         classes = CLASSES[dataset]
     return stage(
-        {split: split for split in SPLITS},
+        {split: split for split in files.splits},
         len(classes),
         _content(files, classes, transposed=dataset == "emnist"),
         staging,
     )
 
 
-def find(dataset: str, path: Place) -> IdxFiles:
-    """Return the four files that a path means: those in it, or those in its parent with its last part as prefix.
+def find(dataset: str, path: Place, *, to_train: bool = True) -> IdxFiles:
+    """Return the files that a path means: those in it, or those in its parent with its last part as prefix.
 
     Raises
     ------
@@ -118,7 +125,7 @@ def find(dataset: str, path: Place) -> IdxFiles:
     expected = "a folder with the IDX files train-images, train-labels, t10k-images and t10k-labels"
     folder, prefix = (path, None) if at(path).is_folder() else (path.parent, path.name)
     if not at(folder).is_folder():
-        raise missing(dataset, path, expected)
+        raise missing(dataset, path, expected, to_train=to_train)
     name, _, raw = TORCHVISION[dataset].partition("/")
     places = (folder, folder / name / raw, folder / raw)
     folder, sets = next(
@@ -133,11 +140,12 @@ def find(dataset: str, path: Place) -> IdxFiles:
             run=f"the same command with --source {quoted(folder / max(sets))}",
         )
     if not sets:
-        raise missing(dataset, path, expected)
+        raise missing(dataset, path, expected, to_train=to_train)
     (found,) = sets.values()
-    lacking = [f"{split} {kind}" for split, kind in _WANTED if (split, kind) not in found.paths]
+    splits = SPLITS if to_train else found.splits
+    lacking = [f"{split} {kind}" for split in splits for kind in KINDS if (split, kind) not in found.paths]
     if lacking:
-        raise missing(dataset, folder, expected, got=f"no file of {', '.join(lacking)}")
+        raise missing(dataset, folder, expected, got=f"no file of {', '.join(lacking)}", to_train=to_train)
     return found
 
 
@@ -241,7 +249,7 @@ class _Stream:
 
 def _content(files: IdxFiles, classes: tuple[str, ...], transposed: bool) -> Iterator[Batch | ClassNames]:
     yield ClassNames(classes)
-    for split in SPLITS:
+    for split in files.splits:
         labels_path = files.paths[split, "labels"]
         for images, labels in read_pairs(files.paths[split, "images"], labels_path):
             upright = images.transpose(0, 2, 1) if transposed else images

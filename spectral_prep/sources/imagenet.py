@@ -73,24 +73,30 @@ EXPECTED = f"{TRAIN_TAR}, or train/<wnid>/ of image files"
 ClassOf = Callable[[str], str]
 
 
-def open_imagenet(dataset: str, path: Place, staging: Path) -> EncodedSource:
+def open_imagenet(dataset: str, path: Place, staging: Path, *, to_train: bool = True) -> EncodedSource:
     """Open ImageNet-1K in any of its forms; only names and places go into the scratch folder.
 
     A part of ImageNet may have validation classes without training images; they are classes all the same. Without
-    validation images there is no test split.
+    validation images there is no test split; they may stand alone where nothing is to be trained.
 
     Raises
     ------
     InputError
-        If there are no training images, a class has none, or validation images have no labels.
+        If there are no images to train on, or none at all, a class has none, or validation images have no labels.
     CorruptSourceError
         If an archive or the development kit is truncated or damaged.
     """
     root = path.parent if exists(path) else path
     numbers, ignored = ClassNumbers(), Ignored()
-    found = {"train": _train(dataset, root, numbers, ignored)}
+    found = {}
+    if (train := _train(root, numbers, ignored)) is not None:
+        found["train"] = train
+    elif to_train:
+        raise missing(dataset, root, EXPECTED, got=contents(root))
     if (validation := _validation(root, numbers, ignored)) is not None:
         found["test"] = validation
+    if not found:
+        raise missing(dataset, root, f"{EXPECTED}; or {VAL_TAR}, or val/", got=contents(root))
     ignored.tell(root)
     return assemble(staging, numbers, found)
 
@@ -185,7 +191,7 @@ def _begins_as_image(archive: Archive, member: Member) -> bool:
     return bool(member.path) and is_image_content(archive.read(member.offset, min(HEAD_BYTES, member.size)))
 
 
-def _train(dataset: str, root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found:
+def _train(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found | None:
     archive = _near(root, TRAIN_TAR)
     for folder in (root / tree / "train" for tree in TREES):
         tars = tars_in(folder)
@@ -204,7 +210,7 @@ def _train(dataset: str, root: Place, numbers: ClassNumbers, ignored: Ignored) -
         return class_tars([archive], numbers, ignored)
     if at(root).is_folder() and any(map(WNID.fullmatch, subfolders(root))):
         return class_folders(root, numbers, ignored)
-    raise missing(dataset, root, EXPECTED, got=contents(root))
+    return None
 
 
 def _validation(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found | None:
@@ -267,7 +273,7 @@ def _class_of(root: Place, images: Place) -> ClassOf:
         expected=f"{DEVKIT}.tar.gz (or its folder, or Kaggle's {SOLUTION}) in {root}",
         got=contents(root),
         run=f"the same command with {DEVKIT}.tar.gz from the same download page beside the images; "
-        "or without the validation images, for training rows alone",
+        "or, for training rows alone, with the validation images elsewhere",
     )
 
 

@@ -11,10 +11,10 @@ from spectral_prep.places import at
 from spectral_prep.places.url import Place
 
 BY_NAME = (
-    ("imagenet", re.compile(r"ILSVRC2012_img_(train|val)\.tar")),
+    ("imagenet", re.compile(r"ILSVRC2012_(img_(train|val)\.tar|devkit_t12(\.tar\.gz)?)|LOC_val_solution\.csv")),
     ("imagenet21k", re.compile(r"(fall11_whole|winter21_whole)\.tar(\.gz)?")),
     ("cifar100", re.compile(r"cifar-100-.*")),
-    ("cifar10", re.compile(r"cifar-10-.*|data_batch_1(\.bin)?")),
+    ("cifar10", re.compile(r"cifar-10-.*|(data_batch_1|test_batch)(\.bin)?")),
     ("emnist", re.compile(r"emnist-.*-ubyte(\.gz)?")),
     ("mnist", re.compile(r"(train|t10k)-images.idx3-ubyte(\.gz)?")),
     ("parquet", re.compile(r".*\.parquet")),

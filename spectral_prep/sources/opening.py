@@ -23,8 +23,8 @@ from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at
 from spectral_prep.places.url import Place
 from spectral_prep.printable import shown
-from spectral_prep.sources.download import suggestion
 from spectral_prep.sources.name_list import utf8
+from spectral_prep.sources.releases import suggestion
 from spectral_prep.system.json_text import json_value
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -92,13 +92,15 @@ def is_image(name: str) -> bool:
     return reads(f".{file.rpartition('.')[2].lower()}" if "." in file else "") and not file.startswith(".")
 
 
-def missing(dataset: str, where: object, expected: str, got: object = None) -> InputError:
-    """Return the error for a source that is not there, with the command that may bring it.
+def missing(dataset: str, where: object, expected: str, got: object = None, *, to_train: bool = True) -> InputError:
+    """Return the error for a source that is not there, with the command that may bring it: one that trains downloads.
 
     >>> print(missing("cifar10", "data/cifar10", "the release"))  # doctest: +ELLIPSIS
     no cifar10 data here. Where: data/cifar10. Expected: the release. Run next: ...with --download, ...
     """
-    return InputError(f"no {dataset} data here", where=where, expected=expected, got=got, run=suggestion(dataset))
+    return InputError(
+        f"no {dataset} data here", where=where, expected=expected, got=got, run=suggestion(dataset, to_train=to_train)
+    )
 
 
 def no_images(where: object) -> CorruptSourceError:

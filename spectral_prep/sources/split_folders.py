@@ -5,7 +5,8 @@ that could be meant in another way is refused with what to run instead; folders 
 
 1. train/ or training/ holds the training images. Without either, every folder is a class: unless the names say that
    they are splits (seg_train, seg_test), or the classes stand one level deeper.
-2. The first of test/, val/, validation/, valid/ and testing/ that has class folders holds the test images.
+2. The first of test/, val/, validation/, valid/ and testing/ that has class folders holds the test images; it may stand
+   alone where nothing is to be trained.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place
 from spectral_prep.sources.ignored import is_junk, tell_untaken
-from spectral_prep.sources.opening import explained, is_image, listed, missing
+from spectral_prep.sources.opening import contents, explained, is_image, listed, missing
 
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "val", "validation", "valid", "testing")
@@ -35,8 +36,8 @@ def subfolders(folder: Place) -> list[str]:
         return [name for name in at(folder).folders() if not is_junk(name)]
 
 
-def find_splits(dataset: str, root: Place) -> tuple[str, str | None]:
-    """Return the folders of training and test images, below root.
+def find_splits(dataset: str, root: Place, *, to_train: bool = True) -> tuple[str | None, str | None]:
+    """Return the folders of training and test images, below root; None for one that is not there.
 
     Raises
     ------
@@ -47,6 +48,8 @@ def find_splits(dataset: str, root: Place) -> tuple[str, str | None]:
         raise missing(dataset, root, EXPECTED, got="a file" if exists(root) else "nothing there")
     folders = subfolders(root)
     train = next((name for name in TRAIN_FOLDERS if name in folders), None)
+    if train is None and not to_train and folders and set(folders) <= set(TEST_FOLDERS):
+        return None, _test_set_alone(dataset, root, folders)
     if train is None:
         _require_classes(dataset, root, folders)
         return "", None
@@ -54,7 +57,7 @@ def find_splits(dataset: str, root: Place) -> tuple[str, str | None]:
     if not classes:
         raise missing(dataset, root / train, "one folder a class", got="no folders")
     _refuse_one_level_too_high(root / train, classes)
-    test = next((name for name in TEST_FOLDERS if name in folders and _is_test_set(root / name, classes)), None)
+    test = _test_set(root, folders, classes)
     tell_untaken(
         "Folders that are not converted" + (f" (the test images are those of {test})" if test else ""),
         root,
@@ -69,8 +72,28 @@ def has_classes(folder: Place, trained: Iterable[str] = ()) -> bool:
     return bool(set(subfolders(folder)) - ({NOT_A_CLASS} - set(trained)))
 
 
-def _is_test_set(folder: Place, classes: Iterable[str]) -> bool:
-    return has_classes(folder, classes) or exists(folder / ANNOTATIONS)
+def _test_set(root: Place, folders: Sequence[str], classes: Iterable[str] = ()) -> str | None:
+    """Return the first folder of a test set in which each image has its class."""
+    for name in TEST_FOLDERS:
+        if name in folders and (has_classes(root / name, classes) or exists(root / name / ANNOTATIONS)):
+            return name
+    return None
+
+
+def _test_set_alone(dataset: str, root: Place, folders: Sequence[str]) -> str:
+    test = _test_set(root, folders)
+    if test is None:
+        where = root / folders[0] if len(folders) == 1 else root
+        raise missing(dataset, where, f"one folder a class, or {ANNOTATIONS} beside the images", got=contents(where))
+    if not exists(root / test / ANNOTATIONS):
+        _refuse_one_level_too_high(root / test, subfolders(root / test))
+    tell_untaken(
+        f"Folders that are not read (the test images are those of {test})",
+        root,
+        [name for name in folders if name != test],
+    )
+    tell_loose(root)
+    return test
 
 
 def tell_loose(folder: Place) -> None:

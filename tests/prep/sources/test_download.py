@@ -16,8 +16,9 @@ import pytest
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.sources import open_source
-from spectral_prep.sources.download import RELEASES, Release, download
-from tests.support.releases import cifar_rows, write_cifar, write_mnist
+from spectral_prep.sources.download import download
+from spectral_prep.sources.releases import RELEASES, Release
+from tests.support.releases import CIFAR_LAYOUTS, cifar_files, cifar_rows, write_cifar, write_mnist
 
 REAL = os.environ.get("SPECTRAL_TEST_DATA")
 NOWHERE = "http://127.0.0.1:1/"  # the discard port: refuses at once
@@ -68,6 +69,16 @@ def server(tmp_path: Path) -> Iterator[Server]:
     served.http.shutdown()
     served.http.server_close()
     thread.join()
+
+
+def one_archive(dataset: str, files: dict[str, bytes], base: str = NOWHERE, whole: bytes = b"") -> dict[str, Release]:
+    """Return a release of these files, which comes in an archive of this content."""
+    words = {
+        name: b"\n".join(each.split(b"\n")[:-2]) if name.endswith(".txt") else each for name, each in files.items()
+    }
+    members = {name: hashlib.md5(content).hexdigest() for name, content in words.items()}
+    name = f"{dataset.replace('r10', 'r-10')}-binary.tar.gz"
+    return {dataset: Release((base,), {name: hashlib.sha256(whole).hexdigest()}, members=members)}
 
 
 def failed(release: dict[str, Release], target: Path, mirror: str | None = None) -> str:
@@ -177,7 +188,7 @@ def test_a_mirror_that_is_no_http_address(server: Server, tmp_path: Path, mirror
 
 
 def test_other_data_sets_cannot_be_downloaded(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot download.*mnist, cifar10. Got: imagenet") as caught:
+    with pytest.raises(InputError, match=r"cannot download.*cifar10, cifar100. Got: imagenet") as caught:
         download("imagenet", tmp_path)
     assert caught.value.exit_code == 2
 
@@ -201,6 +212,38 @@ def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("pooch.retrieve", full)
     with pytest.raises(StorageError, match="the disk is full"):
         download("mnist", tmp_path / "mnist", releases=server.release())
+
+
+@pytest.mark.parametrize("layout", CIFAR_LAYOUTS)
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_a_release_in_one_archive_is_kept_if_its_files_are_right(tmp_path: Path, dataset: str, layout: str) -> None:
+    """Packed or not, in either form; nothing is asked for, since nobody would answer."""
+    files = cifar_files(dataset, layout.partition(".")[0], cifar_rows(dataset))
+    write_cifar(tmp_path, dataset, layout, cifar_rows(dataset))
+    before = sorted(tmp_path.rglob("*"))
+    download(dataset, tmp_path, releases=one_archive(dataset, files))
+    assert sorted(tmp_path.rglob("*")) == before
+    name = max(files)
+    packed = layout.endswith(".gz")
+    kind, words = (CorruptSourceError, "could not download") if packed else (InputError, f"other or no {name}")
+    with pytest.raises(kind, match=words):
+        download(dataset, tmp_path, releases=one_archive(dataset, {**files, name: b"another"}))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unpacked_release_that_is_not_whole_is_neither_replaced_nor_read_in_silence(tmp_path: Path) -> None:
+    (write_cifar(tmp_path, "cifar10", "python", cifar_rows()) / "data_batch_4").unlink()
+    releases = one_archive("cifar10", cifar_files("cifar10", "python", cifar_rows()))
+    with pytest.raises(InputError, match=r"read in place.*batches-py.*other or no data_batch_4.*without --download"):
+        download("cifar10", tmp_path, releases=releases)
+
+
+def test_a_damaged_archive_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    whole = write_cifar(server.root, "cifar10", "binary.tar.gz", cifar_rows()).read_bytes()
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(whole[: len(whole) // 2])
+    releases = one_archive("cifar10", cifar_files("cifar10", "binary", cifar_rows()), server.base, whole)
+    download("cifar10", tmp_path, releases=releases)
+    assert (tmp_path / "cifar-10-binary.tar.gz").read_bytes() == whole
 
 
 @pytest.mark.skipif(REAL is None, reason="SPECTRAL_TEST_DATA does not name a folder with the real data sets")

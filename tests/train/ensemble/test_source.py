@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.sources import open_source
 from spectral_prep.sources.layout import looks_like
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.ensemble.calibration import Quality
@@ -19,7 +20,7 @@ from spectral_train.ensemble.evaluate import evaluate
 from spectral_train.ensemble.source import Labelled, evaluate_source
 from spectral_train.ensemble.tally import Tally
 from tests.support.commands import run as command
-from tests.support.releases import encoded, tar_bytes, write_mnist
+from tests.support.releases import devkit_files, encoded, flat, tar_bytes, write_files, write_folder, write_mnist
 from tests.support.runs import make_run
 from tests.support.shards import CLASSES, draw, make_shards
 
@@ -81,6 +82,57 @@ def test_classes_are_matched_by_name_and_what_the_run_does_not_know_is_named(run
     count = int((IMAGES.labels == 0).sum())
     assert (found.unknown, found.absent, found.rows) == ({"aardvark": count}, ("circle",), 70 - count)
     assert {name: whole.confusion[name] for name in CLASSES[1:]} == found.confusion
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_a_folder_of_a_test_set_alone_gives_the_figures_of_its_class_folders(
+    run: Path, photos: Path, tmp_path: Path, name: str
+) -> None:
+    plain = evaluate_source(run, Labelled(photos))
+    (tmp_path / "alone").mkdir()
+    photos.rename(tmp_path / "alone" / name)
+    found = evaluate_source(run, Labelled(tmp_path / "alone"))
+    assert (found.dataset, found.split, found.rows) == ("folder", "test", 70)
+    assert (found.confusion, found.quality) == (plain.confusion, plain.quality)
+    with pytest.raises(InputError, match=r"no such split.*Expected: test. Got: train"):
+        evaluate_source(run, Labelled(tmp_path / "alone", split="train"))
+    with pytest.raises(InputError, match="no folder data here"):  # to train on
+        open_source("folder", tmp_path / "alone", tmp_path / "staging")
+
+
+def test_a_test_folder_whose_images_have_no_class_is_refused(run: Path, tmp_path: Path) -> None:
+    write_folder(tmp_path / "flat", ["test/1.png", "test/2.png"])
+    with pytest.raises(InputError, match=r"Where: \S*flat/test. Expected: one folder a class.*Got: 1.png, 2.png"):
+        evaluate_source(run, Labelled(tmp_path / "flat"))
+    write_folder(tmp_path / "deep", ["test/all/circle/1.png", "test/all/star/2.png"])
+    with pytest.raises(InputError, match=r"one level deeper.*--source \S*deep/test/all"):
+        evaluate_source(run, Labelled(tmp_path / "deep"))
+
+
+def test_the_validation_tar_of_imagenet_alone_needs_the_kit_with_its_labels(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
+    images = {
+        f"{CLASSES[label]}/ILSVRC2012_val_{number:08}.JPEG": encoded(pixels)
+        for number, (pixels, label) in enumerate(zip(IMAGES.pixels, IMAGES.labels, strict=True), 1)
+    }
+    alone = write_files(tmp_path / "alone", {"ILSVRC2012_img_val.tar": tar_bytes(flat(images))})
+    for place in (alone, alone / "ILSVRC2012_img_val.tar"):
+        with pytest.raises(InputError, match=r"have no labels.*Expected: ILSVRC2012_devkit_t12.tar.gz.*Run next: "):
+            evaluate_source(run, Labelled(place))
+    write_files(alone, devkit_files(images))
+    expected = evaluate_source(run, Labelled(photos))
+    for place in (alone, alone / "ILSVRC2012_img_val.tar"):
+        found = evaluate_source(run, Labelled(place))
+        assert (found.dataset, found.split, found.rows) == ("imagenet", "test", 70)
+        assert found.confusion == expected.confusion
+    (alone / "ILSVRC2012_img_val.tar").unlink()
+    write_files(alone / "val", flat(images))
+    assert evaluate_source(run, Labelled(alone)).confusion == expected.confusion, "extracted beside the kit"
+    (tmp_path / "kit").mkdir()
+    (alone / "ILSVRC2012_devkit_t12").rename(tmp_path / "kit/ILSVRC2012_devkit_t12")
+    with pytest.raises(InputError, match=r"no imagenet data here.*ILSVRC2012_img_val.tar, or val/"):
+        evaluate_source(run, Labelled(tmp_path / "kit"))
 
 
 def test_a_source_of_other_classes_alone_is_refused(run: Path, tmp_path: Path) -> None:
@@ -159,6 +211,8 @@ def test_sums_of_some_rows_after_others_are_those_of_all_at_once() -> None:
         ("ILSVRC2012_img_val.tar", "imagenet"),
         ("cifar-10-batches-py/data_batch_1", "cifar10"),
         ("cifar-100-python.tar.gz", "cifar100"),
+        ("c/test_batch", "cifar10"),
+        ("LOC_val_solution.csv", "imagenet"),
         ("t10k-images-idx3-ubyte.gz", "mnist"),
         ("MNIST/raw/t10k-images-idx3-ubyte", "mnist"),
     ],
