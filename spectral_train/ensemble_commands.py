@@ -117,7 +117,7 @@ def _clean(folders: tuple[Place, ...], unfinished: bool, yes: bool, as_json: boo
         say(f"{one_line(each.place)}: {size(each.size)}, {each.why}")
     total = size(sum(each.size for each in found))
     if found and not yes:
-        click.confirm(f"Remove these {len(found)} files, {total}?", abort=True, err=True)
+        click.confirm(f"Remove {_files(len(found))}, {total}?", abort=True, err=True)
     gone = remove(found)
     kept = [each for each in found if each not in gone]
     for network in dict.fromkeys(each.network.root for each in kept):
@@ -126,8 +126,12 @@ def _clean(folders: tuple[Place, ...], unfinished: bool, yes: bool, as_json: boo
         click.echo(json.dumps([{"path": str(each.place), "size": each.size, "why": each.why} for each in gone]))
     else:
         answer(
-            f"{len(gone)} files removed, {size(sum(each.size for each in gone))}." if found else "Nothing to remove."
+            f"{_files(len(gone))} removed, {size(sum(each.size for each in gone))}." if found else "Nothing to remove."
         )
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 @ensemble_group.command("collect")
@@ -213,7 +217,7 @@ def evaluate_command(
     viewed = _viewed(run, chosen, data) if chosen.views else None
     evaluation = evaluate(run, schemes, chosen, ablate=ablate, viewed=viewed)
     if as_json:
-        click.echo(json.dumps(evaluation.to_dict()))
+        click.echo(json.dumps({**evaluation.to_dict(), "views": chosen.views}))
         return
     click.echo(
         printable("\n\n".join([*([f"Views: {chosen.views}"] if viewed else []), table(evaluation, output_width())]))
@@ -246,7 +250,11 @@ def _evaluate_source(
     found = evaluate_source(run, Labelled(*labelled), combination, predictions)
     for sentence in left_out(found):
         say(f"Warning: {sentence}")
-    click.echo(json.dumps(found.to_dict()) if as_json else printable(source_text(found, output_width())))
+    if as_json:
+        click.echo(json.dumps({**found.to_dict(), "views": combination.views}))
+        return
+    views_line = [f"Views: {combination.views}"] if combination.views else []
+    click.echo(printable("\n\n".join([*views_line, source_text(found, output_width())])))
 
 
 @ensemble_group.command("predict")

@@ -41,7 +41,7 @@ def comparison_text(found: Comparison, width: int | None = None) -> str:
     """Return the settings that differ and the figures, a column a run."""
     heads = ["", *map(shown, found.runs)]
     settings = [
-        [name, *(NOTHING if each is None else shown(each) for each in row)] for name, row in found.settings.items()
+        [name, *(NOTHING if each is None else _setting(each) for each in row)] for name, row in found.settings.items()
     ]
     figures = [
         [name, *(_percent(each) if name in ACCURACIES else f"{each:,.0f}" for each in row)]
@@ -49,6 +49,10 @@ def comparison_text(found: Comparison, width: int | None = None) -> str:
     ]
     differing = aligned([heads, *settings], width) if settings else "The same settings."
     return "\n\n".join([differing, aligned([heads, *figures], width)])
+
+
+def _setting(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else shown(value)
 
 
 def _branches(each: Overview) -> str:

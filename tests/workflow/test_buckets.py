@@ -131,15 +131,19 @@ def trained(bucket: Url, digits: Path, tmp_path: Path) -> Trained:
 
 
 def test_a_run_in_a_bucket_has_the_weights_and_says_the_words_of_one_on_the_disk(
-    trained: Trained, tmp_path: Path
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("spectral_train.ensemble.fusion.DECAYS", (0.1,))  # two heads will do
     for shard in range(4):
         one, other = (RunPaths(place / "run").branch(shard) for place in (trained.there, trained.here))
         assert equal_weights(one, other)
         assert at(one.outputs).read(1 << 25) == at(other.outputs).read(1 << 25)
     (tmp_path / "digit.png").write_bytes(encoded(random_images(1, 8, 8)[0]))
     for line in (
+        "spectral-ensemble fuse {run} --data {data} --hidden 8 --epochs 1",
         "spectral-ensemble evaluate {run}",
+        "spectral-ensemble evaluate {run} --views flip --data {data} --json",
+        f"spectral-ensemble predict {{run}} {tmp_path / 'digit.png'} --scheme fused",
         f"spectral-ensemble predict {{run}} {tmp_path / 'digit.png'}",
     ):
         told = trained.both(line, tmp_path)

@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_evaluate_and_predict_take_views(data: Path, run: Path, tmp_path: Path) 
     assert done.code == 0, done.err
     assert done.out.startswith("Views: flip\n")
     assert done.out.partition("\n\n")[2] != command(f"spectral-ensemble evaluate {run} --scheme average").out
+    plain, viewed = (
+        json.loads(command(f"spectral-ensemble evaluate {run} --scheme average --json{views}").out)
+        for views in ("", f" --views flip --data {data}")
+    )
+    assert (plain["views"], viewed["views"]) == (None, "flip")
+    assert viewed["rows"] == plain["rows"]
+    assert f"{100 * viewed['ensemble']['average']:.2f} %" in done.out
+    assert viewed["calibration"] != plain["calibration"]
+    assert viewed["baseline"] is not None
     assert "--data is for --views" in command(f"spectral-ensemble evaluate {run} --data {data}").err
 
 
