@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -166,5 +167,7 @@ def _client() -> tuple[ModuleType, ModuleType]:
 
 
 def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    """Return the reason of a failure in a line, without the connection objects that urllib3 names before it."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    text = re.sub(r"^\S*Connection.*?[)>]: ", "", " ".join(str(reason or error).split()))
     return text if len(text) <= 200 else text[:200] + "…"

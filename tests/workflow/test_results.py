@@ -212,3 +212,22 @@ def test_what_nodes_are_worth_is_of_the_runs_and_the_measured_epochs(finished: P
     assert found.conventional == pytest.approx(expected)
     with pytest.raises(click.ClickException, match="cifar10-narrow: branches and conventional network are not done"):
         worth(Done("cifar10-narrow", systems()["cifar10-narrow"], Work(finished)))
+
+
+def test_a_form_of_an_exported_network_is_set_beside_the_exact_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from half import Form, measured, table
+
+    said = np.array([[0.7, 0.3], [0.4, 0.6], [0.1, 0.9]], np.float32)
+    exact = Form("float32", said, 0.0414, 520_000)
+    other = Form("half", said + np.array([[0, 0], [0.3, 0], [0, 0]], np.float32), 1.0, 415_000)
+    assert table([exact, other], np.array([0, 1, 0])).splitlines()[2:] == [
+        "| float32 | 66.67 % |  |  | 0.041 | 0.52 |",
+        "| half | 33.33 % | 0.3 | 1 | 1 | 0.41 |",
+    ]
+    images = np.arange(250, dtype=np.uint8).reshape(250, 1, 1, 1)
+    (tmp_path / "file").write_bytes(bytes(7))
+    form = measured("x", tmp_path / "file", lambda some: some[:, 0, 0].astype(np.float32), images)
+    assert (form.size, form.probabilities[:, 0].tolist()) == (7, list(range(250)))

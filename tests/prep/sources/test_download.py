@@ -140,6 +140,8 @@ def test_a_base_that_fails_is_told_in_one_line_before_the_next_is_tried(server: 
     assert "\n" not in "".join(told)
     assert NOWHERE in told[0]
     assert told[0].endswith(f"trying {server.base}missing/")
+    assert "Connection refused" in told[0]
+    assert "Pool" not in told[0]
     assert "404" in told[1]
 
 
