@@ -116,10 +116,9 @@ def _clean(folders: tuple[Place, ...], unfinished: bool, yes: bool, as_json: boo
     for each in found:
         say(f"{one_line(each.place)}: {size(each.size)}, {each.why}")
     total = size(sum(each.size for each in found))
-    if found and not yes:
-        click.confirm(f"Remove {_files(len(found))}, {total}?", abort=True, err=True)
-    gone = remove(found)
-    kept = [each for each in found if each not in gone]
+    wanted = yes or not found or click.confirm(f"Remove {_files(len(found))}, {total}?", err=True)
+    gone = remove(found) if wanted else []
+    kept = [each for each in found if wanted and each not in gone]
     for network in dict.fromkeys(each.network.root for each in kept):
         say(f"Kept, a process trains there or it may not be written: {one_line(network)}")
     if as_json:

@@ -44,7 +44,8 @@ def test_they_are_listed_and_compared_and_the_worse_one_is_cleaned(
     before = tree(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     asked = run(f"spectral-ensemble runs {worse} --clean")
-    assert (asked.code != 0, "Remove 1 file, " in asked.err, tree(tmp_path)) == (True, True, before)
+    assert (asked.code, "Remove 1 file, " in asked.err, tree(tmp_path)) == (0, True, before)
+    assert asked.out.startswith("0 files removed")
     assert f"{worse}/branch-01/checkpoint.safetensors" in asked.err
     assert done(f"spectral-ensemble runs {worse} --clean --yes").out.startswith("1 file removed")
     gone = before.keys() - tree(tmp_path).keys()
