@@ -87,9 +87,13 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_waiting_for_disks() -> Iterator[None]:
-    """Do without fsync, 20 ms a file on some disks: no test cuts the power, and `test_files` counts the calls."""
+    """Do without fsync, here and in what is started: 20 ms a file on some disks, and a third of a conversion's time.
+
+    No test cuts the power, and `test_files` counts the calls; `tests.torture` starts what it disturbs with them.
+    """
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
+        patched.setenv("PYTHONPATH", str(ROOT / "tests" / "support" / "no_fsync"), prepend=os.pathsep)
         yield
 
 
