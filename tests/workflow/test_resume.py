@@ -37,7 +37,7 @@ import spectral_prep.store.zarr_store
 import spectral_prep.conversion.convert as c
 out, rng = Path(sys.argv[1]), random.Random(0)
 for attempt in range(10):
-    child, renames = os.fork(), rng.randrange(2, 90)
+    child, renames = os.fork(), rng.randrange(2, 45)
     if child == 0:
         rename = os.replace
         def counted(old, new):
@@ -47,7 +47,7 @@ for attempt in range(10):
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(old, new)
         os.replace = counted
-        c.convert(c.Request("digits", "4", block_rows=16, format=sys.argv[2]), Path(), out, c.Execution(workers=1))
+        c.convert(c.Request("digits", "4", block_rows=32, format=sys.argv[2]), Path(), out, c.Execution(workers=1))
         os._exit(0)
     print(os.waitpid(child, 0)[1], len(list(out.glob("blocks/*.json"))), flush=True)
 """
@@ -58,7 +58,7 @@ def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbe
     tmp_path: Path, format: Format
 ) -> None:
     """Each kill comes just before a random rename of a file that is wholly written: the latest moment to lose it."""
-    request = Request("digits", "4", block_rows=16, format=format)
+    request = Request("digits", "4", block_rows=32, format=format)
     undisturbed = convert(request, Path(), tmp_path / "undisturbed")
     killed = tmp_path / "killed"
     program = [sys.executable, "-c", KILLED, str(killed), format]
@@ -159,15 +159,16 @@ def group_ends(group: int) -> bool:
     return False
 
 
-def test_two_conversions_at_once_do_each_other_no_harm(tmp_path: Path) -> None:
+def test_two_conversions_at_once_do_each_other_no_harm(tmp_path: Path, commands: Path) -> None:
     write_mnist(tmp_path / "mnist", rows=600, test_rows=10)
     arguments = ["convert", "--dataset", "mnist", "--q", "4", "--block-rows", "15", "--source", str(tmp_path / "mnist")]
-    arguments += ["--out", str(tmp_path / "out"), "--workers", "1", "--on-error", "skip"]
-    both = [started(*arguments) for _ in range(2)]
+    arguments += ["--workers", "1", "--on-error", "skip", "--out"]
+    line = [str(commands / "spectral-prep"), *arguments, str(tmp_path / "out")]
+    both = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-    assert run(shlex.join(["spectral-prep", *arguments[:-6], "--out", str(tmp_path / "alone")])).code == 0
+    assert run(shlex.join(["spectral-prep", *arguments, str(tmp_path / "alone")])).code == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
 
 
