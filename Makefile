@@ -19,8 +19,10 @@ $(VENV)/.installed: pyproject.toml
 test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n auto --dist worksteal
+	@echo "$(BIN)/mypy, beside $(BIN)/pytest -n auto --dist worksteal"
+	@$(BIN)/mypy >$(VENV)/types.log 2>&1 & types=$$!; \
+	$(BIN)/pytest -n auto --dist worksteal; tests=$$?; \
+	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests | types))
 
 torture: env
 	$(BIN)/python -m tests.torture all $(if $(MINUTES),--minutes $(MINUTES)) --seed $(or $(SEED),0)
