@@ -1,4 +1,4 @@
-# make test: the environment, then lint, types and tests.    make demo: from a fresh clone to an ensembled network.
+# make test: the environment, then lint, and types beside the tests.    make demo: from a fresh clone to an ensembled network.
 # make docs: the documentation as a site, in site/.
 # make torture: file calls that fail, power cuts, kills, buckets, hostile inputs (docs/reliability.md).
 PYTHON ?= python3
@@ -20,7 +20,7 @@ test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@echo "$(BIN)/mypy, beside $(BIN)/pytest -n auto --dist worksteal"
-	@$(BIN)/mypy >$(VENV)/types.log 2>&1 & types=$$!; \
+	@$(BIN)/mypy >$(VENV)/types.log 2>&1 & types=$$!; trap 'kill $$types 2>/dev/null' INT TERM; \
 	$(BIN)/pytest -n auto --dist worksteal; tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests | types))
 

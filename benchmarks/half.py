@@ -105,6 +105,8 @@ def labelled_rows(
     opened = open_source(dataset, source, scratch, to_train=False)
     if opened.classes != plan.classes:
         raise click.ClickException("the source has other classes than the run")
+    if "test" not in opened.index():
+        raise click.ClickException("the source has no test images")
     index = opened.index()["test"]
     names, labels = index.names[:rows], index.labels[:rows]
     images = [as_converted(opened.read("test", number, name), plan) for number, name in enumerate(names)]

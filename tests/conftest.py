@@ -86,14 +86,16 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_waiting_for_disks() -> Iterator[None]:
+def _no_waiting_for_disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Do without fsync, here and in what is started: 20 ms a file on some disks, and a third of a conversion's time.
 
     No test cuts the power, and `test_files` counts the calls; `tests.torture` starts what it disturbs with them.
     """
+    everywhere = tmp_path_factory.mktemp("no-fsync")
+    (everywhere / "sitecustomize.py").write_text("import os\n\nos.fsync = lambda descriptor: None\n")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
-        patched.setenv("PYTHONPATH", str(ROOT / "tests" / "support" / "no_fsync"), prepend=os.pathsep)
+        patched.setenv("PYTHONPATH", str(everywhere), prepend=os.pathsep)
         yield
 
 

@@ -101,9 +101,9 @@ def _store(scheme: str, bucket: str) -> ObjectStore:
         )
     except (BaseError, ValueError) as error:  # nothing was asked for yet
         raise InputError(
-            "the environment does not say how to reach the object store",
+            "the object store cannot be opened",
             where=Url(scheme, bucket),
-            expected=CREDENTIALS[scheme],
+            expected=f"the name of a bucket, and in the environment {CREDENTIALS[scheme]}",
             got=reason(error),
             run="the same command with these set",
         ) from error

@@ -77,6 +77,8 @@ class ImagesToProbabilities(nn.Module):
         """
         for branch, plan in zip(self.branches, self.plans, strict=True):
             for name, values in itertools.chain(branch.named_parameters(), branch.named_buffers()):
+                if not values.is_floating_point():  # a counter of batches stays what it is
+                    continue
                 if (values.isfinite() & ~values.half().isfinite()).any():  # a mask may be infinite on purpose
                     raise InputError(
                         "a layer has values that half precision does not hold",
@@ -174,7 +176,8 @@ def halved(whole: ImagesToProbabilities, images_NHWC: Tensor) -> Compared:
         try:
             found_NK = whole(images_NHWC)
         except RuntimeError as error:  # what torch raises for a dtype that an operator does not take
-            raise InputError("this network cannot compute in half precision", got=error, run=IN_FULL) from error
+            reason = " ".join(str(error).split())
+            raise InputError("this network cannot compute in half precision", got=reason, run=IN_FULL) from error
     if not found_NK.isfinite().all():
         raise InputError(
             "in half precision this network gives no numbers",

@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="Every N-th file call and line of the log only.")
     parser.add_argument("--errors", type=int, default=len(ERRORS), help="How many errnos a call fails with, in turn.")
-    parser.add_argument("--skip", type=int, default=0, help="Cases that an earlier run of the same seed has tried.")
+    parser.add_argument("--skip", type=int, default=0, help="Cases of each kind that a run of this seed has tried.")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="", help="Scenarios whose name has this in it.")
     options = parser.parse_args()

@@ -49,8 +49,8 @@ def fault_cases(
     faults = {
         scenario: [
             Fault(at, ERRORS[turn % len(ERRORS)], MODES[turn // len(ERRORS) % len(MODES)])
-            for at in range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every)
-            for turn in range(seed + at * errors, seed + (at + 1) * errors)
+            for place, at in enumerate(range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every))
+            for turn in range(seed + place * errors, seed + (place + 1) * errors)
         ]
         for scenario in scenarios
     }

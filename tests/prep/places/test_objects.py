@@ -102,19 +102,21 @@ def test_a_wrong_key_of_azure_is_said_in_one_paragraph(
 
 
 @pytest.mark.parametrize(
-    ("scheme", "variable", "value", "got"),
+    ("scheme", "bucket", "variable", "value", "expected", "got"),
     [
-        ("az", "AZURE_STORAGE_USE_EMULATOR", "false", "Account must be specified"),
-        ("gs", "GOOGLE_APPLICATION_CREDENTIALS", "/no/key.json", "/no/key.json"),
-        ("gs", "GOOGLE_APPLICATION_CREDENTIALS", os.devnull, "service account file"),
+        ("az", "b", "AZURE_STORAGE_USE_EMULATOR", "false", "AZURE_STORAGE_ACCOUNT_NAME", "Account must be specified"),
+        ("gs", "b", "GOOGLE_APPLICATION_CREDENTIALS", "/no/key.json", "GOOGLE_APPLICATION_CREDENTIALS", "/no/key.json"),
+        ("gs", "b", "GOOGLE_APPLICATION_CREDENTIALS", os.devnull, "GOOGLE_APPLICATION_CREDENTIALS", "service account"),
+        ("s3", "Bad Bucket", "AWS_REGION", "us-east-1", "the name of a bucket", "invalid"),
     ],
 )
-def test_an_environment_that_names_no_account_is_said(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, variable: str, value: str, got: str
+def test_an_account_or_a_bucket_that_cannot_be_is_said(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, bucket: str, variable: str, value: str, expected: str, got: str
 ) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     monkeypatch.setenv(variable, value)
-    with forgotten(), pytest.raises(InputError, match=f"the environment does not say how to reach.*Got: .*{got}"):
-        at(Url(scheme, "bucket", "a")).read(1)
+    with forgotten(), pytest.raises(InputError, match=f"the object store cannot be opened.*{expected}.*Got: .*{got}"):
+        at(Url(scheme, bucket, "a")).read(1)
 
 
 @pytest.mark.parametrize("kind", ["bucket", "container"])

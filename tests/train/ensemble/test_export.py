@@ -121,6 +121,12 @@ def test_values_of_a_layer_that_float16_does_not_hold_are_refused_though_the_out
         halved(ImagesToProbabilities(network).eval(), drawn_images(network.plans, 4))
 
 
+def test_a_counter_of_many_batches_is_no_value_that_float16_has_to_hold(other_run: Path) -> None:
+    network = open_network(other_run)
+    next(each for name, each in network.models[1].named_buffers() if name.endswith("num_batches_tracked")).fill_(70_000)
+    assert halved(ImagesToProbabilities(network).eval(), drawn_images(network.plans, 4)).rows == 4
+
+
 def test_outputs_that_float16_does_not_hold_are_refused(digits_run: Path) -> None:
     network = open_network(digits_run)
     for weights in network.models[0].parameters():
