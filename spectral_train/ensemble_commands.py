@@ -215,12 +215,16 @@ def evaluate_command(
     chosen = Combination(**combination)
     viewed = _viewed(run, chosen, data) if chosen.views else None
     evaluation = evaluate(run, schemes, chosen, ablate=ablate, viewed=viewed)
+    _show_figures(evaluation.to_dict(), table(evaluation, output_width()), chosen, as_json)
+
+
+def _show_figures(figures: dict[str, Any], text: str, combination: Combination, as_json: bool) -> None:
+    """Print the figures of an evaluation, and of which views they are."""
     if as_json:
-        click.echo(json.dumps({**evaluation.to_dict(), "views": chosen.views}))
+        click.echo(json.dumps({**figures, "views": combination.views}))
         return
-    click.echo(
-        printable("\n\n".join([*([f"Views: {chosen.views}"] if viewed else []), table(evaluation, output_width())]))
-    )
+    views_line = [f"Views: {combination.views}"] if combination.views else []
+    click.echo(printable("\n\n".join([*views_line, text])))
 
 
 def _viewed(run: Place, combination: Combination, data: Place | None) -> Viewed:
@@ -249,11 +253,7 @@ def _evaluate_source(
     found = evaluate_source(run, Labelled(*labelled), combination, predictions)
     for sentence in left_out(found):
         say(f"Warning: {sentence}")
-    if as_json:
-        click.echo(json.dumps({**found.to_dict(), "views": combination.views}))
-        return
-    views_line = [f"Views: {combination.views}"] if combination.views else []
-    click.echo(printable("\n\n".join([*views_line, source_text(found, output_width())])))
+    _show_figures(found.to_dict(), source_text(found, output_width()), combination, as_json)
 
 
 @ensemble_group.command("predict")

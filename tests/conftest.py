@@ -23,7 +23,6 @@ from spectral_prep.places.url import Url
 from spectral_prep.system.threads import blas_threads
 from spectral_train.training import processes
 from tests.support import azure
-from tests.support.azure import azurite
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
 from tests.support.ready import server
@@ -171,7 +170,7 @@ def bucket_folder(_shared_bucket: Url, _reachable: None) -> Url:
 
 @pytest.fixture(scope="session")
 def _azure_server() -> Iterator[dict[str, str]]:
-    with azurite() as environment:
+    with azure.azurite() as environment:
         yield environment
 
 

@@ -22,9 +22,11 @@ from spectral_prep.sources.webdataset import open_webdataset
 
 
 class _FieldsOpener(Protocol):
-    """Opens files of which something has to be chosen."""
+    """Opens files of which something has to be chosen, and that may be of a test set alone."""
 
-    def __call__(self, dataset: str, path: Place, staging: Path, fields: Fields = ..., *, to_train: bool) -> Source:
+    def __call__(
+        self, dataset: str, path: Place, staging: Path, fields: Fields = ..., *, to_train: bool = ...
+    ) -> Source:
         """Return the source."""
         ...
 
@@ -32,30 +34,11 @@ class _FieldsOpener(Protocol):
 class _TestOpener(Protocol):
     """Opens files that may be of a test set alone."""
 
-    def __call__(self, dataset: str, path: Place, staging: Path, *, to_train: bool) -> Source:
+    def __call__(self, dataset: str, path: Place, staging: Path, *, to_train: bool = ...) -> Source:
         """Return the source."""
         ...
 
 
-SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
-    "digits": open_digits,
-    "mnist": open_idx,
-    "fashion-mnist": open_idx,
-    "kmnist": open_idx,
-    "emnist": open_idx,
-    "cifar10": open_cifar,
-    "cifar100": open_cifar,
-    "folder": open_folder,
-    "imagenet": open_imagenet,
-    "imagenet21k": open_imagenet21k,
-    "webdataset": open_webdataset,
-    "parquet": open_parquet,
-    "synthetic": open_synthetic,
-}
-"""What opens each data set, called with (dataset, path, staging)."""
-
-ARCHIVES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
-"""How a file ends that is called without it."""
 WITH_FIELDS: Mapping[str, _FieldsOpener] = {
     "webdataset": open_webdataset,
     "parquet": open_parquet,
@@ -73,6 +56,18 @@ TEST_ALONE: Mapping[str, _TestOpener] = {
     "imagenet": open_imagenet,
 }
 """Others whose files may be of a test set alone."""
+
+SOURCES: Mapping[str, Callable[[str, Place, Path], Source]] = {
+    "digits": open_digits,
+    **TEST_ALONE,
+    "imagenet21k": open_imagenet21k,
+    **WITH_FIELDS,
+    "synthetic": open_synthetic,
+}
+"""What opens each data set, called with (dataset, path, staging)."""
+
+ARCHIVES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
+"""How a file ends that is called without it."""
 
 WITHOUT_FILES = ("digits", "synthetic")
 """Data sets that need no files."""

@@ -31,7 +31,7 @@ KEY_BYTES = 8
 
 
 def related_rows(
-    source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np.int32], threads: int = 1
+    source: Source, split: str, rows: RowIndex, ids: npt.NDArray[np.int32], threads: int
 ) -> npt.NDArray[np.integer]:
     """Return the number of the group of each of these rows, (n,); each image is read once, a bad one has no content.
 

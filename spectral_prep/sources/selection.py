@@ -134,7 +134,7 @@ class SelectedSource:
 
 
 def select(
-    source: Source, index: Mapping[str, RowIndex], selection: Selection, seed: int, threads: int = 1
+    source: Source, index: Mapping[str, RowIndex], selection: Selection, seed: int, threads: int
 ) -> SelectedSource:
     """Select rows of a source; for a test split so many threads read every image that is left, to find duplicates.
 

@@ -11,20 +11,18 @@ import hashlib
 import hmac
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
 from spectral_prep.places.url import Url
-from tests.support.buckets import RETRY_SECONDS, end_with_parent
+from tests.support.buckets import RETRY_SECONDS
+from tests.support.services import free_port, running, wait_until
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -32,7 +30,6 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 PROGRAM = "azurite-blob"
 VERSION = "2021-08-06"
-START_SECONDS = 60
 
 
 def needed() -> str:
@@ -48,30 +45,17 @@ def needed() -> str:
 @contextlib.contextmanager
 def azurite() -> Iterator[dict[str, str]]:
     """Run the emulator; what it kept goes with it."""
-    program = needed()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    program, address = needed(), f"http://127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True) as folder:
-        command = [program, "--silent", "--disableTelemetry", "--location", folder, "--skipApiVersionCheck"]
-        process = subprocess.Popen(
-            [*command, "--blobHost", "127.0.0.1", "--blobPort", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=end_with_parent,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _until_ready(address, process)
+        log, listening = Path(folder, "log"), ["--blobHost", "127.0.0.1", "--blobPort", address.rpartition(":")[2]]
+        options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location", folder]
+        with running(log, program, *options, *listening):
+            wait_until(lambda: _ready(address), log.read_text)
             yield {
                 "AZURE_STORAGE_USE_EMULATOR": "true",
                 "AZURITE_BLOB_STORAGE_URL": address,
                 "SPECTRAL_RETRY_SECONDS": RETRY_SECONDS,
             }
-        finally:
-            process.kill()
-            process.wait(10)
 
 
 def container(environment: dict[str, str]) -> Url:
@@ -85,7 +69,7 @@ def _make(address: str, name: str) -> None:
     """Put a container, signed with the shared key: obstore makes none."""
     headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": VERSION}
     said = "".join(f"{header}:{value}\n" for header, value in sorted(headers.items()))
-    text = f"PUT{chr(10) * 12}{said}/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
+    text = "PUT" + "\n" * 12 + f"{said}/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
     signature = base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
     headers |= {"Authorization": f"SharedKey {ACCOUNT}:{signature}", "Content-Length": "0"}
     request = urllib.request.Request(f"{address}/{ACCOUNT}/{name}?restype=container", method="PUT", headers=headers)
@@ -93,11 +77,8 @@ def _make(address: str, name: str) -> None:
         pass
 
 
-def _until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            _make(address, f"ready-{uuid.uuid4().hex[:8]}")
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"{PROGRAM} did not start; it ended with {process.poll()}")
+def _ready(address: str) -> bool:
+    with contextlib.suppress(OSError):
+        _make(address, f"ready-{uuid.uuid4().hex[:8]}")
+        return True
+    return False

@@ -75,7 +75,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=end_with_parent,
+                preexec_fn=_end_with_parent,
             )
         server = cls(ports, str(folder), process.pid)
         _until_ready(server, process)
@@ -235,7 +235,7 @@ def _until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(f"the server did not start:\n{Path(server.folder, 'log').read_text()[-2000:]}")
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """Ask Linux to kill this process when the one that started it is gone."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 

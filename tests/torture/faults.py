@@ -49,7 +49,7 @@ def fault_cases(
     faults = {
         scenario: [
             Fault(at, ERRORS[turn % len(ERRORS)], MODES[turn // len(ERRORS) % len(MODES)])
-            for place, at in enumerate(range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every))
+            for place, at in enumerate(range(1 + seed % every, materials.undisturbed(scenario).calls + 1, every), 1)
             for turn in range(seed + place * errors, seed + (place + 1) * errors)
         ]
         for scenario in scenarios

@@ -25,6 +25,8 @@ from spectral_prep.places.url import Url
 from spectral_prep.system.files import ANYWHERE, Advice
 from tests.support.buckets import SECRET, Server
 
+AMAZON = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+AZURE = "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
 LARGE = b"0123456789abcdef" * (1 << 20)  # two pieces of a multipart upload
 
 CALLS: dict[str, Callable[[Url], object]] = {
@@ -64,19 +66,31 @@ def one_paragraph(error: SpectralError) -> str:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
-    [("AWS_SECRET_ACCESS_KEY", "another-secret"), ("AWS_ACCESS_KEY_ID", "nobody")],
+    ("kind", "variable", "value", "secret", "expected"),
+    [
+        ("bucket_folder", "AWS_SECRET_ACCESS_KEY", "another-secret", "another-secret", AMAZON),
+        ("bucket_folder", "AWS_ACCESS_KEY_ID", "nobody", "another-secret", AMAZON),
+        ("container", "AZURE_STORAGE_ACCOUNT_KEY", "b3RoZXI=", "b3RoZXI", AZURE),
+    ],
 )
 def test_a_wrong_key_is_said_in_one_paragraph(
-    bucket_folder: Url, monkeypatch: pytest.MonkeyPatch, call: Callable[[Url], object], variable: str, value: str
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[Url], object],
+    kind: str,
+    variable: str,
+    value: str,
+    secret: str,
+    expected: str,
 ) -> None:
+    folder: Url = request.getfixturevalue(kind)
     monkeypatch.setenv(variable, value)
     with forgotten(), pytest.raises(InputError, match=r"the object store does not let us (read|write) here") as caught:
-        call(bucket_folder)
+        call(folder)
     told = one_paragraph(caught.value)
-    assert f"Where: {bucket_folder}" in told
-    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in told
-    assert "another-secret" not in told
+    assert f"Where: {folder}" in told
+    assert expected in told
+    assert secret not in told
 
 
 def test_no_key_at_all_is_said_as_one_that_is_refused(bucket_folder: Url, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,18 +101,6 @@ def test_no_key_at_all_is_said_as_one_that_is_refused(bucket_folder: Url, monkey
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9/169.254.169.254")
     with forgotten(), pytest.raises(InputError, match=r"does not let us read here.*AWS_ACCESS_KEY_ID.*Got: none"):
         at(bucket_folder / "a").read(1)
-
-
-def test_a_wrong_key_of_azure_is_said_in_one_paragraph(
-    container: Url, monkeypatch: pytest.MonkeyPatch, call: Callable[[Url], object]
-) -> None:
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "b3RoZXI=")
-    with forgotten(), pytest.raises(InputError, match=r"the object store does not let us (read|write) here") as caught:
-        call(container)
-    told = one_paragraph(caught.value)
-    assert f"Where: {container}" in told
-    assert "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY" in told
-    assert "b3RoZXI" not in told
 
 
 @pytest.mark.parametrize(

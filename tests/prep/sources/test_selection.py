@@ -21,7 +21,7 @@ from tests.support.releases import encoded, random_images, tar_bytes, write_fold
 
 
 def chosen(source: Source, selection: Selection, seed: int = 0) -> SelectedSource:
-    return select(source, source.index(), selection, seed)
+    return select(source, source.index(), selection, seed, threads=1)
 
 
 def names(source: Source) -> dict[str, list[str]]:
