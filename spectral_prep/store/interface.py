@@ -57,8 +57,11 @@ class Rows(Protocol):
         """How many rows are best read at once, about a MiB; a multiple of it is the best place to begin."""
         ...
 
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return stored values (n, C, h, w) of rows start ≤ i < stop, all of one part."""
+    def read(self, start: int, stop: int, into: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Return stored values (n, C, h, w) of rows start ≤ i < stop, all of one part; in an array if one is given.
+
+        Who reads piece after piece gives the same array again: new memory each time costs more than the reading.
+        """
         ...
 
     def part_labels(self, start: int, stop: int) -> npt.NDArray[Any] | None:

@@ -80,10 +80,11 @@ class WebDatasetRows:
         """About a MiB."""
         return max(1, PIECE_BYTES // _frame(self.dtype, self.image_shape).itemsize)
 
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def read(self, start: int, stop: int, into: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return `x` of these rows; ValueError if their members are not the ones that belong there."""
-        values: npt.NDArray[Any] = self._members(start, stop)["x"]
-        return values
+        values_NChw = np.empty((stop - start, *self.image_shape), self.dtype) if into is None else into
+        values_NChw[...] = self._members(start, stop)["x"]
+        return values_NChw
 
     def part_labels(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return `cls` of these rows."""
@@ -97,7 +98,7 @@ class WebDatasetRows:
             if (whole := first + file.size // frame.itemsize) < stop:
                 raise ValueError(f"ends at row {whole}, expected {stop}")
             content = file.read((start - first) * frame.itemsize, (stop - start) * frame.itemsize)
-        rows = np.frombuffer(bytearray(content), frame)
+        rows = np.frombuffer(content, frame)
         for header, name in (("cls_header", "cls"), ("x_header", "x.npy")):
             wrong = np.flatnonzero(rows[header]["name"] != np.array(_names(start, stop - start, name)))
             if len(wrong):

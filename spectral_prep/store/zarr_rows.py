@@ -46,10 +46,10 @@ class ZarrRows:
         """About a MiB of whole chunks."""
         return self.array.chunk_rows * max(1, PIECE_BYTES // self._chunk_bytes)
 
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def read(self, start: int, stop: int, into: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return `x` of these rows; the crc32c of their chunks and of the part's index is checked."""
         array = self.array
-        values_NChw = np.empty((stop - start, *array.image_shape), array.dtype)
+        values_NChw = np.empty((stop - start, *array.image_shape), array.dtype) if into is None else into
         dtype = np.dtype(array.dtype).newbyteorder("<")
         number, first = divmod(start, array.block_rows)
         part = SpectralPaths(self.root).part(self.split, number, "zarr")
@@ -59,12 +59,13 @@ class ZarrRows:
                 self._indexes[number] = self._index(file)
             places = [self._place(*self._indexes[number][chunk].tolist()) for chunk in chunks]
             contents = file.read_ranges(places)
+        aside_NChw = np.empty((array.chunk_rows, *array.image_shape), dtype)
         for chunk, content in zip(chunks, contents, strict=True):
             begin = chunk * array.chunk_rows - first
             wanted = slice(max(0, -begin), min(array.chunk_rows, len(values_NChw) - begin))
             own_NChw = values_NChw[begin + wanted.start : begin + wanted.stop]
-            whole = len(own_NChw) == array.chunk_rows and dtype == own_NChw.dtype
-            chunk_NChw = own_NChw if whole else np.empty((array.chunk_rows, *array.image_shape), dtype)
+            whole = len(own_NChw) == array.chunk_rows and dtype == own_NChw.dtype and own_NChw.flags.c_contiguous
+            chunk_NChw = own_NChw if whole else aside_NChw
             _decode(_checked(content, f"chunk {chunk}"), array.compression, chunk_NChw, f"chunk {chunk}")
             if not whole:
                 own_NChw[...] = chunk_NChw[wanted]
@@ -112,33 +113,33 @@ def read_labels(folder: Place, rows: int) -> npt.NDArray[Any]:
     return padded[:rows]
 
 
-def _checked(content: bytes, what: str) -> bytes:
-    """Return what stands before the checksum, if it is right."""
-    inner, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+def _checked(content: bytes, what: str) -> npt.NDArray[np.uint8]:
+    """Return what stands before the checksum, if it is right: a view, since a copy costs more than all else here."""
+    inner, checksum = np.frombuffer(content, np.uint8)[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
     if len(content) < CHECKSUM_BYTES or google_crc32c.value(inner) != int.from_bytes(checksum, "little"):
         raise ValueError(f"{what} does not match its crc32c")
     return inner
 
 
-def _decode(content: bytes, compression: str, into: npt.NDArray[Any], what: str) -> None:
+def _decode(content: npt.NDArray[np.uint8], compression: str, into: npt.NDArray[Any], what: str) -> None:
     """Fill an array with the values of a chunk: all of it, and no byte more."""
     if compression == "none":
         if len(content) != into.nbytes:
             raise ValueError(f"{what} has {len(content)} bytes, expected {into.nbytes}")
-        into[...] = np.frombuffer(content, into.dtype).reshape(into.shape)
+        into[...] = content.view(into.dtype).reshape(into.shape)
         return
     if (stated := content_size(content)) != into.nbytes:
         raise ValueError(f"{what} says that it holds {stated} bytes, expected {into.nbytes}")
     _zstd().decode(content, out=into)
 
 
-def content_size(frame: bytes) -> int | None:
+def content_size(frame: bytes | npt.NDArray[np.uint8]) -> int | None:
     """Return the content size that a zstd frame states (RFC 8878, section 3.1.1.1), None if it states none.
 
     >>> content_size(Zstd(1).encode(bytes(1000)))
     1000
     """
-    if len(frame) < 5 or frame[:4] != b"\x28\xb5\x2f\xfd":
+    if len(frame) < 5 or bytes(frame[:4]) != b"\x28\xb5\x2f\xfd":
         return None
     descriptor = frame[4]
     single_segment = descriptor >> 5 & 1

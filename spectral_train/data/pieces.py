@@ -53,27 +53,30 @@ class PieceReader:
             for start in range(part.start, part.stop, step)
         ]
 
-    def read(self, rows: slice) -> Tensor:
-        """Return the values of a piece, (n, G·C, h, w) as stored.
+    def buffer(self) -> Tensor:
+        """Return memory for the largest piece, to be given to `read` again and again."""
+        rows = max((piece.stop - piece.start for piece in self.pieces), default=0)
+        return torch.empty((rows, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
+
+    def read(self, rows: slice, into: Tensor | None = None) -> Tensor:
+        """Return the values of a piece, (n, G·C, h, w) as stored: the beginning of a buffer, if one is given.
 
         Raises
         ------
         CorruptFileError
             Naming the part that cannot be read.
         """
-        if len(self.shard.folders) == 1:
-            return torch.from_numpy(self._stored(0, rows))
-        channels = self.shard.first.channels
-        values = torch.empty((rows.stop - rows.start, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
+        count, channels = rows.stop - rows.start, self.shard.first.channels
+        if into is None:
+            into = torch.empty((count, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
         for g in range(len(self.shard.folders)):
-            values[:, g * channels : (g + 1) * channels] = torch.from_numpy(self._stored(g, rows))
-        return values
+            self._read_folder(g, rows, into[:count, g * channels : (g + 1) * channels].numpy())
+        return into[:count]
 
-    def _stored(self, g: int, rows: slice) -> npt.NDArray[Any]:
-        """Return the values of a piece in one folder, (n, C, h, w)."""
+    def _read_folder(self, g: int, rows: slice, into_NChw: npt.NDArray[Any]) -> None:
         folder, opened = self.shard.folders[g], self._rows(g)
         try:
-            return opened.read(rows.start, rows.stop)
+            opened.read(rows.start, rows.stop, into_NChw)
         except UNREADABLE as error:
             part = rows.start // folder.record.splits[self.split].block_rows
             raise _unreadable(folder.paths.part(self.split, part, folder.record.store), error) from error
@@ -105,6 +108,7 @@ def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") ->
     rows = shard.first.splits.get(split, NO_ROWS).rows
     values = torch.empty((rows, *shard.input_shape), dtype=shard.encoding.torch_dtype, device=device)
     reader = PieceReader(shard, split)
+    buffer = reader.buffer()
     for piece in reader.pieces:
-        values[piece] = reader.read(piece).to(device)
+        values[piece] = reader.read(piece, buffer).to(device)
     return values

@@ -135,16 +135,25 @@ class StreamedRows:
         return Group(buffer[:done], self.y[torch.from_numpy(plan.positions)], torch.from_numpy(plan.index))
 
     def _values(self, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Tensor]]:
-        """Yield pieces with their values, several read at once: each is decompressed beside the others and the loop."""
+        """Yield pieces with their values, several read at once: each is decompressed beside the others and the loop.
+
+        Values stand in a buffer of their own until the next piece is asked for.
+        """
         if self._at_once == 1:
-            yield from ((piece, self._reader.read(slice(piece.start, piece.stop))) for piece in pieces)
+            buffer = self._reader.buffer()
+            yield from ((piece, self._reader.read(slice(piece.start, piece.stop), buffer)) for piece in pieces)
             return
+        waiting = iter(pieces)
         with ThreadPoolExecutor(self._at_once, "pieces") as threads:
-            reading: deque[tuple[Piece, Future[Tensor]]] = deque()
-            for piece in pieces:
-                reading.append((piece, threads.submit(self._reader.read, slice(piece.start, piece.stop))))
-                if len(reading) == self._at_once:
-                    first, values = reading.popleft()
-                    yield first, values.result()
-            for first, values in reading:
-                yield first, values.result()
+
+            def submitted(piece: Piece, buffer: Tensor) -> tuple[Piece, Tensor, Future[Tensor]]:
+                future = threads.submit(self._reader.read, slice(piece.start, piece.stop), buffer)
+                return piece, buffer, future
+
+            reading = deque(
+                submitted(piece, self._reader.buffer()) for piece in itertools.islice(waiting, self._at_once)
+            )
+            while reading:
+                piece, buffer, values = reading.popleft()
+                yield piece, values.result()
+                reading.extend(submitted(following, buffer) for following in itertools.islice(waiting, 1))

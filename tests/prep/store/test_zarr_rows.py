@@ -57,6 +57,11 @@ def test_any_rows_of_a_part_are_read(digits: Path) -> None:
     rows = stored_rows(folder, record, "train")
     for start, stop in [(0, 1), (299, 300), (300, 301), (310, 590), (1200, 1438), (600, 600)]:
         np.testing.assert_array_equal(rows.read(start, stop), whole[start:stop])
+        wide = np.zeros((stop - start, 3, *whole.shape[2:]), whole.dtype)
+        for into in (wide[:, :1].copy(), wide[:, 1:2]):
+            assert rows.read(start, stop, into) is into
+            np.testing.assert_array_equal(into, whole[start:stop])
+        assert not wide[:, ::2].any()
 
 
 CHANGES: dict[str, Change] = {

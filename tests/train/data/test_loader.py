@@ -224,9 +224,9 @@ def test_the_thread_that_reads_ahead_ends_with_the_iteration(shard: Shard) -> No
 def test_many_cpus_read_several_pieces_at_once_and_change_no_row(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     y, readers, read = read_labels(shard.folders, "train").y, set[str](), PieceReader.read
 
-    def watched(reader: PieceReader, rows: slice) -> Tensor:
+    def watched(reader: PieceReader, rows: slice, into: Tensor) -> Tensor:
         readers.add(threading.current_thread().name.partition("_")[0])
-        return read(reader, rows)
+        return read(reader, rows, into)
 
     monkeypatch.setattr(PieceReader, "read", watched)
     found = []
