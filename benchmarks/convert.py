@@ -64,6 +64,8 @@ WORKERS = 2
 SIZE, RESIZE = 224, 256
 SET_CHILD_SUBREAPER = 36
 """Of Linux's prctl."""
+ORPHANS_SECONDS = 60
+"""What a command left behind ends within so long, or never."""
 
 OURS = {"int8, zstd-1": "zstd", "int8, uncompressed": "none"}
 
@@ -263,10 +265,13 @@ def adopt_orphans() -> None:
 
 
 def wait_for_orphans() -> None:
-    """Wait until nothing is left that a command started."""
+    """Wait until nothing is left that a command started; raise `ClickException` if that takes too long."""
+    latest = time.monotonic() + ORPHANS_SECONDS
     with contextlib.suppress(ChildProcessError):
-        while True:
-            os.wait()
+        while time.monotonic() < latest:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)
+        raise click.ClickException(f"what the command started has not ended in {ORPHANS_SECONDS} s")
 
 
 def of_children() -> float:

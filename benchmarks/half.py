@@ -4,9 +4,10 @@
     python benchmarks/half.py runs/mnist-q16-fc --source data/mnist --rows 2000
 
 Input: a run, and labelled images as `spectral-ensemble evaluate --source` takes them, of which the first test rows are
-used. Output: a table in Markdown, a line a form: exported for torch and for ONNX Runtime, in float32 and in half, and
-with int8 weights as `onnxruntime.quantization.quantize_dynamic` makes them, which `export` does not offer. Differences
-are to float32 in torch. Times are of the processor, on one thread, without decoding the images.
+used, or training rows where there are none. Output: a table in Markdown, a line a form: exported for torch and for
+ONNX Runtime, in float32 and in half, and with int8 weights as `onnxruntime.quantization.quantize_dynamic` makes them,
+which `export` does not offer. Differences are to float32 in torch. Times are of the processor, on one thread, without
+decoding the images.
 """
 
 from __future__ import annotations
@@ -100,16 +101,18 @@ def in_onnx_runtime(file: Path) -> Callable[[Images], Probabilities]:
 def labelled_rows(
     run: Path, dataset: str, source: Path, rows: int, scratch: Path
 ) -> tuple[Images, npt.NDArray[np.int32]]:
-    """Return the first test images, (rows, H, W, C), and their labels; the source has the classes of the run."""
+    """Return the first images, (rows, H, W, C), of the test rows if there are any, and their labels.
+
+    The source has the classes of the run.
+    """
     plan = open_network(run).plans[0]
     opened = open_source(dataset, source, scratch, to_train=False)
     if opened.classes != plan.classes:
         raise click.ClickException("the source has other classes than the run")
-    if "test" not in opened.index():
-        raise click.ClickException("the source has no test images")
-    index = opened.index()["test"]
-    names, labels = index.names[:rows], index.labels[:rows]
-    images = [as_converted(opened.read("test", number, name), plan) for number, name in enumerate(names)]
+    splits = opened.index()
+    split = "test" if "test" in splits else "train"
+    names, labels = splits[split].names[:rows], splits[split].labels[:rows]
+    images = [as_converted(opened.read(split, number, name), plan) for number, name in enumerate(names)]
     return np.stack(images), labels
 
 

@@ -15,7 +15,7 @@ import click
 from spectral_prep.console.failure import ERROR, show_labelled
 from spectral_prep.console.group import SETTINGS, OrderedGroup
 from spectral_prep.console.options import field_options, stacked
-from spectral_prep.console.progress import PLACE, answer, as_json, say
+from spectral_prep.console.progress import PLACE, answer, as_json, conclude, say
 from spectral_prep.console.tables import output_width
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line, printable, quoted, shown
@@ -124,7 +124,7 @@ def _clean(folders: tuple[Place, ...], unfinished: bool, yes: bool, as_json: boo
     if as_json:
         click.echo(json.dumps([{"path": str(each.place), "size": each.size, "why": each.why} for each in gone]))
     else:
-        answer(
+        conclude(
             f"{_files(len(gone))} removed, {size(sum(each.size for each in gone))}." if found else "Nothing to remove."
         )
 
@@ -148,7 +148,9 @@ def collect_command(run: Place, folders: tuple[Place, ...], as_json: bool) -> No
         click.echo(json.dumps({"run": str(run), "networks": networks, "branches": list(RunPaths(run).finished())}))
     else:
         count = len(RunPaths(run).finished())
-        answer(f"{run} holds {count} branches. Run next, when all are there: spectral-ensemble evaluate {quoted(run)}")
+        conclude(
+            f"{run} holds {count} branches. Run next, when all are there: spectral-ensemble evaluate {quoted(run)}"
+        )
 
 
 predictions_option = click.option(
@@ -303,7 +305,7 @@ def report_command(runs: tuple[Place, ...], out: Place | None, **combination: An
     from spectral_train.report.report import report
 
     for path in report(runs, out, Combination(**combination)).files:
-        answer(str(path))
+        conclude(str(path))
 
 
 @ensemble_group.command("soup")
@@ -323,4 +325,4 @@ def soup_command(runs: tuple[Place, ...], out: Place, data: Place | None, method
     from spectral_train.training.soup import soup
 
     soup(runs, out, data, method, device, say)
-    answer(f"The run is {out}. Run next: spectral-ensemble evaluate {quoted(out)}")
+    conclude(f"The run is {out}. Run next: spectral-ensemble evaluate {quoted(out)}")

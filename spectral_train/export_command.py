@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from spectral_prep.console.group import WatchedCommand
-from spectral_prep.console.progress import PLACE, answer, as_json, say
+from spectral_prep.console.progress import PLACE, as_json, conclude, say
 from spectral_prep.places.url import Place
 from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.precision import DEFAULT_PRECISION, MUCH, PRECISIONS, Precision
@@ -44,7 +44,7 @@ def export_command(run: Place, out: Place, precision: Precision, as_json: bool, 
     if as_json:
         click.echo(json.dumps(metadata))
     else:
-        answer(
+        conclude(
             f"{out}: {size(at(out).size() or 0)}; uint8 images (N, {', '.join(map(str, metadata['input_shape']))}) "
             f"to probabilities of {len(metadata['classes'])} classes"
         )

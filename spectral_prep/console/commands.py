@@ -29,7 +29,7 @@ from spectral_prep.console.options import (
     space_option,
     workers_option,
 )
-from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, answer, as_json, insist, say, speak
+from spectral_prep.console.progress import PLACE, ConversionProgress, Notices, as_json, conclude, insist, say, speak
 from spectral_prep.console.tables import facts
 from spectral_prep.errors import InputError
 from spectral_prep.places.url import Place
@@ -108,7 +108,7 @@ def begin_command(
     )
     _fetch(wanted, download=download, mirror=mirror)
     begin(wanted.request, wanted.source, wanted.out, execution, tell)
-    answer(f"Begun: {wanted.out}. Run next: the spectral-prep convert commands with --task I/N")
+    conclude(f"Begun: {wanted.out}. Run next: the spectral-prep convert commands with --task I/N")
 
 
 @prep_group.command("convert")
@@ -186,7 +186,7 @@ def convert_command(
         seconds = round(time.monotonic() - started, 3)
         click.echo(json.dumps({"folder": str(wanted.out), **info(wanted.out).to_dict(), "seconds": seconds}))
     elif task:
-        answer(
+        conclude(
             f"Task {execution.task} is done. Run next, when all tasks are: spectral-prep finalize {quoted(wanted.out)}"
         )
     else:
@@ -217,14 +217,14 @@ def _complete(out: Place) -> None:
     from spectral_prep.sources import where_test_rows_go
 
     found = info(out)
-    answer(facts(info_text(found)))
+    conclude(facts(info_text(found)))
     if "test" not in found.rows:
         say(
             "No test rows: spectral-ensemble evaluate will measure on held-out training rows. For a test split: the "
             "same command with --test-fraction 0.1 and another --out, or with test images "
             f"{where_test_rows_go(found.dataset)}"
         )
-    answer(f"Complete: {out}. Run next: {what_next(out, found.spec.q)}")
+    conclude(f"Complete: {out}. Run next: {what_next(out, found.spec.q)}")
 
 
 @prep_group.command("verify")
@@ -317,7 +317,7 @@ def show_command(
         opened = _source_of(folder, plan, source, Path(staging), fields)
         sheets = [sheet(folder, row + place, split, opened) for place in counted(range(rows), "reading rows", "rows")]
     atomic_write(out, draw_grid(sheets) if rows > 1 else draw(sheets[0]), TO_OUT)
-    answer("\n".join([*(each.title for each in sheets), f"Drawn: {out}"]))
+    conclude("\n".join([*(each.title for each in sheets), f"Drawn: {out}"]))
 
 
 def _source_of(folder: Place, plan: Plan, given: Place | None, staging: Path, fields: Fields) -> Source | None:

@@ -41,7 +41,7 @@ class WatchedCommand(click.Command):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.params += [
-            _loudness("quiet", "Say nothing but results and errors."),
+            _loudness("quiet", "Say nothing but errors, warnings and what was asked for: figures, --json."),
             _loudness("verbose", "Say when each step ends, and what caused an error."),
         ]
 

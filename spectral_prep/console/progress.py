@@ -51,6 +51,12 @@ def insist(text: str) -> None:
     sys.stderr.flush()
 
 
+def conclude(text: str) -> None:
+    """Say on stdout what a command wrote, and what to run next, unless it is to be quiet: nobody asked for it."""
+    if _loudness() != "quiet":
+        answer(text)
+
+
 def answer(text: str) -> None:
     """Print a result for a reader, on stdout; for machines `json.dumps` leaves nothing to escape."""
     click.echo(printable(text))

@@ -149,7 +149,12 @@ class ArraySource:
 
 
 def stage(
-    splits: Mapping[str, str], class_count: int, content: Iterable[Batch | ClassNames], staging: Path
+    splits: Mapping[str, str],
+    class_count: int,
+    content: Iterable[Batch | ClassNames],
+    staging: Path,
+    *,
+    whole: bool = True,
 ) -> ArraySource:
     """Stream a release into scratch files and return the source over them.
 
@@ -163,11 +168,13 @@ def stage(
         Batches of the parts, each part's own batches in order, and the class names once. One is held at a time.
     staging
         A folder of the caller's, made if need be; scratch files that a killed run left in it are removed.
+    whole
+        Whether every split must have rows; else one that has none is left out.
 
     Raises
     ------
     CorruptSourceError
-        If a label is out of range, images differ in size, a part has no rows or there are not `class_count` names.
+        If a label is out of range, images differ in size, a part has no rows, or there are not `class_count` names.
     InputError, StorageError
         If the scratch files cannot be written.
     """
@@ -184,7 +191,8 @@ def stage(
         drafts[item.part].append(item)
     if len(classes) != class_count:
         raise CorruptSourceError("wrong number of class names", expected=class_count, got=len(classes))
-    parts = tuple(draft.finish(splits[name], name, staging) for name, draft in drafts.items())
+    there = {splits[name] for name, draft in drafts.items() if whole or draft.rows} or {*splits.values()}
+    parts = tuple(draft.finish(splits[name], name, staging) for name, draft in drafts.items() if splits[name] in there)
     height, width, channels = shape
     return ArraySource(classes, _fingerprint(classes, shape, parts), (height, width, channels), staging, parts)
 

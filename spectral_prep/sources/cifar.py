@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from spectral_prep.errors import CorruptSourceError
+from spectral_prep.errors import CorruptSourceError, InputError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place
-from spectral_prep.printable import shown
+from spectral_prep.printable import quoted, shown
 from spectral_prep.sources import safe_pickle
 from spectral_prep.sources.arrays import ArraySource, Batch, ClassNames, rows_per_batch, stage
 from spectral_prep.sources.name_list import decode, text_of
@@ -65,25 +65,34 @@ class Release:
 def open_cifar(dataset: str, path: Place, staging: Path, *, to_train: bool = True) -> ArraySource:
     """Open cifar10 or cifar100 (fine labels); rows are called "data_batch_1#17" or "train#17".
 
-    Of an extracted release one split may be missing where nothing is to be trained.
+    One split may be missing where nothing is to be trained.
 
     Raises
     ------
     InputError
-        If no layout of the release is found, or a file of an extracted one is missing.
+        If no layout of the release is found, a file of an extracted one is missing, one of its files is given, or an
+        archive has no rows to train on.
     CorruptSourceError
         If a file is truncated or damaged, an archive lacks a member, a label is out of range, or a pickle asks for
         anything but its arrays and lists.
     """
     release = RELEASES[dataset]
     found = _standing(release, path)
+    layouts = f"one of {', '.join(name for form in release.forms for name in (form.folder, form.archive))}"
     if found is None:
-        layouts = [name for form in release.forms for name in (form.folder, form.archive)]
-        raise missing(dataset, path, f"one of {', '.join(layouts)}, or a folder that holds one", to_train=to_train)
+        raise missing(dataset, path, f"{layouts}, or a folder that holds one", to_train=to_train)
     place, form = found
     if form is None:
-        return stage(release.splits, release.class_count, _archive_content(release, place), staging)
-    wanted = release if to_train else _splits_there(release, form, place)
+        if any(path.name in _file_names(release, each) for each in release.forms):
+            raise InputError(
+                "one file of a release is no source",
+                where=path,
+                expected=f"{layouts}, or a folder that holds one",
+                run=f"the same command with --source {quoted(path.parent)}",
+            )
+        content = _archive_content(release, place, to_train=to_train)
+        return stage(release.splits, release.class_count, content, staging, whole=to_train)
+    wanted = release if to_train else _splits_there(release, lambda part: exists(place / form.file(part)))
     if lacking := [name for name in _file_names(wanted, form) if not exists(place / name)]:
         whole = "all files of the release" if to_train else "all files of a split, and the names of the classes"
         raise missing(dataset, place, whole, got=f"no {', '.join(lacking)}", to_train=to_train)
@@ -140,10 +149,12 @@ def _standing(release: Release, path: Place) -> tuple[Place, Form | None] | None
     return next(((path / form.archive, None) for form in release.forms if exists(path / form.archive)), None)
 
 
-def _splits_there(release: Release, form: Form, folder: Place) -> Release:
-    """Return the release without the splits of which a folder has nothing."""
-    there = {split for part, split in release.splits.items() if exists(folder / form.file(part))}
-    return replace(release, splits={part: split for part, split in release.splits.items() if split in there})
+def _splits_there(release: Release, is_there: Callable[[str], bool]) -> Release:
+    """Return the release without the splits of which no part is there; whole if none is."""
+    there = {split for part, split in release.splits.items() if is_there(part)}
+    return replace(
+        release, splits={part: split for part, split in release.splits.items() if split in there or not there}
+    )
 
 
 def _file_names(release: Release, form: Form) -> list[str]:
@@ -159,21 +170,31 @@ def _folder_content(release: Release, form: Form, folder: Place) -> Iterator[Bat
             yield from _parse(release, form, name, file, size, str(path))
 
 
-def _archive_content(release: Release, archive: Place) -> Iterator[Batch | ClassNames]:
-    wanted = {name: form for form in release.forms for name in _file_names(release, form)}
+def _archive_content(release: Release, archive: Place, *, to_train: bool) -> Iterator[Batch | ClassNames]:
+    forms = {name: form for form in release.forms for name in _file_names(release, form)}
     form: Form | None = None
     seen: set[str] = set()
     for name, file, size in _members(archive):
-        form = form or wanted.get(name)
-        if form is None or wanted.get(name) is not form:
+        form = form or forms.get(name)
+        if form is None or forms.get(name) is not form:
             continue
         if name in seen:
             raise CorruptSourceError(f"the archive holds {name} twice", where=archive)
         seen.add(name)
         with explained(archive):
             yield from _parse(release, form, name, file, size, f"{archive}!{name}")
-    names = _file_names(release, form or release.forms[0])
+    form = form or release.forms[0]
+    wanted = release if to_train else _splits_there(release, lambda part: form.file(part) in seen)
+    names = _file_names(wanted, form)
     lacking = [name for name in names if name not in seen]
+    if lacking == [form.file(part) for part, split in release.splits.items() if split == "train"]:
+        raise InputError(
+            "the archive has no images to train on",
+            where=archive,
+            expected=", ".join(names),
+            got=", ".join(sorted(seen)),
+            run=f"the same command with the whole release, {form.archive}",
+        )
     if lacking:
         raise CorruptSourceError(
             "the archive is truncated or not this release",

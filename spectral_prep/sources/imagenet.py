@@ -93,7 +93,7 @@ def open_imagenet(dataset: str, path: Place, staging: Path, *, to_train: bool = 
         found["train"] = train
     elif to_train:
         raise missing(dataset, root, EXPECTED, got=contents(root))
-    if (validation := _validation(root, numbers, ignored)) is not None:
+    if (validation := _validation(root, numbers, ignored, to_train=to_train)) is not None:
         found["test"] = validation
     if not found:
         raise missing(dataset, root, f"{EXPECTED}; or {VAL_TAR}, or val/", got=contents(root))
@@ -213,7 +213,7 @@ def _train(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found | None
     return None
 
 
-def _validation(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found | None:
+def _validation(root: Place, numbers: ClassNumbers, ignored: Ignored, *, to_train: bool) -> Found | None:
     archive = _near(root, VAL_TAR)
     folders = [root / tree / name for tree in TREES for name in TEST_FOLDERS]
     folders = [folder for folder in folders if at(folder).is_folder()]
@@ -221,14 +221,16 @@ def _validation(root: Place, numbers: ClassNumbers, ignored: Ignored) -> Found |
         if has_classes(folder):
             found = class_folders(folder, numbers, ignored)
         elif any(VAL_NAME.match(name) for name in at(folder).names()):
-            found = flat_folder(folder, _class_of(root, folder), numbers, ignored)
+            found = flat_folder(folder, _class_of(root, folder, to_train=to_train), numbers, ignored)
         else:
             continue
         if archive is not None:
             require_whole(found, folder, _flat_tar(archive, lambda _: "", ClassNumbers(), Ignored()), archive)
         tell_untaken("Folders that are not converted", root, [str(each) for each in folders if each != folder])
         return found
-    return None if archive is None else _flat_tar(archive, _class_of(root, archive), numbers, ignored)
+    return (
+        None if archive is None else _flat_tar(archive, _class_of(root, archive, to_train=to_train), numbers, ignored)
+    )
 
 
 def _flat_tar(archive: Place, class_of: ClassOf, numbers: ClassNumbers, ignored: Ignored) -> Found:
@@ -252,7 +254,7 @@ def _near(root: Place, name: str) -> Place | None:
     return next((place for place in found if is_there(place)), None)
 
 
-def _class_of(root: Place, images: Place) -> ClassOf:
+def _class_of(root: Place, images: Place, *, to_train: bool) -> ClassOf:
     """Return what gives the class of a validation image's file name.
 
     Raises
@@ -267,13 +269,13 @@ def _class_of(root: Place, images: Place) -> ClassOf:
             return _devkit_classes(devkit)
     if (solution := _near(root, SOLUTION)) is not None:
         return _kaggle_classes(solution)
+    without = "; or, for training rows alone, with the validation images elsewhere" if to_train else ""
     raise InputError(
         "the validation images have no labels",
         where=images,
         expected=f"{DEVKIT}.tar.gz (or its folder, or Kaggle's {SOLUTION}) in {root}",
         got=contents(root),
-        run=f"the same command with {DEVKIT}.tar.gz from the same download page beside the images; "
-        "or, for training rows alone, with the validation images elsewhere",
+        run=f"the same command with {DEVKIT}.tar.gz from the same download page beside the images{without}",
     )
 
 

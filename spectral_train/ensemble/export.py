@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral_prep.encoding import LARGEST
-from spectral_prep.errors import InputError
+from spectral_prep.errors import InputError, StorageError
 from spectral_prep.places import atomic_write, require_writable
 from spectral_prep.places.url import Place
 from spectral_prep.spectrum import basis, regroup
@@ -42,6 +42,8 @@ BATCH = "batch"
 """What the axis of images is called."""
 ONNX_OPSET = 18
 LARGEST_HALF = torch.finfo(torch.half).max
+NO_MEMORY = "can't allocate memory"
+"""In what torch says of the CPU's, which has no exception of its own."""
 IN_FULL = "the same command with --precision float32"
 LARGEST_ONNX = 2**31 - 2**24  # protobuf ends at 2 GiB
 
@@ -169,6 +171,8 @@ def halved(whole: ImagesToProbabilities, images_NHWC: Tensor) -> Compared:
     ------
     InputError
         If float16 does not hold a value of a layer or of an output, or a layer cannot compute with it.
+    StorageError
+        If memory does not suffice.
     """
     with torch.inference_mode():
         exact_NK = whole(images_NHWC)
@@ -177,6 +181,8 @@ def halved(whole: ImagesToProbabilities, images_NHWC: Tensor) -> Compared:
             found_NK = whole(images_NHWC)
         except RuntimeError as error:  # what torch raises for a dtype that an operator does not take
             reason = " ".join(str(error).split())
+            if isinstance(error, torch.cuda.OutOfMemoryError) or NO_MEMORY in reason:
+                raise StorageError("too little memory to compare in half precision", got=reason) from error
             raise InputError("this network cannot compute in half precision", got=reason, run=IN_FULL) from error
     if not found_NK.isfinite().all():
         raise InputError(

@@ -161,4 +161,4 @@ def compare(runs: Sequence[Place]) -> Comparison:
 
 def _settings(record: NetworkRecord) -> dict[str, Any]:
     plan = {name: value for name, value in plain(record.plan).items() if name not in OF_ONE_BRANCH}
-    return {name.removeprefix("recipe.").removeprefix("model_options."): value for name, value in leaves(plan)}
+    return {name.removeprefix("recipe."): value for name, value in leaves(plan)}

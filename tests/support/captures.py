@@ -40,8 +40,9 @@ HEAD = """# What is seen while the commands work
 
 Progress and errors go to stderr, results to stdout. On a terminal a step that is going on has a bar, which goes when
 it ends; a step that took a second leaves a line. Elsewhere, in the log of a scheduler say, there is a line at once and
-then one every 30 seconds. `--quiet` says nothing but results and errors; `--verbose` also when each step ends, and what
-caused an error. `NO_COLOR` and `TERM=dumb` are heeded; nothing is coloured where there is no terminal.
+then one every 30 seconds. `--quiet` says nothing but errors, warnings and what was asked for (figures, `--json`): no
+progress, and no summary of what was written. `--verbose` also says when each step ends, and what caused an error.
+`NO_COLOR` and `TERM=dumb` are heeded; nothing is coloured where there is no terminal.
 
 All below is drawn by the code of the commands (`python -m tests.support.captures > docs/terminal.md`), at 60 and at 120
 columns; a test holds the page against it.

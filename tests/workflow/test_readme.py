@@ -40,6 +40,7 @@ ELSEWHERE = {
 }
 """Pages with commands that no test can give as they stand (clusters, hours of training): what tests them instead."""
 
+PAGES = (README, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 BUCKET = "s3://bucket"
 NODE = r"--data (spectral-\d\d) --run run$"
 TRAINS = r"spectral-train (?!--list)|spectral-ensemble fuse "
@@ -97,6 +98,21 @@ def lines(page: str) -> Iterator[str]:
                 yield f"{line} --epochs 1" if re.match(TRAINS, line) else line
 
 
+def indented(page: str) -> Iterator[str]:
+    """Yield the command lines that a page shows in passing, beside a measurement, say: they stand indented."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE).replace("\\\n", " ")
+    for line in re.findall(r"^    (?:\$ )?(\S.*)", text, re.MULTILINE):
+        yield line.partition(" #")[0].strip()
+
+
+def parse(line: str) -> None:
+    """Let the program read a command line, and do nothing."""
+    name, *arguments = shlex.split(line)
+    group = {"spectral-prep": prep_group, "spectral-ensemble": ensemble_group}.get(name)
+    command = train_command if group is None else group.commands[arguments.pop(0)]
+    assert command.make_context(line, arguments).params
+
+
 @pytest.fixture
 def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with the data sets that the pages name, small."""
@@ -141,10 +157,29 @@ def test_every_page_with_commands_is_run_here_or_elsewhere() -> None:
 @pytest.mark.parametrize("page", [page for page in ELSEWHERE if page != "docs/results.md"])  # its own test does more
 def test_the_program_takes_every_command_of_the_other_pages(page: str) -> None:
     for line in lines(page):
-        name, *arguments = shlex.split(line)
-        group = {"spectral-prep": prep_group, "spectral-ensemble": ensemble_group}.get(name)
-        command = train_command if group is None else group.commands[arguments.pop(0)]
-        assert command.make_context(line, arguments).params
+        parse(line)
+
+
+def test_the_program_takes_every_command_that_a_page_only_shows() -> None:
+    shown = [line for page in PAGES for line in indented(page) if line.partition(" ")[0] in COMMANDS]
+    assert len(shown) >= 6
+    for line in shown:
+        parse(line)
+
+
+def test_every_script_that_a_page_names_is_there_and_has_the_options_it_is_given() -> None:
+    fenced = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    shown = [*fenced, *(line for page in PAGES for line in indented(page))]
+    scripts = [line.partition(" #")[0] for line in shown if line.startswith("python ")]
+    assert len(scripts) >= 15
+    for line in scripts:
+        _, script, *arguments = shlex.split(line)
+        if script == "-m":
+            script = arguments.pop(0).replace(".", "/")
+        path = ROOT / script if script.endswith(".py") else ROOT / f"{script}.py"
+        text = (path if path.exists() else ROOT / script / "__main__.py").read_text()
+        for option in re.findall(r"--[a-z-]+", " ".join(arguments)):
+            assert f'"{option}"' in text, line
 
 
 def test_the_readme_is_a_lesson_and_leads_to_every_page() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterable
 
@@ -99,12 +100,14 @@ def test_a_bar_fits_the_terminal_and_leaves_nothing_behind(width: int) -> None:
     assert display._bars is None
 
 
-def test_quiet_says_nothing_but_results_and_errors(tmp_path: object) -> None:
+def test_quiet_says_nothing_but_errors_and_what_was_asked_for(tmp_path: object) -> None:
     out = f"--out {tmp_path}/d"
     line = f"spectral-prep convert --dataset digits --q 1x2 --block-rows 900 --workers 1 {out}"
     done = run(f"{line} --quiet")
-    assert (done.code, done.err) == (0, "")
-    assert "Complete: " in done.out
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert json.loads(run(f"{line} --quiet --json").out)["complete"]
+    assert "digits" in run(f"spectral-prep info {tmp_path}/d --quiet").out
+    assert "Complete: " in run(line).out
     assert run(f"spectral-prep verify {tmp_path}/d --verbose").err.count("checking files: ") >= 1
     assert run(f"{line} --q 2 --quiet").err.startswith("Error: ")
 

@@ -184,6 +184,35 @@ def test_a_truncated_archive(tmp_path: Path, layout: str, share: float) -> None:
     assert str(archive) in error
 
 
+@pytest.mark.parametrize("layout", ["binary.tar.gz", "python.tar.gz"])
+def test_an_archive_of_the_test_set_alone_is_no_source_to_train_on(tmp_path: Path, layout: str) -> None:
+    parts = cifar_rows()
+    archive = write_cifar(tmp_path, "cifar10", layout, {"test_batch": parts["test_batch"]})
+    with pytest.raises(
+        InputError, match=r"no images to train on.*Expected: .*data_batch_1.*Got: .*test_batch.*whole release"
+    ):
+        open_source("cifar10", archive, tmp_path / "staging")
+    source = open_source("cifar10", archive, tmp_path / "staging", to_train=False)
+    assert {split: rows.labels.tolist() for split, rows in source.index().items()} == {
+        "test": parts["test_batch"][1].tolist()
+    }
+    assert np.array_equal(source.read("test", 2, "test_batch#2"), parts["test_batch"][0][2])
+    whole = write_cifar(tmp_path / "whole", "cifar10", layout, parts)
+    assert [*open_source("cifar10", whole, tmp_path / "other", to_train=False).index()] == ["train", "test"]
+    del parts["data_batch_2"]
+    part = write_cifar(tmp_path / "part", "cifar10", layout, parts)
+    with pytest.raises(CorruptSourceError, match=r"truncated or not this release.*Got: no data_batch_2"):
+        open_source("cifar10", part, tmp_path / "third", to_train=False)
+
+
+@pytest.mark.parametrize("to_train", [True, False])
+@pytest.mark.parametrize(("layout", "name"), [("python", "test_batch"), ("binary", "data_batch_1.bin")])
+def test_one_file_of_a_release_is_no_source(tmp_path: Path, layout: str, name: str, to_train: bool) -> None:
+    folder = write_cifar(tmp_path, "cifar10", layout, cifar_rows())
+    with pytest.raises(InputError, match=rf"one file.*Expected: one of cifar-10-batches-bin.*--source {folder}$"):
+        open_source("cifar10", folder / name, tmp_path / "staging", to_train=to_train)
+
+
 def test_a_tar_cut_between_members(tmp_path: Path) -> None:
     files = cifar_files("cifar10", "binary", cifar_rows())
     del files["data_batch_5.bin"], files["test_batch.bin"]

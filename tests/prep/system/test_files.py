@@ -12,7 +12,7 @@ import pytest
 
 from spectral_prep.errors import InputError, SpectralError, StorageError
 from spectral_prep.system import files
-from spectral_prep.system.files import Advice, atomic_write, create, is_temporary, remove
+from spectral_prep.system.files import Advice, atomic_write, create, is_temporary, remove, require_writable
 
 
 def test_a_write_makes_its_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -151,3 +151,27 @@ def test_what_a_kill_leaves_behind_is_known_by_its_name(tmp_path: Path, monkeypa
     atomic_write(tmp_path / "part", b"new")
     assert is_temporary(seen[0].name)
     assert not is_temporary("part")
+
+
+def test_what_could_be_written_is_said_beforehand_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    for path in (tmp_path / "new", tmp_path / "old", tmp_path / "a" / "b" / "new"):
+        require_writable(path)
+    assert os.listdir(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def test_what_could_not_be_written_is_refused_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=r"a folder has this name already. Where: \S+ Expected: the name of a file"):
+        require_writable(tmp_path)
+    with pytest.raises(InputError, match="file/new"):
+        require_writable(tmp_path / "file" / "new")
+    for number, kind in ((errno.EACCES, InputError), (errno.EROFS, InputError), (errno.ENOSPC, StorageError)):
+
+        def refuse(*_args: object, number: int = number, **_kwargs: object) -> NoReturn:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+        with pytest.raises(kind, match=str(tmp_path / "new")):
+            require_writable(tmp_path / "new")

@@ -1,4 +1,6 @@
 import json
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +8,14 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
-from spectral_prep.errors import InputError
+from spectral_prep.errors import InputError, StorageError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.ensemble.combination import Combination
@@ -26,6 +30,7 @@ from spectral_train.training.branch import train_branches
 from tests.support.runs import make_run, on_cpu
 from tests.support.shards import CLASSES, draw, make_shards
 
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 IMAGES = draw(60, channels=3, seed=1)
 
 
@@ -142,6 +147,24 @@ def test_a_layer_that_cannot_compute_in_half_precision_is_told_of(digits_run: Pa
         halved(ImagesToProbabilities(network).eval(), drawn_images(network.plans, 4))
 
 
+def test_too_little_memory_is_not_the_fault_of_half_precision(
+    digits_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (torch.cuda.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory: 9 bytes")):
+        network = ImagesToProbabilities(open_network(digits_run)).eval()
+        given = iter([torch.ones(4, 10), error])
+        with monkeypatch.context() as patch:
+            patch.setattr(network, "forward", lambda _, given=given: _given(next(given)))
+            with pytest.raises(StorageError, match="too little memory"):
+                halved(network, torch.zeros(4, 8, 8, 1, dtype=torch.uint8))
+
+
+def _given(what: Tensor | Exception) -> Tensor:
+    if isinstance(what, Exception):
+        raise what
+    return what
+
+
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.pt2 or \.onnx"):
         export(tmp_path, tmp_path / "model.bin")
@@ -153,3 +176,38 @@ def test_a_torch_that_cannot_write_onnx_is_told_of(
     monkeypatch.setattr(torch.onnx, "export", lambda model, args, f: None)
     with pytest.raises(InputError, match=r"torch 2\.6 or newer"):
         export(digits_run, tmp_path / "model.onnx")
+
+
+def test_onnx_that_is_not_installed_is_told_of_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("onnx", "onnxscript"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)
+            with pytest.raises(InputError, match=r"ONNX is not installed.*spectral-shards\[export\].*\.pt2"):
+                export(tmp_path / "no run", tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_the_benchmark_of_forms_prints_a_line_a_form(
+    digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
+) -> None:
+    half = runpy.run_path(str(BENCHMARKS / "half.py"))
+    for digit in range(10):
+        path = tmp_path / "images" / ("val" if split == "test" else "train") / str(digit) / "0.png"
+        path.parent.mkdir(parents=True)
+        Image.new("L", (8, 8), 25 * digit).save(path)
+    network = ImagesToProbabilities(open_network(digits_run)).eval()
+    within = half["main"].callback.__globals__
+    for write in ("export", "quantize_dynamic"):
+        monkeypatch.setitem(within, write, lambda _, out, precision="": out.write_bytes(b"0"))
+    for load in ("in_torch", "in_onnx_runtime"):
+        monkeypatch.setitem(within, load, lambda _: lambda images: network(torch.from_numpy(images)).numpy())
+    done = CliRunner().invoke(half["main"], [str(digits_run), "--source", str(tmp_path / "images"), "--rows", "7"])
+    assert done.exit_code == 0, done.output
+    assert [line.split("|")[1].strip() for line in done.output.splitlines()[-5:]] == [
+        "float32, torch",
+        "half, torch",
+        "float32, ONNX Runtime",
+        "half, ONNX Runtime",
+        "int8 weights, ONNX Runtime",
+    ]
+    assert done.output.count("| 0 | 0 |") == 4, "the same network in each"

@@ -118,8 +118,11 @@ def test_the_validation_tar_of_imagenet_alone_needs_the_kit_with_its_labels(
     }
     alone = write_files(tmp_path / "alone", {"ILSVRC2012_img_val.tar": tar_bytes(flat(images))})
     for place in (alone, alone / "ILSVRC2012_img_val.tar"):
-        with pytest.raises(InputError, match=r"have no labels.*Expected: ILSVRC2012_devkit_t12.tar.gz.*Run next: "):
+        with pytest.raises(
+            InputError, match=r"have no labels.*Expected: ILSVRC2012_devkit_t12.tar.gz.*Run next: "
+        ) as told:
             evaluate_source(run, Labelled(place))
+        assert "train" not in str(told.value).partition("Run next: ")[2], "nothing is trained"
     write_files(alone, devkit_files(images))
     expected = evaluate_source(run, Labelled(photos))
     for place in (alone, alone / "ILSVRC2012_img_val.tar"):
@@ -178,6 +181,9 @@ def test_the_text_has_the_figures_and_the_matrix(run: Path, photos: Path) -> Non
     assert f"{100 * found.quality.accuracy:.2f} %" in told
     counts = [str(found.confusion["cross"].get(name, 0)) for name in CLASSES]
     assert any(line.split() == ["cross", *counts] for line in told.splitlines())
+    assert "Views:" not in told
+    viewed = command(f"spectral-ensemble evaluate {run} --source {photos} --scheme average --views flip").out
+    assert viewed.startswith("Views: flip\n")
 
 
 def test_what_does_not_go_together_is_refused(run: Path, photos: Path) -> None:

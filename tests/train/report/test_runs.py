@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -12,7 +13,8 @@ import pytest
 from spectral_prep.errors import InputError
 from spectral_prep.places import sole_use
 from spectral_train.ensemble.evaluate import evaluate
-from spectral_train.report.runs import compare, overview, overviews
+from spectral_train.report.runs import Comparison, compare, overview, overviews
+from spectral_train.report.runs_text import comparison_text
 from spectral_train.run.cleaning import leftovers
 from spectral_train.run.paths import RunPaths
 from spectral_train.training.branch import train_branches
@@ -74,6 +76,21 @@ def test_two_runs_are_compared_by_what_differs(runs: Path) -> None:
     assert "The same settings." in command(f"spectral-ensemble runs {runs}/all {runs}/all").out
 
 
+def test_settings_of_a_model_are_none_of_the_images(trained: Path, tmp_path: Path) -> None:
+    data = make_shards(tmp_path / "data")
+    for width in (4, 8):
+        recipe = replace(QUICK, model_options={**QUICK.model_options, "width": width}, epochs=1)
+        train_branches(on_cpu(data, tmp_path / f"{width}", recipe), 2)
+    assert compare([tmp_path / "4", tmp_path / "8"]).settings == {"model_options.width": (4, 8)}
+    found = compare([trained / "one", tmp_path / "4"]).settings
+    assert "width" not in found, "that of the images, which is the same"
+
+
+def test_rounded_figures_stand_in_the_table() -> None:
+    text = comparison_text(Comparison(("a", "b"), {"holdout": (1 / 12, 0.1)}, {}))
+    assert text.splitlines()[1].split() == ["holdout", "0.0833", "0.1"]
+
+
 def test_no_run_is_refused(tmp_path: Path) -> None:
     for nothing in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match="no run here"):
@@ -109,6 +126,15 @@ def test_cleaning_asks_first(runs: Path) -> None:
     assert command(f"spectral-ensemble runs {runs} --clean").code != 0  # nobody answers
     assert tree(runs) == before
     assert command(f"spectral-ensemble runs {runs} --yes").code == 2
+
+
+def test_an_answer_of_no_removes_nothing_and_says_so_to_machines(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    littered(runs)
+    before = tree(runs)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    told = command(f"spectral-ensemble runs {runs} --clean --json")
+    assert (told.code, json.loads(told.out), "Remove 2 files, 2.0 kB?" in told.err) == (0, [], True)
+    assert tree(runs) == before
 
 
 def test_a_network_that_is_being_trained_is_not_cleaned(runs: Path) -> None:
