@@ -1,10 +1,12 @@
 """Peak memory of converting and of training, against the number of images and the size of a shard.
 
     python benchmarks/memory.py convert --source data/imagenet      # class folders; N images, then each linked 4 times
+    python benchmarks/memory.py threads --source data/imagenet/folder     # or s3://bucket/folder, with 400 images or more
     python benchmarks/memory.py train spectral/digits-q4 spectral/mnist-q16 …   # the first, a small one, is the base
 
 Converting: the largest sum of the proportional set sizes (PSS) of the converter and all its workers, sampled every
-20 ms, and the largest VmHWM of any one of them. Training: VmHWM of `spectral-train --shard 3 --epochs 1`.
+20 ms, and the largest VmHWM of any one of them. Threads: VmHWM of what reads images
+before a test set is made of them. Training: VmHWM of `spectral-train --shard 3 --epochs 1`.
 """
 
 from __future__ import annotations
@@ -20,13 +22,18 @@ import time
 from pathlib import Path
 
 import click
+import numpy as np
 import psutil
 
+from spectral_prep.places.url import place_of
+from spectral_prep.sources import open_source
+from spectral_prep.sources.related import related_rows
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import SpectralRecord
 
 MIB = 1 << 20
 COPIES = 4
+MANY_THREADS = 6
 
 
 @click.group()
@@ -78,6 +85,29 @@ def train(datasets: tuple[Path, ...], model: str) -> None:
         size = spectral_bytes(dataset / "spectral-03")
         ratio = f"{(peak - base) / size:14.2f}" if number else "          base"
         click.echo(f"{dataset.name}  {size / MIB:.2f}  {peak / MIB:.0f}  {(peak - base) / MIB:.1f}  {ratio}")
+
+
+@main.command()
+@click.option("--source", required=True, help="Class folders, on a disk or in a bucket.")
+def threads(source: str) -> None:
+    """Look for duplicates, as --test-fraction does, by 1 and by 6 threads."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from memory import read; read(sys.argv[2], int(sys.argv[3]))"
+    )
+    one, many = (
+        peaks([sys.executable, "-c", program, str(Path(__file__).parent), source, str(count)])[1]
+        for count in (1, MANY_THREADS)
+    )
+    click.echo(f"peak {one / MIB:.0f} MiB by 1, {many / MIB:.0f} MiB by {MANY_THREADS}")
+    click.echo(f"a thread takes {(many - one) / (MANY_THREADS - 1) / MIB:.1f} MiB")
+
+
+def read(source: str, count: int) -> None:
+    """Read all training images by so many threads."""
+    with tempfile.TemporaryDirectory() as staging:
+        opened = open_source("imagenet", place_of(source), Path(staging))
+        rows = opened.index()["train"]
+        related_rows(opened, "train", rows, np.arange(len(rows.names), dtype=np.int32), count)
 
 
 def spectral_bytes(folder: Path) -> int:
