@@ -1,12 +1,12 @@
 """Peak memory of converting and of training, against the number of images and the size of a shard.
 
     python benchmarks/memory.py convert --source data/imagenet      # class folders; N images, then each linked 4 times
-    python benchmarks/memory.py threads --source data/imagenet/folder     # or s3://bucket/folder, with 400 images or more
+    python benchmarks/memory.py threads --source data/imagenet      # 400 images or more, or where they lie in a bucket
     python benchmarks/memory.py train spectral/digits-q4 spectral/mnist-q16 …   # the first, a small one, is the base
 
 Converting: the largest sum of the proportional set sizes (PSS) of the converter and all its workers, sampled every
-20 ms, and the largest VmHWM of any one of them. Threads: VmHWM of what reads images
-before a test set is made of them. Training: VmHWM of `spectral-train --shard 3 --epochs 1`.
+20 ms, and the largest VmHWM of any one of them. Threads: VmHWM of what reads images before a test set is made of them.
+Training: VmHWM of `spectral-train --shard 3 --epochs 1`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-from spectral_prep.engines.interface import Needs, Result, Task, attempt
+from spectral_prep.engines.interface import Engine, Needs, Result, Task, attempt
+from spectral_prep.engines.processes import Processes
 from spectral_prep.errors import InputError, WorkerError
 from spectral_prep.system.resources import GRANTED_CPUS, usable_cpus
 from spectral_prep.system.units import size
@@ -37,6 +38,8 @@ KNOCK_SECONDS = 10
 """Ray itself tries for two minutes, and then ends the process."""
 LOCAL_STORE_BYTES = 256 << 20
 """Of shared memory, of a Ray that is started here: tasks are small."""
+LOOPBACK = "127.0.0.1"
+"""Of a Ray that is started here, to which no other machine can connect."""
 INTERRUPTED = 130
 """The exit code of a worker whose task was cancelled."""
 LONGEST_REASON = 400
@@ -70,6 +73,11 @@ class Ray:
             yield
         finally:
             ray.shutdown()
+
+    def nearby(self) -> Engine:
+        """Return this where all nodes are on the loopback, as those of a Ray that is started here; else processes."""
+        nodes = self._nodes()
+        return self if all(node["NodeManagerAddress"] == LOOPBACK for node in nodes) else Processes()
 
     def has_gpus(self) -> bool:
         """Whether any node has a GPU."""
@@ -180,7 +188,7 @@ def _connect(ray: ModuleType, address: str) -> None:
             "num_cpus": usable_cpus(),
             "object_store_memory": LOCAL_STORE_BYTES,
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
+            "_node_ip_address": LOOPBACK,
         }
     try:
         if "://" in address:

@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 
 from spectral_prep.console.progress import Notices
+from spectral_prep.conversion import workers
 from spectral_prep.conversion.convert import Progress, convert
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.engines import engine_of
 from spectral_prep.engines.interface import Needs
+from spectral_prep.engines.processes import Processes
 from spectral_prep.engines.ray_cluster import RETRIES, Ray, _explained
 from spectral_prep.errors import CorruptSourceError, InputError, WorkerError
 from spectral_prep.inspection.info import info
@@ -145,6 +147,26 @@ def test_a_conversion_with_a_worker_killed_and_a_node_lost_gives_the_bytes_of_pr
     assert node is None
     assert sorted(numbers) == list(range(11))
     assert tree(tmp_path / "out") == whole
+
+
+def test_a_ray_of_this_machine_looks_at_the_sample_itself_and_sees_the_same(
+    ray_nodes: Any, tmp_path: Path, mnist: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PIXELS_A_WORKER", "SAMPLED_PIXELS_A_WORKER", "FEWEST_SAMPLED_PIXELS"):
+        monkeypatch.setattr(workers, name, 1)
+    monkeypatch.setattr(workers, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(Processes, "run", None)  # nothing is left to them
+    convert(REQUEST, mnist, tmp_path / "out", ON_RAY)
+    assert tree(tmp_path / "out") == whole
+
+
+def test_machines_that_may_not_see_the_source_do_not_look_at_the_sample(
+    ray_nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Ray().nearby() == Ray()
+    nodes = [{"NodeManagerAddress": address, "Alive": True} for address in ("127.0.0.1", "10.0.0.7")]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert Ray().nearby() == Processes()
 
 
 def test_a_bad_image_is_reported_in_the_words_of_processes_and_its_block_not_done_again(
