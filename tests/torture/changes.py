@@ -378,6 +378,20 @@ RUN_TARGETS = (
     lines_target("metrics", "*/metrics.jsonl"),
     raw_target("metrics", "*/metrics.jsonl"),
 )
+FUSED_TARGETS = (
+    record_target("rates", "*/rates.json"),
+    record_target("fused", "fused/fused.json"),
+    record_target("fusion-inputs", "*/fusion-*.json"),
+    raw_target("record", "*/[!b]*.json"),
+    header_target("head", "fused/model.safetensors"),
+    header_target("outputs of the head", "fused/outputs.safetensors"),
+    header_target("fusion inputs", "*/fusion-*.safetensors"),
+)
+WIDTH_TARGETS = (
+    json_target("--width-by", "widths.json"),
+    bytes_target("--width-by", "widths.csv"),
+    raw_target("--width-by", "widths.*"),
+)
 BEGUN_TARGETS = (header_target("checkpoint", "*/checkpoint.safetensors"),)
 
 
@@ -390,6 +404,8 @@ def reseal(root: Path) -> None:
         ("blocks/*.json", "block", root),
         ("spectral-*/spectral.json", "spectral", None),
         ("*/branch.json", "branch", None),
+        ("*/fused.json", "fused", None),
+        ("*/fusion-*.json", "fusion-inputs", None),
         ("manifest.json", "manifest", root),
     ):
         for path in sorted(root.glob(pattern)):

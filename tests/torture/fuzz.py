@@ -27,10 +27,10 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 import torch
@@ -42,23 +42,41 @@ from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
-from spectral_prep.errors import SpectralError
+from spectral_prep.errors import InputError, SpectralError
 from spectral_prep.inspection.info import info
 from spectral_prep.inspection.show import sheet
 from spectral_prep.inspection.verify import verify
 from spectral_train.data.loader import LoaderOptions, ShardLoader
 from spectral_train.data.shard import check_files, open_shard
 from spectral_train.device import Resources
+from spectral_train.ensemble import fuse as fusing
+from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.evaluate import evaluate, table
+from spectral_train.ensemble.fusion import Fitted
 from spectral_train.ensemble.predict import predict
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.report.sections import section
 from spectral_train.report.summary import summarise
+from spectral_train.run.branches import read_branches
+from spectral_train.run.paths import RunPaths
+from spectral_train.run.said import ON
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
 from spectral_train.training.request import TrainingRequest
 from spectral_train.training.soup import soup
-from tests.torture.changes import BEGUN_TARGETS, DATA_TARGETS, RUN_TARGETS, TAR_TARGETS, ZARR_TARGETS, Target, reseal
+from spectral_train.training.widths import own_width, read_multipliers
+from spectral_train.training.words import write_all_words
+from tests.torture.changes import (
+    BEGUN_TARGETS,
+    DATA_TARGETS,
+    FUSED_TARGETS,
+    RUN_TARGETS,
+    TAR_TARGETS,
+    WIDTH_TARGETS,
+    ZARR_TARGETS,
+    Target,
+    reseal,
+)
 from tests.torture.nursery import BESIDE
 
 SECONDS = 20
@@ -71,6 +89,7 @@ RECIPE = Recipe(
 )
 RESOURCES = Resources("cpu", workers=1, memory=64 << 20)
 ONE_WORKER = Execution(workers=1, max_memory=4 << 30, device="cpu", space_check=False)
+HEAD = Fitted(hidden=4, epochs=1)
 STREAMED = LoaderOptions(memory=3000)
 AT_ONCE = 100
 
@@ -120,6 +139,10 @@ def _make(honest: Honest) -> NoReturn:
             wanted = training(honest["zarr"], honest[name], replace(RECIPE, seed=len(name)))
             train_branches(wanted)
             train_baseline(wanted)
+        _make_fused(honest)
+        honest["widths"].mkdir()
+        (honest["widths"] / "widths.json").write_text(json.dumps([0.5, 1, 1, 2.5]))
+        (honest["widths"] / "widths.csv").write_text("shard,width\n0,0.5\n1,1\n2,1\n3,2.5\n")
         try:
             train_branches(training(honest["zarr"], honest["begun"]), 0, _interrupt)
         except KeyboardInterrupt:
@@ -127,6 +150,16 @@ def _make(honest: Honest) -> NoReturn:
     except BaseException:  # noqa: BLE001 a child has nobody above it
         traceback.print_exc()
     os._exit(1)
+
+
+def _make_fused(honest: Honest) -> None:
+    """Make a run whose learning rates were found, and whose branches are fused by a head, whatever it is worth."""
+    wanted = replace(training(honest["zarr"], honest["fused"]), find_rate=True)
+    train_branches(wanted)
+    for on in ON:
+        write_all_words(wanted, None, on)
+    fusing.merit = lambda candidate: candidate.hidden  # type: ignore[assignment]
+    fusing.fuse(RunPaths(honest["fused"]), read_branches(RunPaths(honest["fused"])), how=HEAD)
 
 
 def _interrupt(line: str) -> None:
@@ -162,6 +195,25 @@ def readers(folder: Path, honest: Honest, name: str) -> Mapping[str, Callable[[]
             "finalize": lambda: finalize(folder),
             "info unfinished": lambda: info(_unfinished(folder)),
         }
+    if name == "fused":
+        wanted, run = replace(training(honest["zarr"], folder), find_rate=True), RunPaths(folder)
+        return {
+            "evaluate": lambda: evaluate(folder, ["fused", "average"]),
+            "predict": lambda: predict(folder, [honest.picture], Combination("fused")),
+            "report": lambda: section(summarise(folder), {}),
+            "say": lambda: [write_all_words(wanted, None, on) for on in ON],
+            "fuse": lambda: [fusing.fuse(run, read_branches(run), on, HEAD) for on in ON],
+            "find a rate": lambda: train_branches(_again(wanted)),
+            "say which is missing": lambda: _missing(folder),
+        }
+    if name == "widths":
+        shard = open_shard(honest["zarr"], 0)
+        return {
+            f"width by {suffix}": lambda suffix=suffix: own_width(  # type: ignore[misc]
+                shard, RECIPE, read_multipliers(folder / f"widths.{suffix}")
+            )
+            for suffix in ("json", "csv")
+        }
     if name == "begun":
         return {"resume": lambda: train_branches(training(honest["zarr"], folder), 0)}
     return {
@@ -172,6 +224,18 @@ def readers(folder: Path, honest: Honest, name: str) -> Mapping[str, Callable[[]
         "train": lambda: train_branches(training(honest["zarr"], folder, replace(RECIPE, seed=3))),
         "baseline": lambda: train_baseline(training(honest["zarr"], folder, replace(RECIPE, seed=3))),
     }
+
+
+def _again(wanted: TrainingRequest) -> TrainingRequest:
+    for record in cast(Path, wanted.run).glob("branch-*/branch.json"):
+        record.unlink()
+    return wanted
+
+
+def _missing(folder: Path) -> None:
+    shutil.rmtree(folder / "branch-03", ignore_errors=True)
+    with suppress(InputError):  # which says how to train it
+        evaluate(folder, ["average"])
 
 
 def _unfinished(folder: Path) -> Path:
@@ -199,6 +263,8 @@ TARGETS: Mapping[str, Sequence[Target]] = {
     "zarr": (*DATA_TARGETS, *ZARR_TARGETS),
     "webdataset": (*DATA_TARGETS, *TAR_TARGETS),
     "run": RUN_TARGETS,
+    "fused": FUSED_TARGETS,
+    "widths": WIDTH_TARGETS,
     "begun": BEGUN_TARGETS,
 }
 
@@ -324,9 +390,9 @@ class Fuzzer:
                 print(f"{finding.kind}\n  {name}/{change}", file=sys.stderr)  # noqa: T201
             self.found.setdefault(finding.kind, []).append(f"{name}/{change}\n  {finding.story}")
 
-    def some(self, number: int, count: int) -> None:
-        """Try so many changes, which follow from a number."""
-        chosen = st.sampled_from([(name, target) for name, targets in TARGETS.items() for target in targets])
+    def some(self, number: int, count: int, only: Sequence[str]) -> None:
+        """Try so many changes of these folders, which follow from a number."""
+        chosen = st.sampled_from([(name, target) for name in only for target in TARGETS[name]])
 
         @seed(number)
         @settings(
@@ -359,6 +425,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="Else --cases.")
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=TARGETS, action="append", help="Of these folders alone. May be repeated.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name in BESIDE:
@@ -372,7 +439,8 @@ def main() -> int:
             time.monotonic() - began < 60 * options.minutes if options.minutes else fuzzer.cases.total() < options.cases
         ):
             left = options.cases - fuzzer.cases.total()
-            fuzzer.some(numbers.randrange(1 << 32), AT_ONCE if options.minutes else min(AT_ONCE, left))
+            count = AT_ONCE if options.minutes else min(AT_ONCE, left)
+            fuzzer.some(numbers.randrange(1 << 32), count, options.only or [*TARGETS])
             print(f"{fuzzer.cases.total():,} cases, {len(fuzzer.found)} kinds of findings", file=sys.stderr)  # noqa: T201
     except KeyboardInterrupt:  # what was counted until then is shown
         pass
