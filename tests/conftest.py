@@ -135,10 +135,16 @@ def digits_as(_digits_once: Callable[[Format], Path], tmp_path: Path) -> Callabl
 
 
 @pytest.fixture(scope="session")
-def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """The object store of this session; its processes, if there are several, share the folder above their own."""
+def _session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this session; its processes, if there are several, share the one above their own."""
     own = tmp_path_factory.getbasetemp()
-    return shared(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def bucket_server(_session_folder: Path) -> Server:
+    """The object store of this session."""
+    return shared(_session_folder)
 
 
 @pytest.fixture
@@ -169,9 +175,8 @@ def bucket_folder(_shared_bucket: Url, _reachable: None) -> Url:
 
 
 @pytest.fixture(scope="session")
-def _azure_server() -> Iterator[dict[str, str]]:
-    with azure.azurite() as environment:
-        yield environment
+def _azure_server(_session_folder: Path) -> dict[str, str]:
+    return azure.shared(_session_folder)
 
 
 @pytest.fixture

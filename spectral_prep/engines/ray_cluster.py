@@ -17,7 +17,7 @@ import pickle
 import re
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import ModuleType
 from typing import Any
@@ -38,8 +38,6 @@ KNOCK_SECONDS = 10
 """Ray itself tries for two minutes, and then ends the process."""
 LOCAL_STORE_BYTES = 256 << 20
 """Of shared memory, of a Ray that is started here: tasks are small."""
-LOOPBACK = "127.0.0.1"
-"""Of a Ray that is started here, to which no other machine can connect."""
 INTERRUPTED = 130
 """The exit code of a worker whose task was cancelled."""
 LONGEST_REASON = 400
@@ -51,10 +49,11 @@ class Ray:
     """A Ray cluster: an `Engine`. `address` is HOST:PORT of its head node or "auto", for the one that runs here.
 
     Without an address RAY_ADDRESS counts; where that is not set, Ray is started on this machine and ended afterwards. A
-    program that has called `ray.init` itself keeps its connection.
+    program that has called `ray.init` itself keeps its connection. `here`: tasks are for the node of this process alone.
     """
 
     address: str | None = None
+    here: bool = field(default=False, repr=False)
 
     @property
     def elsewhere(self) -> bool:
@@ -75,9 +74,10 @@ class Ray:
             ray.shutdown()
 
     def nearby(self) -> Engine:
-        """Return this where all nodes are on the loopback, as those of a Ray that is started here; else processes."""
-        nodes = self._nodes()
-        return self if all(node["NodeManagerAddress"] == LOOPBACK for node in nodes) else Processes()
+        """Return Ray on the node of this process alone, or processes where that node has no CPUs for tasks."""
+        with self.started():
+            own = [node for node in self._nodes() if node["NodeID"] == _own_node()]
+        return replace(self, here=True) if any(node["Resources"].get("CPU", 0) >= 1 for node in own) else Processes()
 
     def has_gpus(self) -> bool:
         """Whether any node has a GPU."""
@@ -108,7 +108,7 @@ class Ray:
                 num_gpus=needs.gpus,
                 memory=needs.memory or None,
                 max_retries=RETRIES,
-                scheduling_strategy="SPREAD",
+                scheduling_strategy=_only_here() if self.here else "SPREAD",
             )(_attempt)
             running: dict[Any, Task] = {}
             try:
@@ -130,6 +130,17 @@ class Ray:
     def _nodes(self) -> list[dict[str, Any]]:
         with self.started():
             return [node for node in _ray().nodes() if node["Alive"]]
+
+
+def _own_node() -> str:
+    own: str = _ray().get_runtime_context().get_node_id()
+    return own
+
+
+def _only_here() -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(_own_node(), soft=False)
 
 
 def _attempt(work: bytes, task: bytes, cpus: int) -> tuple[bool, Any]:
@@ -188,7 +199,7 @@ def _connect(ray: ModuleType, address: str) -> None:
             "num_cpus": usable_cpus(),
             "object_store_memory": LOCAL_STORE_BYTES,
             "include_dashboard": False,
-            "_node_ip_address": LOOPBACK,
+            "_node_ip_address": "127.0.0.1",
         }
     try:
         if "://" in address:

@@ -22,6 +22,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -72,21 +73,14 @@ class ArraySource:
     Row names are "part#row", such as "data_batch_1#17": the same in every layout of a release.
     """
 
+    random_access: ClassVar[bool] = True  # the scratch files can be read in any order
+    needs_scratch: ClassVar[bool] = True  # that is where the pixels are
+
     classes: tuple[str, ...]
     fingerprint: str
     image_shape: tuple[int, int, int]
     staging: Path
     parts: tuple[StagedPart, ...]
-
-    @property
-    def random_access(self) -> bool:
-        """True: the scratch files can be read in any order."""
-        return True
-
-    @property
-    def needs_scratch(self) -> bool:
-        """True: that is where the pixels are."""
-        return True
 
     @property
     def release(self) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,9 @@ FILES_AT_ONCE = 16
 class FolderReader:
     """Reads the rows of one split below a folder; `flat` where all files lie in it, whatever their class."""
 
+    random_access: ClassVar[bool] = True  # a file a row
+    needs_scratch: ClassVar[bool] = False  # names are all that it takes
+
     root: Place
     flat: bool = False
 
@@ -63,16 +67,6 @@ class FolderReader:
     def below(cls, root: Place, *, flat: bool = False) -> FolderReader:
         """Return a reader of the files below a folder; in a bucket one that reads many at a time."""
         return (BucketFolderReader if isinstance(root, Url) else cls)(root, flat)
-
-    @property
-    def random_access(self) -> bool:
-        """True: a file a row."""
-        return True
-
-    @property
-    def needs_scratch(self) -> bool:
-        """False: names are all that it takes."""
-        return False
 
     def for_rows(self, ids: npt.NDArray[np.int32]) -> FolderReader:
         """Return this reader."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, cast
+from typing import BinaryIO, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -147,6 +147,9 @@ class GzipReader:
     `kept` is the folder of the archives' seek points.
     """
 
+    random_access: ClassVar[bool] = False  # a row that does not follow costs decompressing up to it
+    needs_scratch: ClassVar[bool] = True  # 256 MiB of seek points are not sent with every block
+
     locations: Locations
     streams: Streams
 
@@ -166,16 +169,6 @@ class GzipReader:
             if is_gzip(archive.place):
                 _put_seek_points(reader.streams.of(archive), rows.path(SEEK_POINTS))
         return reader
-
-    @property
-    def random_access(self) -> bool:
-        """False: a row that does not follow costs decompressing up to it."""
-        return False
-
-    @property
-    def needs_scratch(self) -> bool:
-        """True: 256 MiB of seek points are not sent with every block."""
-        return True
 
     def for_rows(self, ids: npt.NDArray[np.int32]) -> GzipReader:
         """Return what reads these rows; in this process it goes on with what is decompressed."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +87,9 @@ def _chosen(path: Place, columns: Columns, fields: Fields) -> str:
 class ParquetReader:
     """Reads the rows of one split, in their order."""
 
+    random_access: ClassVar[bool] = False  # a row that does not follow costs decoding its row group up to it
+    needs_scratch: ClassVar[bool] = False  # a worker gets where its rows are
+
     locations: Locations
     cursor: Cursor
 
@@ -94,16 +97,6 @@ class ParquetReader:
     def over(cls, rows: StagedRows, archives: Sequence[Archive], fields: Fields) -> ParquetReader:
         """Return a reader, after putting the list of files beside the rows."""
         return cls(StagedLocations.over(rows, archives), Cursor(fields))
-
-    @property
-    def random_access(self) -> bool:
-        """False: a row that does not follow costs decoding its row group up to it."""
-        return False
-
-    @property
-    def needs_scratch(self) -> bool:
-        """False: a worker gets where its rows are."""
-        return False
 
     def for_rows(self, ids: npt.NDArray[np.int32]) -> ParquetReader:
         """Return what reads these rows; in this process it goes on where the last read was."""

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -133,6 +133,9 @@ class RowNames(LazyNames):
 class SyntheticSource:
     """A `Source` that computes its images."""
 
+    random_access: ClassVar[bool] = True  # a row is computed from its id
+    needs_scratch: ClassVar[bool] = False  # nothing is written
+
     description: Description
 
     @cached_property
@@ -149,16 +152,6 @@ class SyntheticSource:
     def image_shape(self) -> tuple[int, int, int]:
         """The same for all."""
         return self.description.image_shape
-
-    @property
-    def random_access(self) -> bool:
-        """True: a row is computed from its id."""
-        return True
-
-    @property
-    def needs_scratch(self) -> bool:
-        """False: nothing is written."""
-        return False
 
     @property
     def release(self) -> None:

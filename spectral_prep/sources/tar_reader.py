@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ from spectral_prep.sources.row_table import StagedRows
 class TarReader:
     """Reads the rows of one split from archives, in any order."""
 
+    random_access: ClassVar[bool] = True  # a seek a row
+    needs_scratch: ClassVar[bool] = False  # a worker gets where its rows are
+
     locations: Locations
 
     @classmethod
@@ -36,16 +40,6 @@ class TarReader:
         """Return a reader of rows at these locations; in a bucket one that reads many at a time."""
         in_bucket = any(isinstance(archive.place, Url) for archive in archives)
         return (BucketTarReader if in_bucket else cls)(locations)
-
-    @property
-    def random_access(self) -> bool:
-        """True: a seek a row."""
-        return True
-
-    @property
-    def needs_scratch(self) -> bool:
-        """False: a worker gets where its rows are."""
-        return False
 
     def for_rows(self, ids: npt.NDArray[np.int32]) -> TarReader:
         """Return what reads these rows."""

@@ -33,6 +33,9 @@ LARGEST_FILE = 1 << 20
 LEAST_ENERGY = 1e-6
 """Of the mean energy of a shard: one that never varies still has a network."""
 
+LEAST_MULTIPLIER = 1e-300
+"""Below which nothing can be divided by it."""
+
 TRIED = (0.5, 1.0, 2.0)
 
 
@@ -111,7 +114,7 @@ def read_multipliers(path: Place) -> tuple[float, ...]:
         raise InputError(
             "cannot read the width multipliers", where=path, expected="one number a shard, 0 to S-1", got=error
         ) from error
-    if not numbers or not all(0 < number < math.inf for number in numbers):
+    if not numbers or not all(LEAST_MULTIPLIER < number < math.inf for number in numbers):
         raise InputError("unusable width multipliers", where=path, expected="numbers above 0", got=numbers)
     return numbers
 

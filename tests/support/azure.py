@@ -1,6 +1,7 @@
 """Azure Blob Storage on this machine's loopback: Azurite, Microsoft's own emulator, which npm brings.
 
-Input: nothing. Output: `azurite`, a context with the environment in which az:// URLs reach it; `container` makes one.
+Input: nothing. Output: the environment in which az:// URLs reach it, `shared` by all processes of a test session as the
+S3 server is; `container` makes one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pytest
 
 from spectral_prep.places.url import Url
 from tests.support.buckets import RETRY_SECONDS
-from tests.support.services import free_port, running, wait_until
+from tests.support.services import free_port, keep, kept, running, wait_until
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -40,6 +41,13 @@ def needed() -> str:
     if os.environ.get("SPECTRAL_AZURITE") == "required":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def shared(folder: Path) -> dict[str, str]:
+    """Return the environment of the emulator of this test session, whose temporary folder this is."""
+    needed()
+    found: dict[str, str] = kept(folder, "tests.support.azure")
+    return found
 
 
 @contextlib.contextmanager
@@ -82,3 +90,7 @@ def _ready(address: str) -> bool:
         _make(address, f"ready-{uuid.uuid4().hex[:8]}")
         return True
     return False
+
+
+if __name__ == "__main__":
+    keep(azurite())

@@ -1,15 +1,13 @@
 """A real object store on this machine's loopback: SeaweedFS, which speaks S3.
 
 Input: a folder to keep objects in. Output: a `Server`, whose `bucket` makes a place. `shared` gives all processes of a
-test session one server: the first starts a keeper (this module as a program), which ends the server when pytest has
-ended, however it ended, and removes what it kept.
+test session one server (`services.kept`), which ends when pytest has ended, however it ended, as does what it kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import re
@@ -27,13 +25,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from spectral_prep.places.url import Url
+from tests.support.services import keep, kept
 
-ROOT = Path(__file__).parents[2]
 KEY, SECRET = "test-key", "test-secret-never-shown"
 START_SECONDS = 60
 RETRY_SECONDS = "10"
@@ -141,19 +140,7 @@ def needed() -> None:
 def shared(folder: Path) -> Server:
     """Return the server of this test session, whose temporary folder this is, started if need be."""
     needed()
-    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-    told = folder / "bucket-server.json"
-    with open(folder / "bucket-server.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not told.exists():
-            with open(folder / "bucket-server.log", "w") as log:
-                program = [sys.executable, "-m", "tests.support.buckets", str(told), str(session)]
-                keeper = subprocess.Popen(program, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-            while not told.exists() and keeper.poll() is None:
-                time.sleep(0.05)
-            assert told.exists(), (folder / "bucket-server.log").read_text()
-            keeper.returncode = 0  # it outlives this process, and nobody waits for it
-    return Server(**json.loads(told.read_text()))
+    return Server(**kept(folder, "tests.support.buckets"))
 
 
 @contextlib.contextmanager
@@ -178,15 +165,10 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def _keep(told: Path, session: int) -> None:
-    """Run a server for as long as a process lives."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    watched = psutil.Process(session)
+@contextlib.contextmanager
+def _told() -> Iterator[dict[str, Any]]:
     with own_server() as server:
-        told.with_suffix(".new").write_text(json.dumps(asdict(server)))
-        told.with_suffix(".new").rename(told)
-        while watched.is_running() and watched.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.2)
+        yield asdict(server)
 
 
 def _options(folder: Path, ports: dict[str, int]) -> list[str]:
@@ -241,4 +223,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    _keep(Path(sys.argv[1]), int(sys.argv[2]))
+    keep(_told())

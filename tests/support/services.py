@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +39,37 @@ def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
+
+
+def kept(folder: Path, module: str) -> Any:
+    """Return what a service tells of itself that all processes of a test session share, whose temporary folder this is.
+
+    The first that asks starts its keeper, a module as a program: it runs `keep`, and ends with the session.
+    """
+    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    told, log = folder / f"{module}.json", folder / f"{module}.log"
+    with open(folder / f"{module}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            with open(log, "w") as words:
+                program = [sys.executable, "-m", module, str(told), str(session)]
+                keeper = subprocess.Popen(program, cwd=ROOT, stdout=words, stderr=words, start_new_session=True)
+            while not told.exists() and keeper.poll() is None:
+                time.sleep(0.05)
+            assert told.exists(), log.read_text()
+            keeper.returncode = 0  # it outlives this process, and nobody waits for it
+    return json.loads(told.read_text())
+
+
+def keep(service: AbstractContextManager[Any]) -> None:
+    """Run a service for as long as the process lives that the second argument names; tell of it in the first's file."""
+    told, watched = Path(sys.argv[1]), psutil.Process(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with service as said:
+        told.with_suffix(".new").write_text(json.dumps(said))
+        told.with_suffix(".new").rename(told)
+        while watched.is_running() and watched.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.2)
 
 
 @contextmanager

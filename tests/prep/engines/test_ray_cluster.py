@@ -69,6 +69,12 @@ def own_process(_number: int) -> int:
     return os.getpid()
 
 
+def _node(_number: int) -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
 def attempts(folder: Path) -> dict[int, int]:
     return {int(path.name): path.stat().st_size for path in folder.iterdir()}
 
@@ -163,8 +169,11 @@ def test_a_ray_of_this_machine_looks_at_the_sample_itself_and_sees_the_same(
 def test_machines_that_may_not_see_the_source_do_not_look_at_the_sample(
     ray_nodes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert Ray().nearby() == Ray()
-    nodes = [{"NodeManagerAddress": address, "Alive": True} for address in ("127.0.0.1", "10.0.0.7")]
+    import ray
+
+    nearby, own = Ray().nearby(), ray.get_runtime_context().get_node_id()
+    assert set(nearby.run(_node, range(6), 2, Needs())) == {own}
+    nodes = [{**node, "Resources": {}} if node["NodeID"] == own else node for node in ray.nodes()]
     monkeypatch.setattr("ray.nodes", lambda: nodes)
     assert Ray().nearby() == Processes()
 

@@ -71,7 +71,7 @@ def test_multipliers_are_read_from_json_and_csv(tmp_path: Path, name: str, text:
     assert read_multipliers(tmp_path / name) == (1, 2.5)
 
 
-@pytest.mark.parametrize("text", ["[]", "[1, -1]", '{"0": 1, "2": 1}', "{", '["x"]', "3"])
+@pytest.mark.parametrize("text", ["[]", "[1, -1]", "[1e-320, 1e-320]", '{"0": 1, "2": 1}', "{", '["x"]', "3"])
 def test_unusable_multipliers_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "widths.json").write_text(text)
     with pytest.raises(InputError, match=r"width multipliers.*widths\.json"):
