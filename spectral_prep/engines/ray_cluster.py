@@ -49,7 +49,7 @@ class Ray:
     """A Ray cluster: an `Engine`. `address` is HOST:PORT of its head node or "auto", for the one that runs here.
 
     Without an address RAY_ADDRESS counts; where that is not set, Ray is started on this machine and ended afterwards. A
-    program that has called `ray.init` itself keeps its connection. `here`: tasks are for the node of this process alone.
+    program that has called `ray.init` itself keeps its connection. `here`: tasks are for this process's node alone.
     """
 
     address: str | None = None

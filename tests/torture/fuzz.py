@@ -158,7 +158,7 @@ def _make_fused(honest: Honest) -> None:
     train_branches(wanted)
     for on in ON:
         write_all_words(wanted, None, on)
-    fusing.merit = lambda candidate: candidate.hidden  # type: ignore[assignment]
+    vars(fusing)["merit"] = lambda candidate: candidate.hidden
     fusing.fuse(RunPaths(honest["fused"]), read_branches(RunPaths(honest["fused"])), how=HEAD)
 
 

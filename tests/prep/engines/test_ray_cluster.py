@@ -173,7 +173,7 @@ def test_machines_that_may_not_see_the_source_do_not_look_at_the_sample(
 
     nearby, own = Ray().nearby(), ray.get_runtime_context().get_node_id()
     assert set(nearby.run(_node, range(6), 2, Needs())) == {own}
-    nodes = [{**node, "Resources": {}} if node["NodeID"] == own else node for node in ray.nodes()]
+    nodes = [{**node, "Resources": {}} if node["NodeID"] == own else node for node in Ray()._nodes()]
     monkeypatch.setattr("ray.nodes", lambda: nodes)
     assert Ray().nearby() == Processes()
 
