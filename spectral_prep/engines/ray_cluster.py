@@ -200,6 +200,7 @@ def _connect(ray: ModuleType, address: str) -> None:
             "object_store_memory": LOCAL_STORE_BYTES,
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
+            "_system_config": {"worker_niceness": 0},  # not Ray's 15: whatever else runs here would go before
         }
     try:
         if "://" in address:

@@ -273,6 +273,18 @@ def test_an_address_that_is_none_is_one_paragraph(address: str, told: str) -> No
 
 
 @pytest.mark.usefixtures("_unconnected")
+@pytest.mark.parametrize(("address", "config"), [(None, {"worker_niceness": 0}), ("auto", None)])
+def test_workers_of_a_ray_that_is_started_here_are_as_urgent_as_processes(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, config: dict[str, int] | None
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("ray.init", lambda **options: given.update(options))
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with Ray(address).started():
+        assert given.get("_system_config") == config
+
+
+@pytest.mark.usefixtures("_unconnected")
 def test_where_nothing_listens_is_said_at_once() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
