@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # by which Ray takes 127.0.0.1 on Linux, too
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
+    "RAY_worker_niceness": "0",  # of 15 they wait for every other test
 }
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
