@@ -361,7 +361,7 @@ class Fuzzer:
         self.honest = make_honest(folder / "honest")
         self.cases: Counter[str] = Counter()
         self.found: dict[str, list[str]] = {}
-        self._limits = {name: self._limit(name) for name in TARGETS}
+        self._limits: dict[str, int] = {}
 
     def _limit(self, name: str) -> int:
         with self._copy(name) as copied:
@@ -380,6 +380,8 @@ class Fuzzer:
 
     def case(self, draw: Callable[[st.SearchStrategy[object]], object], name: str, target: Target) -> None:
         """Try one change."""
+        if name not in self._limits:
+            self._limits[name] = self._limit(name)
         with self._copy(name) as copied:
             change = target.apply(draw, copied)
             reseal(copied)
