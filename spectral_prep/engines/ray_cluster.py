@@ -34,6 +34,10 @@ MEMORY_RETRIES = 6
 """How often a task is done again that Ray ended for lack of memory, after 1, 2, 4 … s; Ray itself knows no limit."""
 LOOK_SECONDS = 30
 """After so long without a result it is looked whether any node is left that can do the tasks."""
+LOCAL = "local"
+"""Ray's word for one that is started here."""
+LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+"""Read when ray is imported: without it Ray listens to the network, and who reaches its ports runs code here."""
 KNOCK_SECONDS = 10
 """Ray itself tries for two minutes, and then ends the process."""
 LOCAL_STORE_BYTES = 256 << 20
@@ -63,11 +67,14 @@ class Ray:
     @contextlib.contextmanager
     def started(self) -> Iterator[None]:
         """Be connected; raises `InputError` if ray is not installed or the cluster cannot be reached."""
+        address = self.address or os.environ.get("RAY_ADDRESS") or LOCAL
+        if address == LOCAL:
+            os.environ.setdefault(*LOOPBACK_ONLY)
         ray = _ray()
         if ray.is_initialized():
             yield
             return
-        _connect(ray, self.address or os.environ.get("RAY_ADDRESS") or "local")
+        _connect(ray, address)
         try:
             yield
         finally:
@@ -191,9 +198,9 @@ def _explained(exceptions: ModuleType, error: Exception, task: object) -> Worker
 
 
 def _connect(ray: ModuleType, address: str) -> None:
-    """Connect to a cluster, or start one on this machine's loopback for "local"."""
+    """Connect to a cluster, or start one on this machine's loopback for `LOCAL`."""
     options: dict[str, Any] = {}
-    if address == "local":
+    if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here calls home
         options = {
             "num_cpus": usable_cpus(),
@@ -209,7 +216,7 @@ def _connect(ray: ModuleType, address: str) -> None:
             socket.create_connection((found[1], int(found[2])), KNOCK_SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level="error", **options)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError, SystemExit) as error:
-        if address == "local":
+        if address == LOCAL:
             raise InputError(
                 "cannot start Ray on this machine", got=_reason(error), run="the same command without --engine ray"
             ) from error

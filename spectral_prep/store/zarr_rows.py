@@ -107,8 +107,8 @@ def read_labels(folder: Place, rows: int) -> npt.NDArray[Any]:
         raise ValueError(f"{folder.name}/c/{(rows - 1) // chunk_rows} is not there, or is not a regular file")
     padded = np.empty(math.ceil(rows / chunk_rows) * chunk_rows if rows else 0, np.dtype(dtype).newbyteorder("<"))
     for number, start in enumerate(range(0, rows, chunk_rows or 1)):
-        content = at(folder / "c" / f"{number}").read(chunk_rows * padded.itemsize + SLACK_BYTES)
-        content = _checked(content, f"{folder.name}/c/{number}")
+        chunk = at(folder / "c" / f"{number}").read(chunk_rows * padded.itemsize + SLACK_BYTES)
+        content = _checked(chunk, f"{folder.name}/c/{number}")
         _decode(content, "zstd", padded[start : start + chunk_rows], f"{folder.name}/c/{number}")
     return padded[:rows]
 

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.engines import engine_of
 from spectral_prep.engines.interface import Needs
 from spectral_prep.engines.processes import Processes
-from spectral_prep.engines.ray_cluster import RETRIES, Ray, _explained
+from spectral_prep.engines.ray_cluster import LOOPBACK_ONLY, RETRIES, Ray, _explained
 from spectral_prep.errors import CorruptSourceError, InputError, WorkerError
 from spectral_prep.inspection.info import info
 from tests.support.clusters import NODE, busy, kill_one
@@ -282,6 +283,21 @@ def test_workers_of_a_ray_that_is_started_here_are_as_urgent_as_processes(
     monkeypatch.setattr("ray.shutdown", lambda: None)
     with Ray(address).started():
         assert given.get("_system_config") == config
+
+
+LISTENING = """
+import psutil
+from spectral_prep.engines.ray_cluster import Ray
+with Ray().started():
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        print(*(each.laddr.ip for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN))
+"""
+
+
+def test_a_ray_that_is_started_here_listens_to_nobody_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(LOOPBACK_ONLY[0])
+    done = subprocess.run([sys.executable, "-c", LISTENING], stdout=subprocess.PIPE, text=True, check=True)
+    assert {address.removeprefix("::ffff:") for address in done.stdout.split()} == {"127.0.0.1"}
 
 
 @pytest.mark.usefixtures("_unconnected")
