@@ -48,5 +48,5 @@ class Standardisation:
             torch.tensor(numbers, dtype=torch.float32, device=device).view(1, -1, 1, 1)
             for numbers in (self.scale, self.shift)
         )
-        # torch converts in a pass of its own with vector instructions, within a multiplication of two types without
+        # in place from the first pass on: a multiplication of two types makes a second float32 tensor
         return stored_NChw.to(torch.float32, copy=True).mul_(scale).add_(shift)
