@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
 
 STREAM_BYTES = 1 << 23
+"""What a stream asks for at a time."""
+
+SOUGHT_BYTES = 1 << 18
+"""What it asks for after a jump, to a header most often; as long as it goes on from there, twice as much each time."""
+
 MULTIPART_BYTES = 1 << 23
 IN_MEMORY_BYTES = 1 << 20
 """Of a file that is being written; what is larger goes into a scratch file."""
@@ -314,7 +319,8 @@ class _Raw(io.RawIOBase):
 
     def __init__(self, file: OpenObject) -> None:
         self._file = file
-        self._at = 0
+        self._at = self._end = 0
+        self._asked = STREAM_BYTES
 
     def readable(self) -> bool:
         return True
@@ -334,9 +340,12 @@ class _Raw(io.RawIOBase):
         return b"".join(iter(lambda: self.read(STREAM_BYTES), b""))
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        content = self._file.read_some(self._at, len(buffer))
+        goes_on = 0 <= self._at - self._end <= NEAR_BYTES
+        self._asked = min(2 * self._asked, STREAM_BYTES) if goes_on else SOUGHT_BYTES
+        content = self._file.read_some(self._at, min(len(buffer), self._asked))
         buffer[: len(content)] = content
         self._at += len(content)
+        self._end = self._at
         return len(content)
 
 

@@ -21,6 +21,7 @@ import pytest
 from spectral_prep.errors import InputError, SpectralError, StorageError
 from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.places.bucket import _store
+from spectral_prep.places.objects import SOUGHT_BYTES
 from spectral_prep.places.url import Url
 from spectral_prep.system.files import ANYWHERE, Advice
 from tests.support.buckets import SECRET, Server
@@ -247,6 +248,20 @@ def test_a_stream_takes_few_requests(bucket: Url, bucket_server: Server) -> None
         assert stream.read() == LARGE
     asked = bucket_server.counted(bucket) - before
     assert (asked["GET"], asked["HEAD"], asked["sent"]) == (4, 0, 2 * len(LARGE))
+
+
+def test_a_stream_that_jumps_asks_for_little_and_for_more_where_it_goes_on(bucket: Url, bucket_server: Server) -> None:
+    atomic_write(bucket / "large", LARGE)
+    before = bucket_server.counted(bucket)
+    with at(bucket / "large").stream() as stream:
+        for start in (4 << 20, 7 << 20):
+            stream.seek(start)
+            assert stream.read(512) == LARGE[start : start + 512]
+        asked = bucket_server.counted(bucket) - before
+        assert (asked["GET"], asked["sent"]) == (2, 2 * SOUGHT_BYTES)
+        stream.seek(1 << 20)
+        assert stream.read() == LARGE[1 << 20 :]
+    assert (bucket_server.counted(bucket) - before)["GET"] <= 2 + 7
 
 
 def test_near_pieces_take_one_request(bucket: Url, bucket_server: Server) -> None:
