@@ -75,7 +75,7 @@ def as_timm(weights: Path, model: str, folder: Path) -> Path:
     theirs: Mapping[str, torch.Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
     ours = timm.create_model(model).state_dict()
     if [each.shape for each in theirs.values()] != [each.shape for each in ours.values()]:
-        raise click.ClickException(f"{weights} has other tensors than {model}, or in another order")
+        raise click.ClickException(f"{weights} has tensors of other shapes than {model}")
     path = folder / f"{model}.safetensors"
     named = {name: tensor.contiguous() for name, tensor in zip(ours, theirs.values(), strict=True)}
     safetensors.torch.save_file(named, path)
@@ -94,13 +94,12 @@ def run(command: str, *words: str) -> float:
 
 def trained(data: Path, folder: Path, options: str) -> Side:
     """Return a side, its branches trained where they are not yet: the first with a search, the others at its rate."""
-    paths, minutes = RunPaths(folder), None
+    paths, begun = RunPaths(folder), folder.exists()
     train = f"spectral-train --data {shlex.quote(str(data))} --run {shlex.quote(str(folder))} {options}"
-    if len(paths.finished()) < 2:
-        seconds = run(f"{train} --shard 0 --find-rate")
-        lr = read_network(paths.branch(0)).plan.recipe.lr
-        minutes = (seconds + run(f"{train} --shard all --workers 1 --lr {lr!r}")) / 60
-    return Side(evaluate(folder, (SCHEME,)), read_network(paths.branch(0)).plan.recipe.lr, minutes)
+    seconds = run(f"{train} --shard 0 --find-rate")
+    lr = read_network(paths.branch(0)).plan.recipe.lr
+    seconds += run(f"{train} --shard all --workers 1 --lr {lr!r}")
+    return Side(evaluate(folder, (SCHEME,)), lr, None if begun else seconds / 60)
 
 
 @click.command(help=__doc__)
@@ -132,7 +131,7 @@ def main(
     convert = f"spectral-prep convert --dataset {dataset} --limit {limit} --q {q}"
     run(convert, "--source", str(source), "--out", str(data))
     options = f"--model timm:{model} --epochs {epochs} --batch-size {batch_size} --seed {seed}"
-    name = f"{data.name}-{epochs}x{batch_size}-seed-{seed}"
+    name = f"{data.name}-{model}-{epochs}x{batch_size}-seed-{seed}"
     untrained = trained(data, work / f"{name}-untrained", options)
     began = f"{options} --set pretrained={shlex.quote(str(file))}"
     print(table(untrained, trained(data, work / f"{name}-pretrained", began)))

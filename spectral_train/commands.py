@@ -15,7 +15,7 @@ import click
 from spectral_prep.choices import EngineName
 from spectral_prep.console.group import SETTINGS, WatchedCommand
 from spectral_prep.console.options import engine_option, ray_address_option
-from spectral_prep.console.progress import PLACE, Notices, answer, as_json, conclude, insist, say
+from spectral_prep.console.progress import PLACE, Notices, answer, as_json, insist, say
 from spectral_prep.errors import InputError
 from spectral_prep.places.cache import Cache
 from spectral_prep.places.url import Place, place_of
@@ -265,7 +265,7 @@ def train_command(
         click.echo(json.dumps(result(request, records)))
         return
     for record in records:
-        conclude(
+        answer(
             f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "
             f"{100 * record.held_out_accuracy:.2f} %, {record.seconds:.0f} s"
         )

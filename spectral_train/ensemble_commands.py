@@ -124,7 +124,7 @@ def _clean(folders: tuple[Place, ...], unfinished: bool, yes: bool, as_json: boo
     if as_json:
         click.echo(json.dumps([{"path": str(each.place), "size": each.size, "why": each.why} for each in gone]))
     else:
-        conclude(
+        answer(
             f"{_files(len(gone))} removed, {size(sum(each.size for each in gone))}." if found else "Nothing to remove."
         )
 
@@ -305,7 +305,7 @@ def report_command(runs: tuple[Place, ...], out: Place | None, **combination: An
     from spectral_train.report.report import report
 
     for path in report(runs, out, Combination(**combination)).files:
-        conclude(str(path))
+        answer(str(path))
 
 
 @ensemble_group.command("soup")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from spectral_prep.console.group import WatchedCommand
-from spectral_prep.console.progress import PLACE, conclude, say
+from spectral_prep.console.progress import PLACE, answer, conclude, say
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
 from spectral_prep.system.limits import LARGEST_SEED
@@ -53,6 +53,6 @@ def fuse_command(
     records = read_branches(paths, without, allow_missing)
     if data is not None:
         write_missing_words(paths, records, data, on, Resources(device), say)
-    conclude(verdict(fuse(paths, records, on, Fitted(hidden, epochs, seed), say)))
+    answer(verdict(fuse(paths, records, on, Fitted(hidden, epochs, seed), say)))
     lost = "".join(f" --without {shard}" for shard in without)
     conclude(f"Run next: spectral-ensemble evaluate {quoted(run)}{lost}")

@@ -65,7 +65,7 @@ def plan_command(wanted: Wanted, tasks: int, workers: int | None, max_memory: st
     execution = Execution(Task(0, tasks), workers, parse_bytes(max_memory) if max_memory else None)
     found = estimate(wanted.request, wanted.source, wanted.out, execution)
     if warning := warning_text(found.plan):
-        say(warning)
+        insist(warning)
     click.echo(json.dumps(found.to_dict()) if as_json else facts(estimate_text(found, wanted.out)))
 
 
@@ -97,7 +97,7 @@ def begin_command(
     def tell(told: Progress) -> None:
         say(conversion_text(told.plan))
         if warning := warning_text(told.plan):
-            say(warning)
+            insist(warning)
         if told.estimate is not None:
             say(outlook_text(told.estimate))
 
@@ -181,7 +181,7 @@ def convert_command(
         )
         raise
     if progress.bad:
-        say(skipped_text(progress.bad, wanted.out, execution.task))
+        insist(skipped_text(progress.bad, wanted.out, execution.task))
     if as_json:
         seconds = round(time.monotonic() - started, 3)
         click.echo(json.dumps({"folder": str(wanted.out), **info(wanted.out).to_dict(), "seconds": seconds}))

@@ -137,6 +137,6 @@ class ConversionProgress:
             return
         say(conversion_text(progress.plan) + (", resuming" if any(progress.done.values()) else ""))
         if not progress.finished and (warning := warning_text(progress.plan)):
-            say(warning)
+            insist(warning)
         if progress.estimate is not None:
             say(outlook_text(progress.estimate))

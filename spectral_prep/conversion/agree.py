@@ -7,7 +7,7 @@ write is equal and atomic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,21 +85,12 @@ def agreed(
 
 
 def open_conversion(
-    paths: DatasetPaths,
-    request: Request,
-    source: Place,
-    staging: Path,
-    execution: Execution,
-    prepare: Callable[[], object] = lambda: None,
+    paths: DatasetPaths, request: Request, source: Place, staging: Path, execution: Execution
 ) -> Conversion:
-    """Open the source of a request and agree on its plan; raises as `sources.open_source` and `agreed` do.
-
-    `prepare` is called in between: a source that cannot be opened is said before anything is started for it.
-    """
+    """Open the source of a request and agree on its plan; raises as `sources.open_source` and `agreed` do."""
     with step("opening the source"):
         opened = open_source(request.dataset, source, staging, request.fields)
         index = opened.index()
-    prepare()
     return agreed(paths, opened, index, request, default_name(request.dataset, source), execution)
 
 

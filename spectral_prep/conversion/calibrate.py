@@ -19,9 +19,10 @@ import numpy.typing as npt
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.memory import memory_before_plan
 from spectral_prep.conversion.sample import sample_ids
-from spectral_prep.conversion.workers import sampling_engine, sampling_workers
+from spectral_prep.conversion.workers import sampling_workers
 from spectral_prep.encoding import Encoding, calibrate_range, with_psnr
-from spectral_prep.engines.interface import Late, Needs
+from spectral_prep.engines.interface import Late
+from spectral_prep.engines.processes import run_all
 from spectral_prep.grid import SpectralSpec
 from spectral_prep.images.augmentations import ViewKind
 from spectral_prep.images.load import Geometry
@@ -101,8 +102,7 @@ def calibrated(
     found: list[Looked] = []
     done = 0
     parts = _parts(source, rows, ids, calibration, keep=psnr is not None)
-    engine, work = sampling_engine(workers, execution), functools.partial(LOOK, calibration)
-    for looked in engine.run(work, parts, workers, Needs()):
+    for looked in run_all(functools.partial(LOOK, calibration), parts, workers):
         found.append(looked)
         done += looked.images
         tell(Step(CALIBRATING, done, len(ids), "images", ended=done == len(ids)))

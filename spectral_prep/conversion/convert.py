@@ -135,10 +135,7 @@ def convert(
     scratch = staging_folder(None if complete else out)
     with at(out).shared_use(WRITING), scratch as staging, contextlib.ExitStack() as started:
         planned = exists(paths.plan)
-        start = functools.partial(started.enter_context, engine.started())
-        begun = open_catalogue(paths, request, source) or open_conversion(
-            paths, request, source, staging, execution, (lambda: None) if planned else start
-        )
+        begun = open_catalogue(paths, request, source) or open_conversion(paths, request, source, staging, execution)
         opened, plan = begun if isinstance(begun, Conversion) else None, begun.plan
         own = [block for block in plan.blocks if execution.task.has(block)]
         records = {record.number: record for record in finished_blocks(paths, plan, on_error, own)}

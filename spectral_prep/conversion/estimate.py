@@ -28,9 +28,10 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import index_pieces
 from spectral_prep.conversion.sample import sample_ids
 from spectral_prep.conversion.tasks import all_blocks, block_task
-from spectral_prep.conversion.workers import choose_workers, sampling_engine, sampling_workers
+from spectral_prep.conversion.workers import choose_workers, sampling_workers
 from spectral_prep.encoding import expected_psnr
-from spectral_prep.engines.interface import Late, Needs
+from spectral_prep.engines.interface import Late
+from spectral_prep.engines.processes import run_all
 from spectral_prep.errors import StorageError
 from spectral_prep.places.url import Place
 from spectral_prep.sources.interface import RowIndex
@@ -242,8 +243,7 @@ def take_sample(conversion: Conversion, pending: int, at_most: int, execution: E
     groups = [np.tile(ids, part.views) for ids in np.array_split(images, min(GROUPS, len(images)))]
     tasks = (block_task(conversion, Block(i, "train", 0, len(ids)), ids) for i, ids in enumerate(groups))
     work = functools.partial(CONVERT_GROUP, all_blocks(conversion.paths.root, plan, SAMPLING))
-    engine = sampling_engine(workers, execution)
-    done = counted(engine.run(work, tasks, workers, Needs()), "converting a sample", "groups", len(groups))
+    done = counted(run_all(work, tasks, workers), "converting a sample", "groups", len(groups))
     found = sorted(done, key=lambda group: group.number)
     scatter = statistics.stdev(group.bytes_a_row for group in found) if len(found) > 1 else 0.0
     error = scatter * math.sqrt((1 - len(images) / part.images) / len(found))

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.memory import Memory, needs_of
-from spectral_prep.engines.interface import Engine
-from spectral_prep.engines.processes import Processes
 from spectral_prep.errors import InputError
 from spectral_prep.images.load import Geometry
 from spectral_prep.store.plan_record import Block, Plan
@@ -68,14 +66,6 @@ def sampling_workers(sampled: int, rows: int, geometry: Geometry, memory: Memory
     limit = execution.max_memory or memory_limit()
     fitting = wanted if limit is None else memory.workers(limit)
     return max(1, min(wanted, fitting, usable_cpus(), pixels // SAMPLED_PIXELS_A_WORKER))
-
-
-def sampling_engine(workers: int, execution: Execution) -> Engine:
-    """Return where several workers look at a sample: those that convert afterwards, if they are on this machine.
-
-    What they all import is then imported once. One worker is this process itself.
-    """
-    return execution.engine.nearby() if workers > 1 else Processes()
 
 
 def reading_threads(execution: Execution) -> int:

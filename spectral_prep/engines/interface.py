@@ -55,10 +55,6 @@ class Engine(Protocol):
         """Have the engine ready for as long as this lasts; `run` and `at_once` inside need not start it again."""
         ...
 
-    def nearby(self) -> Engine:
-        """Return what runs on this machine alone, and sees all that this process sees: this engine where it does."""
-        ...
-
     def has_gpus(self) -> bool:
         """Whether tasks can ask for GPUs; raises `InputError` if the engine cannot be reached."""
         ...

@@ -43,10 +43,6 @@ class Processes:
         """Nothing: `run` starts its processes."""
         return contextlib.nullcontext()
 
-    def nearby(self) -> Processes:
-        """Return these."""
-        return self
-
     def has_gpus(self) -> bool:
         """False: a process takes the GPUs that it finds."""
         return False

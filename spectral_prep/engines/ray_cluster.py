@@ -17,13 +17,12 @@ import pickle
 import re
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import islice
 from types import ModuleType
 from typing import Any
 
-from spectral_prep.engines.interface import Engine, Needs, Result, Task, attempt
-from spectral_prep.engines.processes import Processes
+from spectral_prep.engines.interface import Needs, Result, Task, attempt
 from spectral_prep.errors import InputError, WorkerError
 from spectral_prep.system.resources import GRANTED_CPUS, usable_cpus
 from spectral_prep.system.units import size
@@ -53,11 +52,11 @@ class Ray:
     """A Ray cluster: an `Engine`. `address` is HOST:PORT of its head node or "auto", for the one that runs here.
 
     Without an address RAY_ADDRESS counts; where that is not set, Ray is started on this machine and ended afterwards. A
-    program that has called `ray.init` itself keeps its connection. `here`: tasks are for this process's node alone.
+    program that has called `ray.init` itself keeps its connection; one that has imported ray before has itself to
+    say, by `LOOPBACK_ONLY`, that a Ray which is started here is not to listen to the network.
     """
 
     address: str | None = None
-    here: bool = field(default=False, repr=False)
 
     @property
     def elsewhere(self) -> bool:
@@ -80,12 +79,6 @@ class Ray:
         finally:
             ray.shutdown()
 
-    def nearby(self) -> Engine:
-        """Return Ray on the node of this process alone, or processes where that node has no CPUs for tasks."""
-        with self.started():
-            own = [node for node in self._nodes() if node["NodeID"] == _own_node()]
-        return replace(self, here=True) if any(node["Resources"].get("CPU", 0) >= 1 for node in own) else Processes()
-
     def has_gpus(self) -> bool:
         """Whether any node has a GPU."""
         return any(node["Resources"].get("GPU") for node in self._nodes())
@@ -107,15 +100,16 @@ class Ray:
         self, work: Callable[[Task], Result], tasks: Iterable[Task], workers: int, needs: Needs
     ) -> Generator[Result, None, None]:
         """Yield `work(task)` for every task, as `Engine.run` says; one whose worker is lost is done up to 4 times."""
-        ray, remaining = _ray(), iter(tasks)
+        remaining = iter(tasks)
         with self.started():
+            ray = _ray()
             once = ray.put(pickle.dumps(work))
             remote = ray.remote(
                 num_cpus=needs.cpus,
                 num_gpus=needs.gpus,
                 memory=needs.memory or None,
                 max_retries=RETRIES,
-                scheduling_strategy=_only_here() if self.here else "SPREAD",
+                scheduling_strategy="SPREAD",
             )(_attempt)
             running: dict[Any, Task] = {}
             try:
@@ -137,17 +131,6 @@ class Ray:
     def _nodes(self) -> list[dict[str, Any]]:
         with self.started():
             return [node for node in _ray().nodes() if node["Alive"]]
-
-
-def _own_node() -> str:
-    own: str = _ray().get_runtime_context().get_node_id()
-    return own
-
-
-def _only_here() -> Any:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    return NodeAffinitySchedulingStrategy(_own_node(), soft=False)
 
 
 def _attempt(work: bytes, task: bytes, cpus: int) -> tuple[bool, Any]:

@@ -40,7 +40,9 @@ STREAM_BYTES = 1 << 23
 """What a stream asks for at a time."""
 
 SOUGHT_BYTES = 1 << 18
-"""What it asks for after a jump, to a header most often; as long as it goes on from there, twice as much each time."""
+"""What an unbuffered one asks for after a jump: a header most often. Going on from there it asks for twice as much."""
+GOING_ON_BYTES = 1 << 20
+"""How far a jump may be that is none: from header to header over what is between."""
 
 MULTIPART_BYTES = 1 << 23
 IN_MEMORY_BYTES = 1 << 20
@@ -63,8 +65,9 @@ class ObjectPlace:
         return OpenObject(self.url)
 
     def stream(self, buffering: int = -1) -> BinaryIO:
-        """Open the object here, with a buffer that makes small reads few requests, whatever `buffering` says."""
-        return cast(BinaryIO, io.BufferedReader(_Raw(self.open()), STREAM_BYTES))
+        """Open the object here, with a buffer that makes small reads few requests; a small one after jumps for 0."""
+        raw = _Raw(self.open(), STREAM_BYTES if buffering else SOUGHT_BYTES)
+        return cast(BinaryIO, io.BufferedReader(raw, STREAM_BYTES))
 
     def read(self, at_most: int) -> bytes:
         """Return the whole object, by one request."""
@@ -315,10 +318,11 @@ class NewObject:
 
 
 class _Raw(io.RawIOBase):
-    """An object as a stream."""
+    """An object as a stream that asks for so many bytes after a jump."""
 
-    def __init__(self, file: OpenObject) -> None:
+    def __init__(self, file: OpenObject, sought: int) -> None:
         self._file = file
+        self._sought = sought
         self._at = self._end = 0
         self._asked = STREAM_BYTES
 
@@ -340,9 +344,10 @@ class _Raw(io.RawIOBase):
         return b"".join(iter(lambda: self.read(STREAM_BYTES), b""))
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        goes_on = 0 <= self._at - self._end <= NEAR_BYTES
-        self._asked = min(2 * self._asked, STREAM_BYTES) if goes_on else SOUGHT_BYTES
-        content = self._file.read_some(self._at, min(len(buffer), self._asked))
+        goes_on = 0 <= self._at - self._end <= GOING_ON_BYTES
+        self._asked = min(2 * self._asked, STREAM_BYTES) if goes_on else self._sought
+        most = len(buffer) if self._asked == STREAM_BYTES else min(len(buffer), self._asked)
+        content = self._file.read_some(self._at, most)
         buffer[: len(content)] = content
         self._at += len(content)
         self._end = self._at

@@ -58,7 +58,7 @@ class Rows(Protocol):
         ...
 
     def read(self, start: int, stop: int, into: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """Return stored values (n, C, h, w) of rows start ≤ i < stop, all of one part; in an array if one is given.
+        """Return stored values (n, C, h, w) of rows start ≤ i < stop, all of one part; in such an array if given.
 
         Who reads piece after piece gives the same array again: new memory each time costs more than the reading.
         """

@@ -56,7 +56,8 @@ class PieceReader:
     def buffer(self) -> Tensor:
         """Return memory for the largest piece, to be given to `read` again and again."""
         rows = max((piece.stop - piece.start for piece in self.pieces), default=0)
-        return torch.empty((rows, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
+        with torch.inference_mode(False):  # a thread that fills it knows nothing of the caller's mode
+            return torch.empty((rows, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
 
     def read(self, rows: slice, into: Tensor | None = None) -> Tensor:
         """Return the values of a piece, (n, G·C, h, w) as stored: the beginning of a buffer, if one is given.

@@ -175,9 +175,9 @@ def halved(whole: ImagesToProbabilities, images_NHWC: Tensor) -> Compared:
         If memory does not suffice.
     """
     with torch.inference_mode():
-        exact_NK = whole(images_NHWC)
-        whole.halve()
         try:
+            exact_NK = whole(images_NHWC)
+            whole.halve()
             found_NK = whole(images_NHWC)
         except RuntimeError as error:  # what torch raises for a dtype that an operator does not take
             reason = " ".join(str(error).split())

@@ -52,7 +52,7 @@ def comparison_text(found: Comparison, width: int | None = None) -> str:
 
 
 def _setting(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else shown(value)
+    return f"{value:.4g}" if isinstance(value, float) else shown(value)
 
 
 def _branches(each: Overview) -> str:

@@ -34,7 +34,7 @@ LEAST_ENERGY = 1e-6
 """Of the mean energy of a shard: one that never varies still has a network."""
 
 LEAST_MULTIPLIER = 1e-300
-"""Below which nothing can be divided by it."""
+"""The widths of all branches are divided by the largest."""
 
 TRIED = (0.5, 1.0, 2.0)
 
@@ -115,7 +115,9 @@ def read_multipliers(path: Place) -> tuple[float, ...]:
             "cannot read the width multipliers", where=path, expected="one number a shard, 0 to S-1", got=error
         ) from error
     if not numbers or not all(LEAST_MULTIPLIER < number < math.inf for number in numbers):
-        raise InputError("unusable width multipliers", where=path, expected="numbers above 0", got=numbers)
+        raise InputError(
+            "unusable width multipliers", where=path, expected=f"numbers above {LEAST_MULTIPLIER:g}", got=numbers
+        )
     return numbers
 
 

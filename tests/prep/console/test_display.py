@@ -6,8 +6,10 @@ import io
 import json
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from spectral_prep.console.display import Display
@@ -100,7 +102,7 @@ def test_a_bar_fits_the_terminal_and_leaves_nothing_behind(width: int) -> None:
     assert display._bars is None
 
 
-def test_quiet_says_nothing_but_errors_and_what_was_asked_for(tmp_path: object) -> None:
+def test_quiet_says_nothing_but_errors_warnings_and_what_was_asked_for(tmp_path: Path) -> None:
     out = f"--out {tmp_path}/d"
     line = f"spectral-prep convert --dataset digits --q 1x2 --block-rows 900 --workers 1 {out}"
     done = run(f"{line} --quiet")
@@ -110,6 +112,10 @@ def test_quiet_says_nothing_but_errors_and_what_was_asked_for(tmp_path: object) 
     assert "Complete: " in run(line).out
     assert run(f"spectral-prep verify {tmp_path}/d --verbose").err.count("checking files: ") >= 1
     assert run(f"{line} --q 2 --quiet").err.startswith("Error: ")
+    (tmp_path / "photos/a").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "photos/a/1.png")
+    folder = f"spectral-prep convert --dataset folder --source {tmp_path}/photos --size 8 --q 4 --out {tmp_path}/f"
+    assert run(f"{folder} --quiet").err.startswith("Warning: no test split")
 
 
 def test_on_a_terminal_bars_are_drawn_and_taken_away(tmp_path: object) -> None:

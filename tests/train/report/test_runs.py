@@ -88,7 +88,7 @@ def test_settings_of_a_model_are_none_of_the_images(trained: Path, tmp_path: Pat
 
 def test_rounded_figures_stand_in_the_table() -> None:
     text = comparison_text(Comparison(("a", "b"), {"holdout": (1 / 12, 0.1)}, {}))
-    assert text.splitlines()[1].split() == ["holdout", "0.0833", "0.1"]
+    assert text.splitlines()[1].split() == ["holdout", "0.08333", "0.1"]
 
 
 def test_no_run_is_refused(tmp_path: Path) -> None:
