@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
 
 from spectral_prep.places.bucket import store, told
 from spectral_prep.places.interface import Entry, NewFile, State
+from spectral_prep.places.object_stream import SOUGHT_BYTES, STREAM_BYTES, streamed
 from spectral_prep.places.url import Url
 from spectral_prep.system.files import Advice, explained
 from spectral_prep.system.regular import OUTSIDE
@@ -35,14 +35,6 @@ from spectral_prep.system.staging import KEPT
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
-
-STREAM_BYTES = 1 << 23
-"""What a stream asks for at a time."""
-
-SOUGHT_BYTES = 1 << 18
-"""What an unbuffered one asks for after a jump: a header most often. Going on from there it asks for twice as much."""
-GOING_ON_BYTES = 1 << 20
-"""How far a jump may be that is none: from header to header over what is between."""
 
 MULTIPART_BYTES = 1 << 23
 IN_MEMORY_BYTES = 1 << 20
@@ -66,8 +58,7 @@ class ObjectPlace:
 
     def stream(self, buffering: int = -1) -> BinaryIO:
         """Open the object here, with a buffer that makes small reads few requests; a small one after jumps for 0."""
-        raw = _Raw(self.open(), STREAM_BYTES if buffering else SOUGHT_BYTES)
-        return cast(BinaryIO, io.BufferedReader(raw, STREAM_BYTES))
+        return streamed(self.open(), STREAM_BYTES if buffering else SOUGHT_BYTES)
 
     def read(self, at_most: int) -> bytes:
         """Return the whole object, by one request."""
@@ -315,43 +306,6 @@ class NewObject:
     def abandon(self) -> None:
         """Forget what was gathered, unless it is put."""
         self._content.close()
-
-
-class _Raw(io.RawIOBase):
-    """An object as a stream that asks for so many bytes after a jump."""
-
-    def __init__(self, file: OpenObject, sought: int) -> None:
-        self._file = file
-        self._sought = sought
-        self._at = self._end = 0
-        self._asked = STREAM_BYTES
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._file.size if whence == io.SEEK_END else 0)[whence]
-        return self._at
-
-    def readall(self) -> bytes:
-        """Read what is left, in large pieces: Python would ask for it by 8 KiB."""
-        return b"".join(iter(lambda: self.read(STREAM_BYTES), b""))
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        goes_on = 0 <= self._at - self._end <= GOING_ON_BYTES
-        self._asked = min(2 * self._asked, STREAM_BYTES) if goes_on else self._sought
-        most = len(buffer) if self._asked == STREAM_BYTES else min(len(buffer), self._asked)
-        content = self._file.read_some(self._at, most)
-        buffer[: len(content)] = content
-        self._at += len(content)
-        self._end = self._at
-        return len(content)
 
 
 def version(url: Url) -> str:

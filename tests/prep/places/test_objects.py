@@ -21,7 +21,7 @@ import pytest
 from spectral_prep.errors import InputError, SpectralError, StorageError
 from spectral_prep.places import at, atomic_write, exists
 from spectral_prep.places.bucket import _store
-from spectral_prep.places.objects import SOUGHT_BYTES
+from spectral_prep.places.object_stream import SOUGHT_BYTES
 from spectral_prep.places.url import Url
 from spectral_prep.system.files import ANYWHERE, Advice
 from tests.support.buckets import SECRET, Server
