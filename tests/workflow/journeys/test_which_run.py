@@ -34,7 +34,7 @@ def test_they_are_listed_and_compared_and_the_worse_one_is_cleaned(
 
     compared = done(f"spectral-ensemble runs {worse} {better}").out
     rows = {line.split()[0]: line.split()[1:] for line in compared.splitlines() if line.strip()}
-    assert (rows["epochs"], rows["width"]) == (["1", "6"], ["2", "32"]), compared
+    assert (rows["epochs"], rows["model_options.width"]) == (["1", "6"], ["2", "32"]), compared
     assert "depth" not in rows, "only what differs"
     assert all(f"{100 * ensemble[name]:.2f} %" in compared for name in (worse, better))
 
