@@ -37,7 +37,6 @@ from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
 from spectral_prep.engines.interface import Needs
-from spectral_prep.engines.processes import Processes
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.planned import part_paths
@@ -57,10 +56,6 @@ class NoEngine:
     def started(self) -> nullcontext[None]:
         """Do nothing."""
         return nullcontext()
-
-    def nearby(self) -> Processes:
-        """Those that look at samples."""
-        return Processes()
 
     def has_gpus(self) -> bool:
         """False."""

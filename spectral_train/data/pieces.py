@@ -53,9 +53,13 @@ class PieceReader:
             for start in range(part.start, part.stop, step)
         ]
 
-    def buffer(self) -> Tensor:
-        """Return memory for the largest piece, to be given to `read` again and again."""
-        rows = max((piece.stop - piece.start for piece in self.pieces), default=0)
+    @property
+    def largest(self) -> int:
+        """How many rows the largest piece has."""
+        return max((piece.stop - piece.start for piece in self.pieces), default=0)
+
+    def buffer(self, rows: int) -> Tensor:
+        """Return memory for so many rows, to be given to `read` again and again."""
         with torch.inference_mode(False):  # a thread that fills it knows nothing of the caller's mode
             return torch.empty((rows, *self.shard.input_shape), dtype=self.shard.encoding.torch_dtype)
 
@@ -109,7 +113,7 @@ def read_values(shard: Shard, split: str, device: torch.device | str = "cpu") ->
     rows = shard.first.splits.get(split, NO_ROWS).rows
     values = torch.empty((rows, *shard.input_shape), dtype=shard.encoding.torch_dtype, device=device)
     reader = PieceReader(shard, split)
-    buffer = reader.buffer()
+    buffer = reader.buffer(reader.largest)
     for piece in reader.pieces:
         values[piece] = reader.read(piece, buffer).to(device)
     return values

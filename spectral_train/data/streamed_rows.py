@@ -65,7 +65,7 @@ class StreamedRows:
         self._row_bytes = math.prod(shard.input_shape) * shard.encoding.torch_dtype.itemsize
         self._kept: tuple[Positions, Examples] | None = None
         self.group_rows = int(memory * BUFFER_SHARE) // self._row_bytes
-        largest = max((piece.stop - piece.start for piece in self._pieces), default=0)
+        self._largest = largest = self._reader.largest
         room = int(memory * PIECES_SHARE) // max(1, largest * self._row_bytes)
         in_bucket = any(isinstance(folder.paths.root, Url) for folder in shard.folders)
         useful = PIECES_AT_ONCE if in_bucket else min(PIECES_AT_ONCE, usable_cpus() // 2)
@@ -102,8 +102,8 @@ class StreamedRows:
             yield from self._keep(positions).groups(np.arange(len(positions), dtype=np.int32), skip=skip)
             return
         plans = group_plans(positions, self._pieces, self.group_rows, seed, skip)
-        shape = (min(self.group_rows, len(positions)), *self._reader.shard.input_shape)
-        buffers = itertools.cycle(self._buffer(shape) for _ in range(BUFFERS))
+        rows = min(self.group_rows, len(positions))
+        buffers = itertools.cycle(self._reader.buffer(rows) for _ in range(BUFFERS))
         with ThreadPoolExecutor(1, "read ahead") as thread:
             ahead = [thread.submit(self._read, plan, next(buffers)) for plan in itertools.islice(plans, 1)]
             while ahead:
@@ -118,13 +118,9 @@ class StreamedRows:
                 tuple(piece for plan in group_plans(positions, self._pieces, 1, seed=None) for piece in plan.pieces),
                 np.arange(len(positions)),
             )
-            group = self._read(plan, self._buffer((len(positions), *self._reader.shard.input_shape)))
+            group = self._read(plan, self._reader.buffer(len(positions)))
             self._kept = positions, Examples(group.x, group.y, self.standardise)
         return self._kept[1]
-
-    def _buffer(self, shape: tuple[int, ...]) -> Tensor:
-        with torch.inference_mode(False):  # the thread that fills it knows nothing of the caller's mode
-            return torch.empty(shape, dtype=self._reader.shard.encoding.torch_dtype)
 
     def _read(self, plan: GroupPlan, buffer: Tensor) -> Group:
         done = 0
@@ -140,7 +136,7 @@ class StreamedRows:
         Values stand in a buffer of their own until the next piece is asked for.
         """
         if self._at_once == 1:
-            buffer = self._reader.buffer()
+            buffer = self._reader.buffer(self._largest)
             yield from ((piece, self._reader.read(slice(piece.start, piece.stop), buffer)) for piece in pieces)
             return
         waiting = iter(pieces)
@@ -151,7 +147,8 @@ class StreamedRows:
                 return piece, buffer, future
 
             reading = deque(
-                submitted(piece, self._reader.buffer()) for piece in itertools.islice(waiting, self._at_once)
+                submitted(piece, self._reader.buffer(self._largest))
+                for piece in itertools.islice(waiting, self._at_once)
             )
             while reading:
                 piece, buffer, values = reading.popleft()

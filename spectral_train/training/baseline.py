@@ -80,7 +80,7 @@ def read_images(all_spectrals: Shard, split: str) -> Tensor:
     first, spec, encoding = all_spectrals.first, all_spectrals.spec, all_spectrals.encoding
     reader, rows = PieceReader(all_spectrals, split), first.splits.get(split, NO_ROWS).rows
     images = torch.empty((rows, first.channels, first.height, first.width), dtype=torch.uint8)
-    buffer = reader.buffer()
+    buffer = reader.buffer(reader.largest)
     for piece in reader.pieces:
         stored_NQChw = reader.read(piece, buffer).view(-1, spec.q, first.channels, *all_spectrals.input_shape[1:])
         images[piece] = fused_merge(stored_NQChw.transpose(0, 1), spec, encoding=encoding).permute(0, 3, 1, 2)
