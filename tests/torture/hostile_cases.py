@@ -14,7 +14,7 @@ from typing import Any
 from spectral_prep.store.record_file import DIGEST, FORMAT, VERSION, digest, read_content, write_content
 from tests.prep.store.test_zarr_rows import bomb, with_crc32c
 from tests.torture.changes import reseal
-from tests.torture.fuzz import make_honest
+from tests.torture.honest import make_honest
 from tests.torture.hostile import Case
 from tests.torture.hostile_sources import endless, holes, image_cases, pipe, source_cases
 
