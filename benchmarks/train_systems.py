@@ -159,11 +159,11 @@ TABLES: Mapping[str, Mapping[str, System]] = {
     },
     "cifar10-ablations": _ablations("cifar10", f"{_ABLATION} --lr 0.008 --batch-size 512 --epochs 5"),
     "tiny": {
-        "tiny-alexnet": _tiny("alexnet", (0.25, 0.25), 2, 30),
-        "tiny-vgg16": _tiny("vgg16", (0.144, 0.144), 1, 45),
-        "tiny-resnet34": _tiny("resnet34", (0.17, 0.17), 2, 45),
-        "tiny-cyclemlp": _tiny("cyclemlp", (0.16, 0.16), 1, 45),
-        "tiny-mobilevit": _tiny("mobilevit", (0.15, 0.17), 1, 45),
+        "tiny-alexnet": _tiny("alexnet", (0.25, 0.25), 2, 20),
+        "tiny-vgg16": _tiny("vgg16", (0.144, 0.144), 1, 20),
+        "tiny-resnet34": _tiny("resnet34", (0.17, 0.17), 2, 20),
+        "tiny-cyclemlp": _tiny("cyclemlp", (0.16, 0.16), 1, 20),
+        "tiny-mobilevit": _tiny("mobilevit", (0.15, 0.17), 1, 20),
     },
     "tiny-ablations": _ablations("tiny", f"{_ABLATION} --lr 0.004 --set label_smoothing=0.1 --epochs 3"),
 }
