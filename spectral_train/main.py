@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -17,12 +16,7 @@ ensemble_group.add_command(fuse_command)
 
 
 def train(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the console script `spectral-train`.
-
-    torch's threads sleep while they wait, unless the user says otherwise: threads that spin make training many times
-    slower beside another busy process.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """Run the console script `spectral-train`."""
     run(train_command, arguments)
 
 

@@ -7,6 +7,7 @@ has to change, 130 Ctrl-C. torch is imported only by the command that runs, so t
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -25,7 +26,12 @@ def prep(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
-    """Run a command; every expected failure becomes a few labelled lines on stderr and an exit code."""
+    """Run a command; every expected failure becomes a few labelled lines on stderr and an exit code.
+
+    torch's threads sleep while they wait, unless the user says otherwise: threads that spin make training and fusing
+    many times slower beside another busy process.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:

@@ -1,14 +1,17 @@
 """The command line of training and of the ensemble: what it offers stands in tables, and its help costs no torch."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 import click
 import pytest
 
+import cli
 from spectral_train.commands import train_command
 from spectral_train.data.grouping import GROUPINGS
 from spectral_train.device import DEVICES
@@ -23,6 +26,19 @@ from tests.support.commands import run
 from tests.support.shards import make_shards
 
 ORDER = ["runs", "collect", "evaluate", "predict", "report", "soup", "export", "fuse"]
+
+
+@pytest.mark.parametrize("program", [cli.prep, cli.train, cli.ensemble])
+def test_threads_of_every_command_sleep_while_they_wait_unless_the_user_says_otherwise(
+    program: Callable[[list[str]], NoReturn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for before, after in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", before or "")
+        if before is None:
+            monkeypatch.delenv("OMP_WAIT_POLICY")
+        with pytest.raises(SystemExit):
+            program(["--version"])
+        assert os.environ["OMP_WAIT_POLICY"] == after
 
 
 def test_help_imports_no_torch() -> None:
