@@ -27,7 +27,7 @@ for k in 0 1 2 3; do
   cp -R "$data/spectral-0$k" "$node/" # rsync -a "$data/spectral-0$k" "node-$k:"
   ( # ssh "node-$k" spectral-train …
     cd "$node"
-    exec spectral-train --shard "$k" --data "spectral-0$k" --run run "${options[@]}"
+    exec spectral-train --shard "$k" --data "spectral-0$k" --run run --fuse-inputs "${options[@]}"
   ) &
   processes+=($!)
 done
@@ -37,4 +37,5 @@ done
 
 # rsync -a "node-$k:run/" "back/node-$k/" for each; collect checks every file before it copies
 spectral-ensemble collect "$work/run" "$work"/node-{0,1,2,3}/run
+spectral-ensemble fuse "$work/run"
 spectral-ensemble evaluate "$work/run"

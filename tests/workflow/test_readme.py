@@ -42,7 +42,7 @@ ELSEWHERE = {
 
 PAGES = (README, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 BUCKET = "s3://bucket"
-NODE = r"--data (spectral-\d\d) --run run$"
+NODE = r"--data (spectral-\d\d) --run run (?=--fuse-inputs$)"
 TRAINS = r"spectral-train (?!--list)|spectral-ensemble fuse "
 MOST_LINES = 150
 """Of the README, which is a lesson."""
@@ -94,7 +94,7 @@ def lines(page: str) -> Iterator[str]:
         for line in block.replace("\\\n", " ").splitlines():
             if line.partition(" ")[0] in COMMANDS:
                 line = line.partition(" #")[0].replace(" --download", "").strip()
-                line = re.sub(NODE, r"--data spectral/photos-q4/\1 --run runs/photos", line)
+                line = re.sub(NODE, r"--data spectral/photos-q4/\1 --run runs/photos ", line)
                 yield f"{line} --epochs 1" if re.match(TRAINS, line) else line
 
 
