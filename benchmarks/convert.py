@@ -48,7 +48,7 @@ from PIL import Image
 
 from spectral_prep.conversion import block, tasks
 from spectral_prep.conversion.agree import Conversion
-from spectral_prep.conversion.block import BlockTask, run_block
+from spectral_prep.conversion.block import BlockTask, run_blocks
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.plan import CHUNK_ROWS, make_plan
 from spectral_prep.conversion.request import Request
@@ -56,6 +56,7 @@ from spectral_prep.images import load
 from spectral_prep.kernel import stream
 from spectral_prep.sources import open_source
 from spectral_prep.store import zarr_store
+from spectral_prep.store.block_groups import block_groups
 from spectral_prep.store.block_writer import BlockWriter
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.system.files import AtomicFile
@@ -179,9 +180,9 @@ def block_tasks(tree: Path, out: Path, compression: Any) -> tuple[Work, list[Blo
     conversion = Conversion(DatasetPaths(out), plan, source, index)
     conversion.paths.plan.touch()  # which workers look for
     work = functools.partial(
-        run_block, tasks.all_blocks(conversion.paths.root, conversion.plan, Execution(device="cpu"))
+        run_blocks, tasks.all_blocks(conversion.paths.root, conversion.plan, Execution(device="cpu"))
     )
-    return work, list(tasks.block_tasks(conversion, plan.blocks))
+    return work, list(tasks.block_tasks(conversion, block_groups(plan)))
 
 
 def import_peers(*names: str) -> None:

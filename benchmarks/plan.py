@@ -26,6 +26,7 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.conversion.tasks import block_tasks
 from spectral_prep.sources.interface import RowIndex
+from spectral_prep.store.block_groups import block_groups
 from spectral_prep.store.layout import DatasetPaths
 
 SIDE = 224
@@ -94,11 +95,11 @@ def main(rows: int, classes: int) -> None:
         conversion = agreed(paths, source, index, request)
         plan = conversion.plan
         start = say("plan", start)
-        found = estimate_pending(conversion, plan.blocks, Execution())
+        found = estimate_pending(conversion, block_groups(plan), Execution())
         start = say("estimate", start)
         fix(conversion)
         start = say("fixed", start)
-        tasks = block_tasks(conversion, plan.blocks)
+        tasks = block_tasks(conversion, block_groups(plan))
         names = sum([len(task.names) for task in tasks])
         start = say("blocks", start)
         labels = read_labels(paths, plan, "train")

@@ -1,16 +1,20 @@
-"""One block: a range of rows converted as a unit, and the record that vouches for its files.
+"""The blocks of a group, converted in one pass over their images, and the records that vouch for their files.
 
-Input: a `BlockTask` and what all blocks have in common, all that any process on any machine needs. Output: Q part
-files, then the block's record.
+Input: a `BlockTask` and what all blocks have in common, all that any process on any machine needs. Output: of each
+block Q part files, then its record.
 A block whose record and files are there is never done again; that is what makes a rerun a resume.
+
+An image is read and decoded once; each of its views goes, with those of a few images more, to the block that holds it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +24,8 @@ from torch import Tensor
 from spectral_prep.conversion.tasks import CONVERTING, AllBlocks, BlockTask
 from spectral_prep.conversion.totals import totals
 from spectral_prep.errors import CorruptSourceError, InputError
+from spectral_prep.images import load
+from spectral_prep.images.load import Geometry
 from spectral_prep.kernel.stream import chosen_device, split_stream
 from spectral_prep.places import exists
 from spectral_prep.sources.interface import RawImage
@@ -31,7 +37,7 @@ from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.planned import part_paths
 from spectral_prep.store.record_file import write_record
-from spectral_prep.store.records import BadRow, BlockRecord, FileEntry
+from spectral_prep.store.records import BadRow, BlockRecord
 from spectral_prep.system.threads import torch_threads
 from spectral_prep.system.watch import Step, tell
 
@@ -39,45 +45,86 @@ GPU_BATCHES = 4
 """How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
 
 
-def run_block(all_blocks: AllBlocks, task: BlockTask) -> BlockRecord:
-    """Convert one block: Q part files, then its record; under `on_error="fail"` one with bad rows writes nothing."""
-    plan, block, batch_rows = all_blocks.plan, task.block, all_blocks.plan.batch_rows
+def run_blocks(all_blocks: AllBlocks, task: BlockTask) -> tuple[BlockRecord, ...]:
+    """Convert the blocks of a task: of each its Q part files, then, as soon as it is complete, its record; under
+    `on_error="fail"` one with bad rows writes nothing.
+    """
     _require_plan(DatasetPaths(all_blocks.root))
-    totals_3QC = torch.zeros(3, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
-    bad: list[BadRow] = []
-    done = 0
-    files: tuple[FileEntry, ...] = ()
+    records, done = [], 0
     with (
         torch_threads(1),
-        _writer(all_blocks, block) as writer,
+        contextlib.ExitStack() as opened,
     ):  # processes are the parallelism; no byte depends on a thread count
-        for stored_QNChw, bad_in_batch in stored_batches(all_blocks, task):
-            bad += bad_in_batch
-            for piece_QnChw in torch.split(stored_QNChw, batch_rows, dim=1):
-                totals_3QC += totals(piece_QnChw)
-            rows = slice(done, done := done + stored_QNChw.shape[1])
-            _tell(block, done)
-            if not bad or all_blocks.on_error == "skip":
-                writer.append(stored_QNChw.numpy(), _labels(task, rows, bad_in_batch))
-        if not bad or all_blocks.on_error == "skip":
-            files = writer.finish()
-    record = BlockRecord(
-        **vars(block),
-        files=files,
-        bad=tuple(bad),
-        count=(block.stop - block.start - len(bad)) * math.prod(plan.spectral_shape[1:]),
-        sum=_rows_of(totals_3QC[0]),
-        sum_of_squares=_rows_of(totals_3QC[1]),
-        saturated=tuple(totals_3QC[2].sum(-1).long().tolist()),
-    )
-    _tell(block, done, ended=True)
-    if files:
-        write_record(DatasetPaths(all_blocks.root).block(block.number), record, WRITING)
-    return record
+        under_way = [_Block(all_blocks, block, opened) for block in task.group.blocks]
+        for rows, stored_QNChw in stored_batches(all_blocks, task):
+            block = under_way[rows.block]
+            block.append(stored_QNChw, rows, task.labels[rows.images.start : rows.images.stop])
+            done += len(rows.images)
+            _tell(task, done)
+            if block.complete:
+                records.append(block.recorded())
+    _tell(task, done, ended=True)
+    return tuple(records)
 
 
-def _tell(block: Block, done: int, *, ended: bool = False) -> None:
-    tell(Step(str(block), done, block.stop - block.start, "images", within=CONVERTING, ended=ended))
+class _Block:
+    """A block that is being converted: its writer, and what its record will say.
+
+    Parameters
+    ----------
+    all_blocks, block
+        What it is.
+    opened
+        When this is left, nothing stays that was not finished.
+    """
+
+    def __init__(self, all_blocks: AllBlocks, block: Block, opened: contextlib.ExitStack) -> None:
+        plan = all_blocks.plan
+        self._all_blocks, self._block = all_blocks, block
+        self._writer = opened.enter_context(_writer(all_blocks, block))
+        self._totals_3QC = torch.zeros(3, plan.spec.q, plan.geometry.channels, dtype=torch.float64)
+        self._bad: list[BadRow] = []
+        self._done = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of its rows have come."""
+        return self._done == self._block.stop - self._block.start
+
+    @property
+    def _written(self) -> bool:
+        return not self._bad or self._all_blocks.on_error == "skip"
+
+    def append(self, stored_QNChw: Tensor, rows: Rows, labels: npt.NDArray[np.int32]) -> None:
+        """Sum and write its next rows."""
+        self._done += len(labels)
+        self._bad += rows.bad
+        for piece_QnChw in torch.split(stored_QNChw, self._all_blocks.plan.batch_rows, dim=1):
+            self._totals_3QC += totals(piece_QnChw)
+        if self._written:
+            own = labels.copy()
+            own[rows.empty] = BAD_LABEL
+            self._writer.append(stored_QNChw.numpy(), own)
+
+    def recorded(self) -> BlockRecord:
+        """Finish its files, and then write its record, which is returned."""
+        files = self._writer.finish() if self._written else ()
+        record = BlockRecord(
+            **vars(self._block),
+            files=files,
+            bad=tuple(self._bad),
+            count=(self._done - len(self._bad)) * math.prod(self._all_blocks.plan.spectral_shape[1:]),
+            sum=_rows_of(self._totals_3QC[0]),
+            sum_of_squares=_rows_of(self._totals_3QC[1]),
+            saturated=tuple(self._totals_3QC[2].sum(-1).long().tolist()),
+        )
+        if files:
+            write_record(DatasetPaths(self._all_blocks.root).block(self._block.number), record, WRITING)
+        return record
+
+
+def _tell(task: BlockTask, done: int, *, ended: bool = False) -> None:
+    tell(Step(str(task), done, task.group.rows, "images", within=CONVERTING, ended=ended))
 
 
 def _rows_of(totals_QC: Tensor) -> tuple[tuple[float, ...], ...]:
@@ -103,59 +150,84 @@ def _writer(all_blocks: AllBlocks, block: Block) -> BlockWriter:
     return BlockWriter(root, part_paths(DatasetPaths(root), plan, block), encoder, array)
 
 
-def _labels(task: BlockTask, rows: slice, bad: Sequence[BadRow]) -> npt.NDArray[np.int32]:
-    """Return the labels of a range of the block's rows, −1 for bad ones."""
-    labels = task.labels[rows].copy()
-    if bad:
-        labels[np.isin(task.ids[rows], [row.id for row in bad])] = BAD_LABEL
-    return labels
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of one block: which block of the group, its first row, the images of the task that these are views of,
+    and their pixels, uint8 (n, H, W, C).
+
+    `bad` and `empty` say which could not be made, the latter by their place among these rows.
+    """
+
+    block: int
+    start: int
+    images: range
+    pixels: npt.NDArray[np.uint8]
+    bad: list[BadRow] = field(default_factory=list)
+    empty: list[int] = field(default_factory=list)
 
 
-def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Tensor, list[BadRow]]]:
-    """Yield the stored spectrum (Q, n, C, h, w) of a few rows after the other, and the bad ones among them.
+def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Rows, Tensor]]:
+    """Yield, a few images after the other, the rows of each block that are views of them, and their stored spectrum
+    (Q, n, C, h, w).
 
     For a CPU there are so few that they are split and summed while they are in its cache.
     """
-    plan, geometry = all_blocks.plan, all_blocks.plan.geometry
+    plan, group = all_blocks.plan, task.group
     at_once = plan.batch_rows * (1 if chosen_device(all_blocks.device).type == "cpu" else GPU_BATCHES)
-    most = min(at_once, len(task.ids))
-    images_NHWC = np.empty((most, geometry.height, geometry.width, geometry.channels), np.uint8)
-    found: deque[tuple[list[int], list[BadRow]]] = deque()  # of batches that are read and not yet split
-
-    named = list(zip(task.ids.tolist(), task.names, strict=True))
-    raws = raw_images(task.images, task.block.split, named)
+    found: deque[Rows] = deque()  # those that are read and not yet split
 
     def batches() -> Iterator[Tensor]:
-        for first in range(0, len(task.ids), most):
-            rows = range(first, min(first + most, len(task.ids)))
-            found.append(_read(plan, task, rows, raws, images_NHWC))
-            yield torch.from_numpy(images_NHWC[: len(rows)])
+        for rows in _read_rows(plan, task, min(at_once, len(task.ids))):
+            found.append(rows)
+            yield torch.from_numpy(rows.pixels)
 
-    for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, all_blocks.device, task.block.number):
-        empty, bad = found.popleft()
-        if empty:
-            stored_QNChw[:, empty] = 0
-        yield stored_QNChw, bad
+    for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, all_blocks.device, group.number):
+        rows = found.popleft()
+        if rows.empty:
+            stored_QNChw[:, rows.empty] = 0
+        yield rows, stored_QNChw
 
 
-def _read(
-    plan: Plan,
-    task: BlockTask,
-    rows: range,
-    raws: Iterator[RawImage | CorruptSourceError],
-    images_NHWC: npt.NDArray[np.uint8],
-) -> tuple[list[int], list[BadRow]]:
-    """Read some rows of the block into the first images; return which are bad, by place and by record."""
-    bad: list[BadRow] = []
-    empty = []
-    for place, row in enumerate(rows):
-        row_id, name = int(task.ids[row]), task.names[row]
+def _read_rows(plan: Plan, task: BlockTask, at_once: int) -> Iterator[Rows]:
+    """Yield the rows of all blocks, for so many images after the other; their pixels are there until the next images'.
+
+    Of decoded images one at a time is held.
+    """
+    group, geometry = task.group, plan.geometry
+    shape = (len(group.blocks), at_once, geometry.height, geometry.width, geometry.channels)
+    pixels_BNHWC = np.empty(shape, np.uint8)
+    raws = raw_images(task.images, group.split, list(zip(task.ids.tolist(), task.names, strict=True)))
+    blocks = list(zip(group.blocks, group.spans, pixels_BNHWC, strict=True))
+    for first in range(0, len(task.ids), at_once):
+        stop = min(first + at_once, len(task.ids))
+        batch = []
+        for number, (block, span, pixels_NHWC) in enumerate(blocks):
+            if images := range(max(first, span.start), min(stop, span.stop)):
+                own_NHWC = pixels_NHWC[: len(images)]
+                batch.append(Rows(number, block.start + images.start - span.start, images, own_NHWC))
+        for image in range(first, stop):
+            _read(plan, task, image, next(raws), [rows for rows in batch if image in rows.images])
+        yield from batch
+
+
+def _read(plan: Plan, task: BlockTask, image: int, raw: RawImage | CorruptSourceError, held: Sequence[Rows]) -> None:
+    """Decode an image of the task, and put its views among the rows that hold them."""
+    row_id, decoded = int(task.ids[image]), _decoded(raw, plan.geometry)
+    for rows in held:
+        place = image - rows.images.start
         try:
-            raw = next(raws)
-            if isinstance(raw, CorruptSourceError):
-                raise raw
-            images_NHWC[place] = plan.image(raw, task.block.split, task.block.start + row, row_id)
+            if isinstance(decoded, CorruptSourceError):
+                raise decoded
+            rows.pixels[place] = plan.image(decoded, task.group.split, rows.start + place, row_id)
         except CorruptSourceError as error:
-            bad.append(BadRow(row_id, name, str(error)))
-            empty.append(place)
-    return empty, bad
+            rows.bad.append(BadRow(row_id, task.names[image], str(error)))
+            rows.empty.append(place)
+
+
+def _decoded(raw: RawImage | CorruptSourceError, geometry: Geometry) -> npt.NDArray[np.uint8] | CorruptSourceError:
+    if isinstance(raw, CorruptSourceError):
+        return raw
+    try:
+        return load.pixels(raw, geometry.channels, geometry.max_pixels)
+    except CorruptSourceError as error:
+        return error

@@ -17,7 +17,7 @@ of each row are (`row_table.SPAN`), and the names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,11 +31,13 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.conversion.tasks import BlockTask
 from spectral_prep.errors import CorruptFileError, SpectralError
 from spectral_prep.places import at, atomic_write, exists
+from spectral_prep.places.interface import OpenFile
 from spectral_prep.places.url import Place, absolute
 from spectral_prep.sources.described import Description, described, spans_of
 from spectral_prep.sources.interface import RowIndex, Source
 from spectral_prep.sources.name_list import some
 from spectral_prep.sources.row_table import LONGEST_NAME, SPAN
+from spectral_prep.store.block_groups import BlockGroup
 from spectral_prep.store.fields import Id, Size
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
@@ -50,6 +52,9 @@ LONGEST_TEXT = 4 * LONGEST_NAME
 """Bytes of a name whose every byte is escaped."""
 
 RUN = "delete it, then the same command: the source is opened again"
+
+Frame = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[Any], list[str]]
+"""Ids, labels, spans and names of a block's rows."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +85,34 @@ class CataloguedBlocks:
     plan: Plan
     catalogue: Catalogue
 
-    def task(self, block: Block) -> BlockTask:
-        """Return what a worker needs for one block, by one read.
+    def task(self, group: BlockGroup) -> BlockTask:
+        """Return what a worker needs for one group, by one read a block.
 
         Raises
         ------
         CorruptFileError
-            If the rows there are not the block's.
+            If the rows there are not the blocks'.
         """
-        part, path = self.plan.splits[block.split], rows_file(self.paths, block.split)
-        split = self.catalogue.splits[block.split]
-        number = block.start // part.block_rows
-        start = split.ends[number - 1] if number else 0
+        part, path = self.plan.splits[group.split], rows_file(self.paths, group.split)
+        split = self.catalogue.splits[group.split]
         try:
             with at(path).open() as file:
-                content = file.read(start, split.ends[number] - start)
-            ids, labels, spans, names = _unpacked(content, block.stop - block.start)
+                frames = [self._frame(file, split.ends, block) for block in group.blocks]
         except (ValueError, OSError, RuntimeError) as error:
             raise CorruptFileError("the catalogue is damaged", where=path, got=error, run=RUN) from error
+        of_rows = [np.concatenate(columns) for columns in zip(*(frame[:3] for frame in frames), strict=True)]
+        names_of_rows = [name for frame in frames for name in frame[3]]
+        first = group.rows_of_places
+        ids, labels, spans = (column[first] for column in of_rows)
         if ids.min() < 0 or ids.max() >= part.images or labels.min() < 0 or labels.max() >= len(self.plan.classes):
-            raise CorruptFileError("the catalogue is damaged", where=path, got=f"rows of no {block}", run=RUN)
-        return BlockTask(block, ids, names, labels, split.images.images(ids, spans))
+            raise CorruptFileError("the catalogue is damaged", where=path, got=f"rows of no {group}", run=RUN)
+        names = [names_of_rows[row] for row in first.tolist()]
+        return BlockTask(group, ids, names, labels, split.images.images(ids, spans))
+
+    def _frame(self, file: OpenFile, ends: Sequence[int], block: Block) -> Frame:
+        number = block.start // self.plan.splits[block.split].block_rows
+        start = ends[number - 1] if number else 0
+        return _unpacked(file.read(start, ends[number] - start), block.stop - block.start)
 
 
 def catalogue_file(paths: DatasetPaths) -> Place:
@@ -181,9 +193,7 @@ def _packed(
     return frame + checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
-def _unpacked(
-    content: bytes, rows: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[Any], list[str]]:
+def _unpacked(content: bytes, rows: int) -> Frame:
     """Return ids, labels, spans and names of so many rows; `ValueError` if that is not what the content holds."""
     frame, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
     if google_crc32c.value(frame) != int.from_bytes(checksum, "little"):

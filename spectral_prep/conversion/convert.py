@@ -1,7 +1,7 @@
 """Doing what the plan says: source images → row-aligned spectral folders.
 
 1. The row index and the plan are written before any image is converted.
-2. Each block is converted on its own, in any order, by any process (`block`).
+2. Each group of blocks is converted on its own, in any order, by any process (`block`).
 3. The data set is completed (`finalize`): the manifest comes last.
 
 A kill at any moment leaves finished blocks and at most some temporary files; the bytes in the end are the same.
@@ -24,12 +24,13 @@ from spectral_prep.conversion.finalize import finalize, is_complete
 from spectral_prep.conversion.finished import finished_blocks
 from spectral_prep.conversion.memory import memory_of, needs_of
 from spectral_prep.conversion.request import Request
-from spectral_prep.conversion.tasks import CONVERTING, RUN_BLOCK, AllBlocks, BlockTask, all_blocks, block_tasks
+from spectral_prep.conversion.tasks import CONVERTING, RUN_BLOCKS, AllBlocks, BlockTask, all_blocks, block_tasks
 from spectral_prep.conversion.workers import choose_workers
 from spectral_prep.engines.interface import Engine
 from spectral_prep.errors import InputError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import AnyPlace, Place, absolute
+from spectral_prep.store.block_groups import BlockGroup, block_groups
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord
@@ -137,9 +138,10 @@ def convert(
         planned = exists(paths.plan)
         begun = open_catalogue(paths, request, source) or open_conversion(paths, request, source, staging, execution)
         opened, plan = begun if isinstance(begun, Conversion) else None, begun.plan
-        own = [block for block in plan.blocks if execution.task.has(block)]
+        groups = [group for group in block_groups(plan) if execution.task.has(group.number)]
+        own = [block for group in groups for block in group.blocks]
         records = {record.number: record for record in finished_blocks(paths, plan, on_error, own)}
-        pending = [block for block in own if block.number not in records]
+        pending = [left for group in groups if (left := group.without(records))]
         done, wanted = _rows(plan, records.values()), _rows(plan, own)
         if pending:
             started.enter_context(engine.started())
@@ -195,7 +197,7 @@ def begin(
     with at(out).shared_use(WRITING), staging_folder(out) as staging:
         if open_catalogue(paths, request, source) is None:
             conversion = open_conversion(paths, request, source, staging, execution)
-            plan, found = conversion.plan, _estimated(conversion, conversion.plan.blocks, execution)
+            plan, found = conversion.plan, _estimated(conversion, block_groups(conversion.plan), execution)
             progress(Progress(plan, dict.fromkeys(plan.splits, 0), _rows(plan, plan.blocks), None, found))
             if execution.space_check:
                 refuse_without_room(found, out)
@@ -204,18 +206,23 @@ def begin(
     return paths
 
 
-def _estimated(conversion: Conversion, pending: Sequence[Block], execution: Execution) -> Estimate:
+def _estimated(conversion: Conversion, pending: Sequence[BlockGroup], execution: Execution) -> Estimate:
     return estimate_pending(conversion, pending, replace(execution, task=ALONE), SAMPLED_SHARE)
 
 
 def _converted(
-    common: AllBlocks, tasks: Iterator[BlockTask], blocks: Sequence[Block], execution: Execution, found: Estimate | None
+    common: AllBlocks,
+    tasks: Iterator[BlockTask],
+    groups: Sequence[BlockGroup],
+    execution: Execution,
+    found: Estimate | None,
 ) -> Iterator[BlockRecord]:
-    """Yield the record of each block when it is done, in the memory and by the workers that were estimated, if any."""
-    memory = found.memory if found else memory_of(common.plan, elsewhere=execution.engine.elsewhere)
-    workers = found.workers if found else choose_workers(common.plan, blocks, memory, execution)
-    work = functools.partial(RUN_BLOCK, common)
-    return execution.engine.run(work, tasks, workers, needs_of(memory, execution.device))
+    """Yield the records of each group when it is done, in the memory and by the workers that were estimated, if any."""
+    memory = found.memory if found else memory_of(common.plan, common.root, elsewhere=execution.engine.elsewhere)
+    workers = found.workers if found else choose_workers(common.plan, groups, memory, execution)
+    work = functools.partial(RUN_BLOCKS, common)
+    for records in execution.engine.run(work, tasks, workers, needs_of(memory, execution.device)):
+        yield from records
 
 
 def _require_gpu() -> None:

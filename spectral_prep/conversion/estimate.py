@@ -37,6 +37,7 @@ from spectral_prep.places.url import Place
 from spectral_prep.sources.interface import RowIndex
 from spectral_prep.sources.name_list import some
 from spectral_prep.store import STORES
+from spectral_prep.store.block_groups import BlockGroup, block_groups
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
 from spectral_prep.system.staging import staging_folder
@@ -171,14 +172,14 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
     with staging_folder(None) as staging:
         conversion = open_conversion(DatasetPaths(out), request, source, staging, execution)
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}
-        pending = [block for block in conversion.plan.blocks if block.number not in finished]
+        pending = [left for group in block_groups(conversion.plan) if (left := group.without(finished))]
         found = estimate_pending(conversion, pending, execution)
         staged = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
         return replace(found, scratch_bytes=staged if pending else 0)
 
 
 def estimate_pending(
-    conversion: Conversion, pending: Sequence[Block], execution: Execution, share: float = 1.0
+    conversion: Conversion, pending: Sequence[BlockGroup], execution: Execution, share: float = 1.0
 ) -> Estimate:
     """Estimate what converting the pending blocks takes, from at most this share of their rows.
 
@@ -188,9 +189,9 @@ def estimate_pending(
         If `execution.max_memory` does not allow a single worker; the message tells what it needs.
     """
     plan, index, tasks = conversion.plan, conversion.index, execution.task.count
-    remaining = sum(block.stop - block.start for block in pending)
+    remaining = sum(group.rows for group in pending)
     sample = take_sample(conversion, remaining, max(FEWEST_ROWS, int(share * remaining)), execution)
-    memory = memory_of(plan, elsewhere=execution.engine.elsewhere)
+    memory = memory_of(plan, conversion.paths.root, elsewhere=execution.engine.elsewhere)
     chosen = choose_workers(plan, pending[::tasks], memory, execution)
     side_files, side_bytes = _beside(plan, index)
     others = len(plan.splits) + 3 + len(plan.blocks)  # row indexes; plan, manifest and card; block records
@@ -239,9 +240,9 @@ def take_sample(conversion: Conversion, pending: int, at_most: int, execution: E
     rows = len(images) * part.views
     workers = 1
     if source.random_access:
-        workers = sampling_workers(rows, pending, plan.geometry, memory_of(plan), execution)
-    groups = [np.tile(ids, part.views) for ids in np.array_split(images, min(GROUPS, len(images)))]
-    tasks = (block_task(conversion, Block(i, "train", 0, len(ids)), ids) for i, ids in enumerate(groups))
+        workers = sampling_workers(rows, pending, plan.geometry, memory_of(plan, conversion.paths.root), execution)
+    groups = np.array_split(images, min(GROUPS, len(images)))
+    tasks = (block_task(conversion, _all_views(i, len(ids), part.views), ids) for i, ids in enumerate(groups))
     work = functools.partial(CONVERT_GROUP, all_blocks(conversion.paths.root, plan, SAMPLING))
     done = counted(run_all(work, tasks, workers), "converting a sample", "groups", len(groups))
     found = sorted(done, key=lambda group: group.number)
@@ -255,6 +256,12 @@ def take_sample(conversion: Conversion, pending: int, at_most: int, execution: E
         statistics.median(group.seconds_a_row for group in found),
         psnr,
     )
+
+
+def _all_views(number: int, images: int, views: int) -> BlockGroup:
+    """Return the blocks of a group of the sample, one a view, each of all its images."""
+    blocks = (Block(view, "train", view * images, (view + 1) * images) for view in range(views))
+    return BlockGroup(number, "train", images, tuple(blocks))
 
 
 def _padding_bytes(plan: Plan, rows: int, chunk_rows: int) -> int:

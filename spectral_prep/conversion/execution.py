@@ -11,19 +11,19 @@ from spectral_prep.choices import Device, OnError
 from spectral_prep.engines.interface import Engine
 from spectral_prep.engines.processes import Processes
 from spectral_prep.errors import InputError
-from spectral_prep.store.plan_record import Block
 
 
 @dataclass(frozen=True)
 class Task:
-    """Task `number` of `count`, counted from 0: it converts every block whose number leaves `number` over `count`.
+    """Task `number` of `count`, counted from 0: it converts every group of blocks whose number leaves `number` over
+    `count`.
 
     Raises
     ------
     InputError
         If there is no such task.
 
-    >>> Task.parse("1/3").has(Block(4, "train", 0, 1))
+    >>> Task.parse("1/3").has(4)
     True
     """
 
@@ -45,9 +45,9 @@ class Task:
             raise InputError("no such task", expected="I/N with 0 ≤ I < N, such as 0/16", got=f"--task {text}")
         return cls(int(number), int(count))
 
-    def has(self, block: Block) -> bool:
-        """Whether this task converts a block."""
-        return block.number % self.count == self.number
+    def has(self, number: int) -> bool:
+        """Whether this task converts the group of this number."""
+        return number % self.count == self.number
 
 
 ALONE = Task(0, 1)

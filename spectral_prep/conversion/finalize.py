@@ -27,6 +27,7 @@ from spectral_prep.places import at, atomic_write, refuse_irregular, sha256_of
 from spectral_prep.places.url import AnyPlace, Place
 from spectral_prep.printable import quoted
 from spectral_prep.store import STORES
+from spectral_prep.store.block_groups import block_groups
 from spectral_prep.store.interface import BAD_LABEL
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
@@ -106,9 +107,11 @@ def _complete(finished: _Finished) -> None:
 
 
 def _incomplete(out: Place, plan: Plan, missing: Sequence[Block]) -> InputError:
-    """Name the missing blocks; those of one task of an array stand at equal distances."""
-    count = math.gcd(*(block.number - missing[0].number for block in missing[1:])) or len(plan.blocks)
-    task = f", or with --task {missing[0].number % count}/{count}" if count > 1 else ""
+    """Name the missing blocks; the groups of one task of an array stand at equal distances."""
+    groups, absent = block_groups(plan), set(missing)
+    numbers = [group.number for group in groups if not absent.isdisjoint(group.blocks)]
+    count = math.gcd(*(number - numbers[0] for number in numbers)) or len(groups)
+    task = f", or with --task {numbers[0] % count}/{count}" if count > 1 else ""
     return InputError(
         f"{len(missing)} of {len(plan.blocks)} blocks are not converted yet",
         where=out,

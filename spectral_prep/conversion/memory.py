@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from spectral_prep.choices import Device
 from spectral_prep.engines.interface import Needs
 from spectral_prep.images.load import Geometry
+from spectral_prep.places.url import Place
+from spectral_prep.store.block_groups import block_groups, chunk_bytes
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.resources import resident_memory
 
@@ -29,6 +32,8 @@ ROW_BYTES = 64
 """What completing a data set takes a row: labels, ids and their compressed copies."""
 FILE_BYTES = 2 << 10
 """What completing takes a part file: its entry in three records, as objects and as JSON."""
+PART_BYTES = 1 * MIB
+"""What is in memory of a part that will be put into a bucket: `places.objects.IN_MEMORY_BYTES`."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,14 @@ class Memory:
         return max(several, 0) if several > 1 else int(self.peak(1) <= limit)
 
 
-def memory_of(plan: Plan, *, elsewhere: bool = False) -> Memory:
+def memory_of(plan: Plan, root: Place, *, elsewhere: bool = False) -> Memory:
     """Return the memory of a conversion; the source's index, which this process already holds, is counted as it is.
 
     Workers `elsewhere`, be it only in Ray's processes here, share nothing.
     """
     completing = plan.rows * ROW_BYTES + len(plan.blocks) * plan.spec.q * FILE_BYTES
-    parent, worker = resident_memory() + completing + 32 * MIB, WORKER_BYTES + _buffers(plan)
+    parent = resident_memory() + completing + 32 * MIB
+    worker = WORKER_BYTES + _buffers(plan, in_bucket=not isinstance(root, Path))
     if elsewhere:
         return Memory(parent, 0, SERVER_BYTES + worker)
     return Memory(parent, SERVER_BYTES, worker, _torch_bytes())
@@ -80,9 +86,12 @@ def _torch_bytes() -> int:
     return 0 if "torch" in sys.modules else TORCH_BYTES
 
 
-def _buffers(plan: Plan) -> int:
-    """Return what a worker holds of rows: a batch as pixels, as stored and as float64 for its sums; a chunk, twice."""
-    values = plan.geometry.values
-    batch = plan.batch_rows * values * (1 + plan.encoding.itemsize + 8 + 8)
-    chunk = max(part.chunk_rows for part in plan.splits.values()) * values * plan.encoding.itemsize
-    return batch + chunk + 3 * chunk // plan.spec.q
+def _buffers(plan: Plan, *, in_bucket: bool) -> int:
+    """Return what a worker holds of rows: of each block that it writes at once a batch as pixels and a chunk, and for a
+    bucket the beginnings of its parts; of one block a batch as stored and as float64 for its sums, and a chunk's copy.
+    """
+    blocks = max(len(group.blocks) for group in block_groups(plan))
+    batch = plan.batch_rows * plan.geometry.values
+    chunk = max(chunk_bytes(plan, split) for split in plan.splits)
+    parts = plan.spec.q * PART_BYTES if in_bucket else 0
+    return blocks * (batch + chunk + parts) + batch * (plan.encoding.itemsize + 8 + 8) + 3 * chunk // plan.spec.q

@@ -56,10 +56,14 @@ def look(calibration: Calibration, part: Part) -> Looked:
 
 @torch_threads(1)
 def convert_group(common: AllBlocks, task: BlockTask) -> Group:
-    """Convert some rows as one part of one chunk, in memory; return what they take over all spectrals."""
-    start, rows = time.perf_counter(), len(task.ids)
+    """Convert all views of some images as one part of one chunk, in memory; return what rows take."""
+    start, rows = time.perf_counter(), task.group.rows
     alone = replace(common, plan=common.plan.alone(rows))
-    stored_QNChw = torch.cat([stored_QnChw for stored_QnChw, _ in stored_batches(alone, task)], dim=1)
+    views: list[list[torch.Tensor]] = [[] for _ in task.group.blocks]
+    for some, stored_QnChw in stored_batches(alone, task):
+        views[some.block].append(stored_QnChw)
+    stored_QNChw = torch.cat([stored_QnChw for view in views for stored_QnChw in view], dim=1)
     energy_Q = decode(stored_QNChw, common.plan.encoding).flatten(1).double().var(1, correction=0).numpy()
-    count = part_bytes(common.plan, stored_QNChw.numpy(), task.labels, rows)
-    return Group(task.block.number, count / rows, (time.perf_counter() - start) / rows, energy_Q)
+    labels = np.tile(task.labels, len(views))
+    count = part_bytes(common.plan, stored_QNChw.numpy(), labels, rows)
+    return Group(task.group.number, count / rows, (time.perf_counter() - start) / rows, energy_Q)

@@ -1,6 +1,7 @@
-"""What a worker needs for one block of a conversion, wherever it runs.
+"""What a worker needs for the blocks of one group, wherever it runs.
 
-Input: a conversion and the blocks that are pending. Output: what these have in common, and their `BlockTask`s.
+Input: a conversion and the groups of blocks that are pending. Output: what these have in common, and a `BlockTask` of
+each.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from spectral_prep.engines.interface import Late
 from spectral_prep.places.url import Place
 from spectral_prep.sources.interface import Images
 from spectral_prep.sources.name_list import some
-from spectral_prep.store.plan_record import Block, Plan
+from spectral_prep.store.block_groups import BlockGroup
+from spectral_prep.store.plan_record import Plan
 
 CONVERTING = "converting"
 """The step that the rows of every block count towards."""
 
-RUN_BLOCK = Late("spectral_prep.conversion.block", "run_block")
+RUN_BLOCKS = Late("spectral_prep.conversion.block", "run_blocks")
 """What a worker does with an `AllBlocks` and a `BlockTask`; it needs torch, which who hands out the work does not."""
 
 
@@ -39,16 +41,16 @@ class AllBlocks:
 
 @dataclass(frozen=True)
 class BlockTask:
-    """What a worker needs for one block of it; small, and picklable."""
+    """What a worker needs for one group of them, small and picklable: its images, in the order of their places."""
 
-    block: Block
+    group: BlockGroup
     ids: npt.NDArray[np.int32]
     names: list[str]
     labels: npt.NDArray[np.int32]
     images: Images
 
     def __str__(self) -> str:
-        return str(self.block)
+        return str(self.group)
 
 
 def all_blocks(root: Place, plan: Plan, execution: Execution) -> AllBlocks:
@@ -57,20 +59,20 @@ def all_blocks(root: Place, plan: Plan, execution: Execution) -> AllBlocks:
     return AllBlocks(root, plan, execution.on_error, device)
 
 
-def block_tasks(conversion: Conversion, blocks: Iterable[Block]) -> Iterator[BlockTask]:
-    """Yield what a worker needs for each block; only its own names and places are looked up."""
+def block_tasks(conversion: Conversion, groups: Iterable[BlockGroup]) -> Iterator[BlockTask]:
+    """Yield what a worker needs for each group; only its own names and places are looked up."""
     order = {name: conversion.plan.ids(name) for name in conversion.plan.splits}
-    for block in blocks:
-        yield block_task(conversion, block, order[block.split][block.start : block.stop])
+    for group in groups:
+        yield block_task(conversion, group, order[group.split][group.places % group.images])
 
 
-def block_task(conversion: Conversion, block: Block, ids: npt.NDArray[np.int32]) -> BlockTask:
-    """Return what a worker needs for one block of the rows with these ids."""
-    rows = conversion.index[block.split]
+def block_task(conversion: Conversion, group: BlockGroup, ids: npt.NDArray[np.int32]) -> BlockTask:
+    """Return what a worker needs for one group, whose images have these ids."""
+    rows = conversion.index[group.split]
     return BlockTask(
-        block=block,
+        group=group,
         ids=ids,
         names=some(rows.names, ids),
         labels=rows.labels[ids],
-        images=conversion.source.for_rows(block.split, ids),
+        images=conversion.source.for_rows(group.split, ids),
     )

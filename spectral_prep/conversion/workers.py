@@ -12,7 +12,8 @@ from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.memory import Memory, needs_of
 from spectral_prep.errors import InputError
 from spectral_prep.images.load import Geometry
-from spectral_prep.store.plan_record import Block, Plan
+from spectral_prep.store.block_groups import BlockGroup
+from spectral_prep.store.plan_record import Plan
 from spectral_prep.system.resources import memory_limit, resident_memory, usable_cpus
 
 PIXELS_A_WORKER = 64 << 20
@@ -26,7 +27,7 @@ Measured 6 to 9 MiB with ImageNet's 0.11 MB each, and from a disk 0.6: `python b
 """
 
 
-def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, execution: Execution) -> int:
+def choose_workers(plan: Plan, pending: Sequence[BlockGroup], memory: Memory, execution: Execution) -> int:
     """Return how many processes convert: as wanted or as many as are worth starting, within the memory.
 
     A process costs as much as converting some 64 MiB of pixels. Without `max_memory` the control group's limit holds,
@@ -37,7 +38,7 @@ def choose_workers(plan: Plan, pending: Sequence[Block], memory: Memory, executi
     InputError
         If `execution.max_memory` or the engine does not allow a single worker.
     """
-    pixels = sum(block.stop - block.start for block in pending) * plan.geometry.values
+    pixels = sum(group.rows for group in pending) * plan.geometry.values
     most = execution.engine.at_once(needs_of(memory, execution.device))
     workers = execution.workers or max(1, min(most, len(pending), pixels // PIXELS_A_WORKER))
     limit = execution.max_memory or (None if execution.engine.elsewhere else memory_limit())

@@ -153,7 +153,7 @@ class Plan:
         return np.tile(order, part.views)
 
     def alone(self, rows: int) -> Plan:
-        """Return the plan of so many training rows alone, all views of some images, as one part of one chunk."""
+        """Return the plan of so many training rows alone, all views of some images."""
         return replace(self, splits={"train": SplitPlan(rows, rows, rows, "", self.splits["train"].views)})
 
     def image(self, raw: RawImage, name: str, row: int, row_id: int) -> npt.NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.places import at
 from spectral_prep.places.url import Place, Url
 from spectral_prep.sources import open_source
+from spectral_prep.store.block_groups import block_groups
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.zarr_store import ZarrStore
 from spectral_prep.system.staging import KEPT
@@ -85,8 +86,8 @@ def test_a_block_of_the_catalogue_is_that_of_the_source(tars: Path, tmp_path: Pa
     assert blocks is not None
     source = open_source(TARS.dataset, tars, tmp_path / "staging")
     conversion = Conversion(paths, blocks.plan, source, source.index())
-    for expected in block_tasks(conversion, blocks.plan.blocks):
-        found, split = blocks.task(expected.block), expected.block.split
+    for expected in block_tasks(conversion, block_groups(blocks.plan)):
+        found, split = blocks.task(expected.group), expected.group.split
         assert np.array_equal(found.ids, expected.ids)
         assert np.array_equal(found.labels, expected.labels)
         assert found.names == expected.names
