@@ -17,6 +17,7 @@ from spectral_prep.inspection.info import info
 from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source
 from spectral_prep.sources.arrays import ArraySource
+from spectral_prep.store.block_groups import block_groups
 from spectral_prep.store.plan_record import Plan
 from spectral_prep.store.record_file import read_record
 from tests.support.trees import tree
@@ -45,6 +46,19 @@ def test_blocks_are_many_but_hold_something(described: str, blocks: int, rows_ea
     request = Request("synthetic", "16", dtype="float16")
     plan = make_plan(source, source.index(), dict.fromkeys(("train", "test"), "0" * 64), request)
     assert (len(plan.blocks), plan.splits["train"].block_rows) == (blocks, rows_each)
+
+
+@pytest.mark.parametrize(
+    ("described", "decoded"),
+    [("rows=1281167,size=224x224", 1.11), ("rows=50000,size=32x32", 1.0), ("rows=100000,size=64x64", 1.5)],
+)
+def test_blocks_of_views_hold_nearly_the_same_images(described: str, decoded: float, tmp_path: Path) -> None:
+    source = open_source("synthetic", Path(f"{described},test=0"), tmp_path)
+    request = Request("synthetic", "16", dtype="float16", views=4)
+    plan = make_plan(source, source.index(), dict.fromkeys(("train", "test"), "0" * 64), request)
+    groups = block_groups(plan)
+    assert 1 <= sum(len(group.places) for group in groups) / plan.splits["train"].images < decoded + 0.005
+    assert 32 <= len(groups) <= len(plan.blocks) / 5 <= 1800 / 5
 
 
 def test_a_data_set_keeps_the_decibels_that_were_asked_for(digits: Path, tmp_path: Path) -> None:
