@@ -1,6 +1,7 @@
 """Peak memory of converting and of training, against the number of images and the size of a shard.
 
     python benchmarks/memory.py convert --source data/imagenet      # class folders; N images, then each linked 4 times
+    python benchmarks/memory.py convert --source data/imagenet --views 4
     python benchmarks/memory.py threads --source data/imagenet      # 400 images or more, or where they lie in a bucket
     python benchmarks/memory.py train spectral/digits-q4 spectral/mnist-q16 …   # the first, a small one, is the base
 
@@ -44,7 +45,8 @@ def main() -> None:
 @main.command()
 @click.option("--source", type=click.Path(path_type=Path), required=True)
 @click.option("--workers", default=2, show_default=True)
-def convert(source: Path, workers: int) -> None:
+@click.option("--views", default=0, show_default=True, help="Of each training image, beside itself.")
+def convert(source: Path, workers: int, views: int) -> None:
     """Convert N and 4N images at 224 pixels, Q = 16."""
     with tempfile.TemporaryDirectory(dir=".") as scratch:
         click.echo("images  bound, MiB  peak of all, MiB PSS  largest process, MiB")
@@ -53,7 +55,7 @@ def convert(source: Path, workers: int) -> None:
             command = [sys.executable, "-c", "from spectral_prep.console.main import prep; prep()"]
             out = Path(scratch) / f"out{copies}"
             options = ["--dataset", "imagenet", "--q", "16", "--block-rows", "128", "--workers", str(workers)]
-            options += ["--source", str(tree), "--out", str(out)]
+            options += ["--views", str(views), "--source", str(tree), "--out", str(out)]
             planned = subprocess.run([*command, "plan", *options, "--json"], check=True, stdout=subprocess.PIPE).stdout
             together, largest = peaks([*command, "convert", *options])
             found = json.loads(planned)

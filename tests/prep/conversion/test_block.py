@@ -37,7 +37,7 @@ def test_a_gpu_is_given_more_images_at_once_and_makes_the_same_bytes(
 ) -> None:
     """A processor stands for the GPU, three batches behind what it is given; its batches are counted."""
     monkeypatch.setattr(plan_record, "BATCH_VALUES", 64 * 5)
-    request = Request("digits", "4", dtype=dtype, block_rows=300, views=1)
+    request = Request("digits", "4", dtype=dtype, block_rows=600, views=1)
     whole = tree(convert(request, Path(), tmp_path / "cpu").root)
     sizes: list[int] = []
 

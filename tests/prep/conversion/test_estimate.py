@@ -131,10 +131,11 @@ def test_the_commands_show_the_same_plan(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_peak_memory_stays_under_the_bound_that_convert_prints(tmp_path: Path) -> None:
-    """Of all processes together, for N and 4N images with two workers."""
-    for count in (100, 400):
+    """Of all processes together, with two workers: for 100 images in four views, and for 400 in one."""
+    for count, views in ((100, 3), (400, 0)):
         source = write_photos(tmp_path / f"photos{count}", count)
         options = ["--dataset", "folder", "--q", "16", "--size", "112", "--resize", "128", "--block-rows", "25"]
+        options += ["--views", str(views)]
         options += ["--workers", "2", "--source", str(source), "--out", str(tmp_path / f"out{count}")]
         # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
