@@ -3,6 +3,7 @@
     pip install webdataset mosaicml-streaming      # in an environment of its own: the latter wants numpy < 2.2
     python benchmarks/convert.py --source data/imagenet --images 1536 --rounds 3
     python benchmarks/convert.py --source data/imagenet --profile
+    python benchmarks/convert.py --source data/imagenet --profile --views 4
 
 All write the same images at 224 pixels in two processes of one pool, which is warm: start-up is excluded. They take
 turns, and a ratio is the median of the ratios within the rounds. `--commands` times whole commands instead, from the
@@ -170,12 +171,13 @@ def tasks_of(name: str, tree: Path, out: Path) -> tuple[Work, list[Any]]:
     return work, [(half, out / f"{number}", form) for number, half in enumerate(halves)]
 
 
-def block_tasks(tree: Path, out: Path, compression: Any) -> tuple[Work, list[BlockTask]]:
-    """Return what converts a block, and one block a process."""
+def block_tasks(tree: Path, out: Path, compression: Any, views: int = 0) -> tuple[Work, list[BlockTask]]:
+    """Return what converts blocks, and one group of them a process: one block, or as many as an image has views."""
     source = open_source("folder", tree, out / "staging")
     index = source.index()
     rows = -(-len(index["train"].names) // WORKERS)
-    request = Request("folder", "16", size=SIZE, resize=RESIZE, compression=compression, block_rows=rows)
+    geometry = {"size": SIZE, "resize": RESIZE, "views": views}
+    request = Request("folder", "16", compression=compression, block_rows=rows, **geometry)
     plan = make_plan(source, index, dict.fromkeys(index, ""), request)
     conversion = Conversion(DatasetPaths(out), plan, source, index)
     conversion.paths.plan.touch()  # which workers look for
@@ -329,14 +331,16 @@ def stopwatches(spent: dict[str, float]) -> Iterator[None]:
             setattr(owner, name, function)
 
 
-def profile(tree: Path, compression: str, rounds: int) -> dict[str, float]:
-    """Return the milliseconds of processor time an image that each stage of a worker takes, its best round."""
+def profile(tree: Path, compression: str, rounds: int, views: int) -> dict[str, float]:
+    """Return the milliseconds of processor time an image, in all views, that each stage of a worker takes, its best
+    round.
+    """
     torch.set_num_threads(1)
     found: list[dict[str, float]] = []
     for _ in range(rounds):
         spent: dict[str, float] = defaultdict(float)
         with tempfile.TemporaryDirectory(dir=".") as scratch:
-            work, blocks = block_tasks(tree, Path(scratch) / "out", compression)
+            work, blocks = block_tasks(tree, Path(scratch) / "out", compression, views)
             source = type(blocks[0].images)
             read, total = source.read, 0.0
 
@@ -368,10 +372,18 @@ def profile(tree: Path, compression: str, rounds: int) -> dict[str, float]:
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--commands", is_flag=True, help="Time whole commands: start-up is included.")
 @click.option("--profile", "profiled", is_flag=True, help="Where a worker's time goes, in one process.")
+@click.option("--views", default=0, show_default=True, help="With --profile: of each image, beside itself.")
 @click.option("--once", "name", hidden=True)
 @click.option("--out", type=click.Path(path_type=Path), hidden=True)
 def main(
-    source: Path, count: int, rounds: int, commands: bool, profiled: bool, name: str | None, out: Path | None
+    source: Path,
+    count: int,
+    rounds: int,
+    commands: bool,
+    profiled: bool,
+    views: int,
+    name: str | None,
+    out: Path | None,
 ) -> None:
     """Print images a second, and their ratio to the floor and to the best peer."""
     if name is not None and out is not None:
@@ -382,7 +394,7 @@ def main(
         tree = repeated(source, Path(scratch) / "tree", count)
         if profiled:
             for title, compression in OURS.items():
-                stages = profile(tree, compression, rounds)
+                stages = profile(tree, compression, rounds, views)
                 print(f"{title}: milliseconds of processor time an image, {count} images")
                 for stage, took in stages.items():
                     print(f"    {stage:20} {took:6.3f}   {took / stages['all']:5.1%}", flush=True)

@@ -114,7 +114,9 @@ def begin_command(
 @prep_group.command("convert")
 @request_options
 @click.option(
-    "--task", metavar="I/N", help="Convert every N-th block only, from block I on; finalize completes.  [default: all]"
+    "--task",
+    metavar="I/N",
+    help="Convert every N-th block, or group of views, only, from I on; finalize completes.  [default: all]",
 )
 @engine_option
 @ray_address_option
