@@ -21,7 +21,7 @@ from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptSourceError
-from spectral_prep.images import load
+from spectral_prep.images import decode
 from spectral_prep.kernel.stream import IN_FLIGHT, split_stream
 from spectral_prep.store import block_groups, plan_record
 from spectral_prep.store.layout import DatasetPaths
@@ -36,7 +36,7 @@ def test_a_gpu_is_given_more_images_at_once_and_makes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: Storage
 ) -> None:
     """A processor stands for the GPU, three batches behind what it is given; its batches are counted."""
-    monkeypatch.setattr(plan_record, "BATCH_VALUES", 64 * 5)
+    monkeypatch.setattr(plan_record, "BATCH_VALUES", 64 * 25)
     request = Request("digits", "4", dtype=dtype, block_rows=600, views=1)
     whole = tree(convert(request, Path(), tmp_path / "cpu").root)
     sizes: list[int] = []
@@ -54,7 +54,7 @@ def test_a_gpu_is_given_more_images_at_once_and_makes_the_same_bytes(
     monkeypatch.setattr(block, "chosen_device", lambda device: torch.device("cuda"))
     monkeypatch.setattr(block, "split_stream", on_cpu)
     assert tree(convert(request, Path(), tmp_path / "gpu").root) == whole
-    assert max(sizes) == 5 * block.GPU_BATCHES
+    assert max(sizes) == 25 * block.GPU_BATCHES
 
 
 IMAGES = 12
@@ -126,8 +126,8 @@ def test_bad_images_are_refused_in_the_same_words_and_other_blocks_are_kept(
 
 def decoding(monkeypatch: pytest.MonkeyPatch) -> Mock:
     """Count the image files that are decoded."""
-    counted = Mock(side_effect=load.decode.decode)
-    monkeypatch.setattr(load.decode, "decode", counted)
+    counted = Mock(side_effect=decode.decode)
+    monkeypatch.setattr(decode, "decode", counted)
     return counted
 
 
