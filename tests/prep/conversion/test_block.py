@@ -31,13 +31,13 @@ from tests.support.releases import write_folder
 from tests.support.trees import tree
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize(("dtype", "views"), [("int8", 0), ("float32", 1)])
 def test_a_gpu_is_given_more_images_at_once_and_makes_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: Storage
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: Storage, views: int
 ) -> None:
     """A processor stands for the GPU, three batches behind what it is given; its batches are counted."""
     monkeypatch.setattr(plan_record, "BATCH_VALUES", 64 * 25)
-    request = Request("digits", "4", dtype=dtype, block_rows=600, views=1)
+    request = Request("digits", "4", dtype=dtype, block_rows=600, views=views)
     whole = tree(convert(request, Path(), tmp_path / "cpu").root)
     sizes: list[int] = []
 
