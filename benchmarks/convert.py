@@ -3,7 +3,7 @@
     pip install webdataset mosaicml-streaming      # in an environment of its own: the latter wants numpy < 2.2
     python benchmarks/convert.py --source data/imagenet --images 1536 --rounds 3
     python benchmarks/convert.py --source data/imagenet --profile
-    python benchmarks/convert.py --source data/imagenet --profile --views 4
+    python benchmarks/convert.py --source data/imagenet/train --profile --views 4
 
 All write the same images at 224 pixels in two processes of one pool, which is warm: start-up is excluded. They take
 turns, and a ratio is the median of the ratios within the rounds. `--commands` times whole commands instead, from the
@@ -54,6 +54,7 @@ from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.plan import CHUNK_ROWS, make_plan
 from spectral_prep.conversion.request import Request
 from spectral_prep.images import load
+from spectral_prep.images import views as view_module
 from spectral_prep.kernel import stream
 from spectral_prep.sources import open_source
 from spectral_prep.store import zarr_store
@@ -319,6 +320,7 @@ def stopwatches(spent: dict[str, float]) -> Iterator[None]:
     watch(block, "totals", "statistics")
     watch(load.decode, "decode", "decode")
     watch(load, "resize_and_crop", "resize")
+    watch(view_module, "_cropped", "crops of views")
     watch(zarr_store.Zstd, "encode", "zstd-1")
     watch(zarr_store, "_with_crc32c", "crc32c")
     watch(BlockWriter, "append", "gather a chunk")
