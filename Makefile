@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # One more process than CPUs: many tests wait for servers, or for processes that they started.
-PROCESSES := $(shell expr $$(nproc) + 1)
+PROCESSES = $(shell expr $$(nproc) + 1)
 unexport PYTHONDONTWRITEBYTECODE # of an image: tests start Python often
 
 .PHONY: env test torture demo docs format clean

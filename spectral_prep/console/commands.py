@@ -116,7 +116,7 @@ def begin_command(
 @click.option(
     "--task",
     metavar="I/N",
-    help="Convert every N-th block, or group of views, only, from I on; finalize completes.  [default: all]",
+    help="Convert every N-th block (with views: group of them) only, from I on; finalize completes.  [default: all]",
 )
 @engine_option
 @ray_address_option

@@ -49,7 +49,7 @@ def outlook_text(found: Estimate) -> str:
     return (
         f"at most {size(found.peak_memory)} of memory with {workers_text(found.workers)}; "
         f"{size(found.remaining_bytes)} to write, {_free(found)}; "
-        f"about {duration(found.seconds / found.tasks)}"
+        f"about {duration(found.seconds_a_task)}"
     )
 
 
@@ -85,7 +85,8 @@ def _estimate_lines(found: Estimate, out: Place) -> Iterator[str]:
         f"({1 / found.sample.seconds_a_row:,.0f} images/s each)"
     )
     if found.tasks > 1:
-        yield f"tasks      about {duration(found.seconds / found.tasks)} on each of {found.tasks} such machines"
+        idle = f"; the others of {found.tasks} have nothing to do" if found.busy_tasks < found.tasks else ""
+        yield f"tasks      about {duration(found.seconds_a_task)} on each of {found.busy_tasks} such machines{idle}"
 
 
 def _estimated(count: float, error: float) -> str:

@@ -2,7 +2,7 @@
 
 Input: a `BlockTask` and what all blocks have in common, all that any process on any machine needs. Output: of each
 block Q part files, then its record.
-A block whose record and files are there is never done again; that is what makes a rerun a resume.
+A block whose record and files are there is in no task of a rerun; that is what makes it a resume.
 
 An image is read and decoded once; each of its views goes, with those of a few images more, to the block that holds it.
 """
@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spectral_prep.conversion.memory import GPU_BATCHES
 from spectral_prep.conversion.tasks import CONVERTING, AllBlocks, BlockTask
 from spectral_prep.conversion.totals import totals
 from spectral_prep.errors import CorruptSourceError, InputError
@@ -40,9 +41,6 @@ from spectral_prep.store.record_file import write_record
 from spectral_prep.store.records import BadRow, BlockRecord
 from spectral_prep.system.threads import torch_threads
 from spectral_prep.system.watch import Step, tell
-
-GPU_BATCHES = 4
-"""How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
 
 
 def run_blocks(all_blocks: AllBlocks, task: BlockTask) -> tuple[BlockRecord, ...]:
@@ -95,7 +93,7 @@ class _Block:
     def _written(self) -> bool:
         return not self._bad or self._all_blocks.on_error == "skip"
 
-    def append(self, stored_QNChw: Tensor, rows: Rows, labels: npt.NDArray[np.int32]) -> None:
+    def append(self, stored_QNChw: Tensor, rows: SomeRows, labels: npt.NDArray[np.int32]) -> None:
         """Sum and write its next rows."""
         self._done += len(labels)
         self._bad += rows.bad
@@ -151,7 +149,7 @@ def _writer(all_blocks: AllBlocks, block: Block) -> BlockWriter:
 
 
 @dataclass(frozen=True)
-class Rows:
+class SomeRows:
     """Some rows of one block: which block of the group, its first row, the images of the task that these are views of,
     and their pixels, uint8 (n, H, W, C).
 
@@ -166,15 +164,15 @@ class Rows:
     empty: list[int] = field(default_factory=list)
 
 
-def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Rows, Tensor]]:
+def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[SomeRows, Tensor]]:
     """Yield, a few images after the other, the rows of each block that are views of them, and their stored spectrum
     (Q, n, C, h, w).
 
-    For a CPU there are so few that they are split and summed while they are in its cache.
+    For a CPU there are so few that those of a block are split and summed while they are in its cache.
     """
     plan, group = all_blocks.plan, task.group
     at_once = plan.batch_rows * (1 if chosen_device(all_blocks.device).type == "cpu" else GPU_BATCHES)
-    found: deque[Rows] = deque()  # those that are read and not yet split
+    found: deque[SomeRows] = deque()  # those that are read and not yet split
 
     def batches() -> Iterator[Tensor]:
         for rows in _read_rows(plan, task, min(at_once, len(task.ids))):
@@ -188,7 +186,7 @@ def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Row
         yield rows, stored_QNChw
 
 
-def _read_rows(plan: Plan, task: BlockTask, at_once: int) -> Iterator[Rows]:
+def _read_rows(plan: Plan, task: BlockTask, at_once: int) -> Iterator[SomeRows]:
     """Yield the rows of all blocks, for so many images after the other; their pixels are there until the next images'.
 
     Of decoded images one at a time is held.
@@ -204,13 +202,15 @@ def _read_rows(plan: Plan, task: BlockTask, at_once: int) -> Iterator[Rows]:
         for number, (block, span, pixels_NHWC) in enumerate(blocks):
             if images := range(max(first, span.start), min(stop, span.stop)):
                 own_NHWC = pixels_NHWC[: len(images)]
-                batch.append(Rows(number, block.start + images.start - span.start, images, own_NHWC))
+                batch.append(SomeRows(number, block.start + images.start - span.start, images, own_NHWC))
         for image in range(first, stop):
             _read(plan, task, image, next(raws), [rows for rows in batch if image in rows.images])
         yield from batch
 
 
-def _read(plan: Plan, task: BlockTask, image: int, raw: RawImage | CorruptSourceError, held: Sequence[Rows]) -> None:
+def _read(
+    plan: Plan, task: BlockTask, image: int, raw: RawImage | CorruptSourceError, held: Sequence[SomeRows]
+) -> None:
     """Decode an image of the task, and put its views among the rows that hold them."""
     row_id, decoded = int(task.ids[image]), _decoded(raw, plan.geometry)
     for rows in held:

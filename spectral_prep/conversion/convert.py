@@ -43,7 +43,7 @@ SAMPLED_SHARE = 1 / 64
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a conversion is: what callbacks get, first when it starts and then after each block.
+    """How far a conversion is: what callbacks get, first when it starts and then for each block, group by group.
 
     Of each split `done` are the rows of this task that are converted, `wanted` those that it has.
     """

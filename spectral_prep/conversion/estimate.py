@@ -88,7 +88,8 @@ class Estimate:
 
     `bytes` are of the whole data set and `remaining_bytes` of what is not written yet, as is `seconds`, on this machine
     with `workers` processes; `free_bytes` are at the output, None for a bucket. `scratch_bytes` are what the source
-    will put there.
+    will put there. `units` are the groups of blocks that remain, of which a task has whole ones. Views are timed as if
+    each image were decoded once for all of them; some are decoded twice.
     """
 
     plan: Plan
@@ -104,6 +105,7 @@ class Estimate:
     memory: Memory
     workers: int
     tasks: int
+    units: int
 
     @property
     def peak_memory(self) -> int:
@@ -125,8 +127,18 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of all that remains, on this machine; on as many as there are tasks, it is divided by their number."""
+        """Of all that remains, on this machine."""
         return self.remaining_rows * self.sample.seconds_a_row / self.workers
+
+    @property
+    def busy_tasks(self) -> int:
+        """Tasks that have anything to do."""
+        return max(1, min(self.tasks, self.units))
+
+    @property
+    def seconds_a_task(self) -> float:
+        """Of each of these, if all work at the same time on machines like this one."""
+        return self.seconds / self.busy_tasks
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form for `--json`."""
@@ -155,7 +167,7 @@ class Estimate:
             "peak_memory": self.peak_memory,
             "seconds": self.seconds,
             "tasks": self.tasks,
-            "seconds_a_task": self.seconds / self.tasks,
+            "seconds_a_task": self.seconds_a_task,
         }
 
 
@@ -213,6 +225,7 @@ def estimate_pending(
         memory=memory,
         workers=chosen,
         tasks=tasks,
+        units=len(pending),
     )
 
 

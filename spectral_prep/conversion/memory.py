@@ -14,6 +14,7 @@ from pathlib import Path
 from spectral_prep.choices import Device
 from spectral_prep.engines.interface import Needs
 from spectral_prep.images.load import Geometry
+from spectral_prep.places.interface import IN_MEMORY_BYTES
 from spectral_prep.places.url import Place
 from spectral_prep.store.block_groups import block_groups, chunk_bytes
 from spectral_prep.store.plan_record import Plan
@@ -32,8 +33,8 @@ ROW_BYTES = 64
 """What completing a data set takes a row: labels, ids and their compressed copies."""
 FILE_BYTES = 2 << 10
 """What completing takes a part file: its entry in three records, as objects and as JSON."""
-PART_BYTES = 1 * MIB
-"""What is in memory of a part that will be put into a bucket: `places.objects.IN_MEMORY_BYTES`."""
+GPU_BATCHES = 4
+"""How many times as many images a GPU is given at once as a CPU: copying few takes longer than their bytes do."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def memory_before_plan(geometry: Geometry) -> Memory:
 
 
 def needs_of(memory: Memory, device: Device) -> Needs:
-    """Return what one block takes of an engine, whose workers compute on this device."""
+    """Return what one group of blocks takes of an engine, whose workers compute on this device."""
     return Needs(cpus=1, memory=memory.worker, gpus=int(device == "cuda"))
 
 
@@ -87,11 +88,12 @@ def _torch_bytes() -> int:
 
 
 def _buffers(plan: Plan, *, in_bucket: bool) -> int:
-    """Return what a worker holds of rows: of each block that it writes at once a batch as pixels and a chunk, and for a
-    bucket the beginnings of its parts; of one block a batch as stored and as float64 for its sums, and a chunk's copy.
+    """Return what a worker holds of rows: of each block that it writes at once a batch of a GPU's size as pixels, a
+    chunk, and for a bucket the beginnings of its parts; of one block a batch as stored and as float64 for its sums, and
+    a chunk's copy.
     """
     blocks = max(len(group.blocks) for group in block_groups(plan))
-    batch = plan.batch_rows * plan.geometry.values
+    batch = GPU_BATCHES * plan.batch_rows * plan.geometry.values
     chunk = max(chunk_bytes(plan, split) for split in plan.splits)
-    parts = plan.spec.q * PART_BYTES if in_bucket else 0
+    parts = plan.spec.q * IN_MEMORY_BYTES if in_bucket else 0
     return blocks * (batch + chunk + parts) + batch * (plan.encoding.itemsize + 8 + 8) + 3 * chunk // plan.spec.q

@@ -116,7 +116,7 @@ def make_plan(
     rows = sum(views[name] * count for name, count in images.items())
     usual = dict.fromkeys(index, _block_rows(sum(images.values()), rows, row_bytes, spec.q))
     if request.views:
-        usual["train"] = _shared_block_rows(images["train"], rows, row_bytes, spec.q, usual["train"])
+        usual["train"] = _shared_block_rows(images["train"], rows, views["train"], row_bytes, spec.q, usual["train"])
     before = {name: part.block_rows for name, part in fixed.splits.items()} if fixed is not None else {}
     wanted = {name: request.block_rows or before.get(name, usual[name]) for name in index}
     splits = {
@@ -148,30 +148,33 @@ def _block_rows(images: int, rows: int, row_bytes: int, q: int) -> int:
 
     At least 64 blocks a view, so that no worker waits long for the last one, unless they then had fewer than 128 rows
     or 4 MiB of pixels: small files take longer than what is in them. At most parts of 32 MiB before compression, some
-    seconds of work, which is what a kill can cost (times the views), and at most 8192 rows. At most 1800 parts a
-    spectral in all, so that 14 million rows still give fewer than 2000 files a folder.
+    seconds of work, which is what a kill can cost (times the views), and at most 8192 rows; with views both may be a
+    quarter more. At most 1800 parts a spectral in all, so that 14 million rows still give fewer than 2000 files a
+    folder.
     """
     shared = max(-(-images // FEW_BLOCKS), FEWEST_BLOCK_ROWS, -(-FEWEST_BLOCK_BYTES // row_bytes))
     return max(1, min(PART_BYTES * q // row_bytes, BLOCK_ROWS, shared), -(-rows // MOST_PARTS))
 
 
-def _shared_block_rows(images: int, rows: int, row_bytes: int, q: int, usual: int) -> int:
+def _shared_block_rows(images: int, rows: int, views: int, row_bytes: int, q: int, usual: int) -> int:
     """Return how many rows a block of views has: about as many as usual, so that images are nearly a multiple of it.
 
-    Blocks of all views then hold nearly the same images, and hardly any is decoded twice (`store.block_groups`).
+    Blocks of all views then hold nearly the same images, and few are decoded twice (`store.block_groups`).
     """
 
     def apart(wanted: int) -> float:
-        block_rows = _split_plan(images, 1, row_bytes, q, wanted, "").block_rows
+        block_rows = _split_plan(images, views, row_bytes, q, wanted, "").block_rows
         return -images % block_rows / block_rows
 
-    fewest = max(usual * 3 // 4, -(-rows // MOST_PARTS), 1)
-    return min(range(fewest, max(fewest, usual * 5 // 4) + 1), key=apart)
+    fewest = max(min(usual * 3 // 4, images), -(-rows // MOST_PARTS), 1)
+    return min(range(fewest, max(fewest, min(usual * 5 // 4, images)) + 1), key=apart)
 
 
 def _split_plan(images: int, views: int, row_bytes: int, q: int, block_rows: int, index_sha256: str) -> SplitPlan:
     rows = images * views
     fewest, most = CHUNK_ROWS
     chunk = min(max(fewest, min(most, CHUNK_BYTES * q // row_bytes)), rows, block_rows)
-    block = -(-min(block_rows, rows) // chunk) * chunk
-    return SplitPlan(rows, block, chunk, index_sha256, views)
+    chunks = -(-min(block_rows, rows) // chunk)
+    if views > 1:  # chunks are as many, and smaller, so that a block has the rows that suit the images
+        chunk = -(-min(block_rows, rows) // chunks)
+    return SplitPlan(rows, chunks * chunk, chunk, index_sha256, views)

@@ -12,6 +12,9 @@ from typing import BinaryIO, NamedTuple, Protocol
 from spectral_prep.places.url import Place
 from spectral_prep.system.files import Advice, Unfinished
 
+IN_MEMORY_BYTES = 1 << 20
+"""Of a file that is being written for a bucket; what is larger goes into a scratch file."""
+
 
 class Entry(NamedTuple):
     """A file below a folder: its path relative to it, with slashes, and its bytes."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import obstore
 
 from spectral_prep.places.bucket import store, told
-from spectral_prep.places.interface import Entry, NewFile, State
+from spectral_prep.places.interface import IN_MEMORY_BYTES, Entry, NewFile, State
 from spectral_prep.places.object_stream import SOUGHT_BYTES, STREAM_BYTES, streamed
 from spectral_prep.places.url import Url
 from spectral_prep.system.files import Advice, explained
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
 
 MULTIPART_BYTES = 1 << 23
-IN_MEMORY_BYTES = 1 << 20
-"""Of a file that is being written; what is larger goes into a scratch file."""
 
 PUTS_AT_ONCE = 8
 GETS_AT_ONCE = 8

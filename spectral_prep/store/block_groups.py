@@ -56,18 +56,26 @@ class BlockGroup:
 
         Only where a block has more rows than there are images an image comes again, each time around the circle.
         """
-        return np.unique(np.concatenate(self._places))
+        return self._places_and_rows[0]
 
     @property
     def rows_of_places(self) -> npt.NDArray[np.intp]:
         """For each of `places` the first row that has its image, counted through all blocks, (n,)."""
-        return np.unique(np.concatenate(self._places), return_index=True)[1]
+        return self._places_and_rows[1]
 
     @property
     def spans(self) -> tuple[range, ...]:
         """Which of `places` the rows of each block are."""
-        firsts = np.searchsorted(self.places, [places[0] for places in self._places]).tolist()
-        return tuple(range(first, first + len(each)) for first, each in zip(firsts, self._places, strict=True))
+        begins = [block.start % self.images for block in self.blocks]
+        firsts = np.searchsorted(self.places, begins).tolist()
+        return tuple(
+            range(first, first + block.stop - block.start) for first, block in zip(firsts, self.blocks, strict=True)
+        )
+
+    @property
+    def _places_and_rows(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+        places, rows = np.unique(np.concatenate(self._places), return_index=True)
+        return places, rows
 
     @property
     def _places(self) -> list[npt.NDArray[np.int64]]:

@@ -57,7 +57,7 @@ class SplitPlan:
 
 @dataclass(frozen=True)
 class Block:
-    """One unit of work: rows start ≤ i < stop of a split, in stored order.
+    """Rows start ≤ i < stop of a split, in stored order: whole or not there at all.
 
     >>> str(Block(3, "train", 0, 8192))
     'block 3 (train rows 0 to 8191)'

@@ -119,10 +119,11 @@ def test_the_commands_show_the_same_plan(tmp_path: Path, monkeypatch: pytest.Mon
     line = "--dataset digits --q 4 --out out"
     found = json.loads(run(f"spectral-prep plan {line} --tasks 3 --json").out)
     assert found["rows"] == {"train": 1438, "test": 359}
-    assert found["seconds_a_task"] == pytest.approx(found["seconds"] / 3)
+    assert found["seconds_a_task"] == pytest.approx(found["seconds"] / 2)  # for there are two blocks
     assert found["enough_room"]
     shown = run(f"spectral-prep plan {line} --tasks 3").out
     assert "±" not in shown  # every row was sampled
+    assert "on each of 2 such machines; the others of 3 have nothing to do" in shown
     converted = run(f"spectral-prep convert {line}").err
     for text in (shown, converted):
         assert found["plan_id"] in text

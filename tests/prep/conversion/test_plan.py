@@ -49,16 +49,38 @@ def test_blocks_are_many_but_hold_something(described: str, blocks: int, rows_ea
 
 
 @pytest.mark.parametrize(
-    ("described", "decoded"),
-    [("rows=1281167,size=224x224", 1.11), ("rows=50000,size=32x32", 1.0), ("rows=100000,size=64x64", 1.5)],
+    ("described", "decoded", "units"),
+    [
+        ("rows=1281167,size=224x224", 1.01, 328),
+        ("rows=100000,size=64x64", 1.1, 59),
+        ("rows=10000,size=224x224", 1.14, 64),
+        ("rows=600,size=224x224", 1.0, 6),
+        ("rows=90,size=32x32", 1.0, 1),
+        ("rows=1,size=32x32", 1.0, 1),
+    ],
 )
-def test_blocks_of_views_hold_nearly_the_same_images(described: str, decoded: float, tmp_path: Path) -> None:
+def test_blocks_of_views_hold_nearly_the_same_images(
+    described: str, decoded: float, units: int, tmp_path: Path
+) -> None:
     source = open_source("synthetic", Path(f"{described},test=0"), tmp_path)
     request = Request("synthetic", "16", dtype="float16", views=4)
     plan = make_plan(source, source.index(), dict.fromkeys(("train", "test"), "0" * 64), request)
     groups = block_groups(plan)
     assert 1 <= sum(len(group.places) for group in groups) / plan.splits["train"].images < decoded + 0.005
-    assert 32 <= len(groups) <= len(plan.blocks) / 5 <= 1800 / 5
+    assert units <= len(groups) <= len(plan.blocks) / 5 <= 1800 / 5
+
+
+def test_a_plan_of_views_gives_itself_again(tmp_path: Path) -> None:
+    """As it does where a conversion goes on: with the rows a block that were chosen before."""
+    for described in ("rows=10000,size=224x224", "rows=50000,size=32x32", "rows=600,size=224x224"):
+        source = open_source("synthetic", Path(f"{described},test=30"), tmp_path)
+        index = source.index()
+        request = Request("synthetic", "16", dtype="float16", views=4)
+        plan = make_plan(source, index, dict.fromkeys(index, "0" * 64), request)
+        assert make_plan(source, index, dict.fromkeys(index, "0" * 64), request, fixed=plan) == plan
+        asked = replace(request, block_rows=plan.splits["train"].block_rows)
+        found = make_plan(source, index, dict.fromkeys(index, "0" * 64), asked)
+        assert found.splits["train"] == plan.splits["train"]
 
 
 def test_a_data_set_keeps_the_decibels_that_were_asked_for(digits: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from spectral_prep.encoding import Encoding
 from spectral_prep.grid import SpectralSpec
 from spectral_prep.images.load import Geometry
-from spectral_prep.store.block_groups import MOST_OPEN_FILES, block_groups
+from spectral_prep.store.block_groups import MOST_OPEN_FILES, block_groups, chunk_bytes
 from spectral_prep.store.plan_record import Plan, SplitPlan
 
 
@@ -71,3 +71,9 @@ def test_no_worker_writes_more_files_at_once_than_a_process_may_open(q: int, mos
     groups = block_groups(plan_of(24, 12, 8, q))
     assert max(len(group.blocks) for group in groups) == most
     assert most * q <= MOST_OPEN_FILES
+
+
+def test_no_worker_fills_more_chunks_at_once_than_memory_is_good_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(24, 12, 8)
+    monkeypatch.setattr("spectral_prep.store.block_groups.MOST_CHUNK_BYTES", 5 * chunk_bytes(plan, "train"))
+    assert max(len(group.blocks) for group in block_groups(plan)) == 5
