@@ -18,8 +18,6 @@ from spectral_prep.system.resources import memory_limit, resident_memory, usable
 
 PIXELS_A_WORKER = 64 << 20
 SAMPLED_PIXELS_A_WORKER = 4 << 20
-FEWEST_SAMPLED_PIXELS = 16 << 20
-"""With a smaller sample this process is done before the first worker has started."""
 THREAD_BYTES = 32 << 20
 """What a thread that reads images takes: of a bucket's, the 64 of a request, up to half a MB each.
 
@@ -58,15 +56,13 @@ def choose_workers(plan: Plan, pending: Sequence[BlockGroup], memory: Memory, ex
 def sampling_workers(sampled: int, rows: int, geometry: Geometry, memory: Memory, execution: Execution) -> int:
     """Return how many processes of this machine look at a sample of the rows that are converted afterwards.
 
-    Several only where several convert: what all workers share is then there already.
+    Several where several convert, however small the sample is: what all workers share, torch above all, is then there
+    for the conversion, and this process needs none of it.
     """
-    pixels = sampled * geometry.values
-    if pixels < FEWEST_SAMPLED_PIXELS:
-        return 1
     wanted = execution.workers or rows * geometry.values // PIXELS_A_WORKER
     limit = execution.max_memory or memory_limit()
-    fitting = wanted if limit is None else memory.workers(limit)
-    return max(1, min(wanted, fitting, usable_cpus(), pixels // SAMPLED_PIXELS_A_WORKER))
+    most = min(wanted, wanted if limit is None else memory.workers(limit), usable_cpus())
+    return 1 if most < 2 else max(2, min(most, sampled * geometry.values // SAMPLED_PIXELS_A_WORKER))
 
 
 def reading_threads(execution: Execution) -> int:

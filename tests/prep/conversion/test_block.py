@@ -19,6 +19,7 @@ from spectral_prep.conversion import block
 from spectral_prep.conversion.convert import begin, convert
 from spectral_prep.conversion.execution import Execution, Task
 from spectral_prep.conversion.finalize import finalize
+from spectral_prep.conversion.memory import GPU_BATCHES
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.images import decode
@@ -54,7 +55,7 @@ def test_a_gpu_is_given_more_images_at_once_and_makes_the_same_bytes(
     monkeypatch.setattr(block, "chosen_device", lambda device: torch.device("cuda"))
     monkeypatch.setattr(block, "split_stream", on_cpu)
     assert tree(convert(request, Path(), tmp_path / "gpu").root) == whole
-    assert max(sizes) == 25 * block.GPU_BATCHES
+    assert max(sizes) == 25 * GPU_BATCHES
 
 
 IMAGES = 12

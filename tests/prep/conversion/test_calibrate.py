@@ -57,7 +57,8 @@ def test_the_range_is_that_of_the_whole_sample(tmp_path: Path, monkeypatch: pyte
         (1024, 12_050, Execution(), 6),
         (1024, 12_050, Execution(workers=3), 3),
         (1024, 12_050, Execution(workers=1), 1),
-        (64, 12_050, Execution(), 1),  # done before a worker has started
+        (64, 12_050, Execution(), 2),  # which convert afterwards
+        (64, 400, Execution(), 1),
         (400, 400, Execution(), 1),  # converted by one process
         (1024, 12_050, Execution(max_memory=1 << 20), 1),
     ],
