@@ -15,8 +15,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from spectral_prep.errors import CorruptSourceError
 from spectral_prep.sources.interface import Images, RawImage, RowIndex, Source
@@ -95,6 +93,9 @@ def _content(raw: RawImage | CorruptSourceError, name: str) -> bytes:
 
 def _components(*keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.integer]:
     """Return the number of the connected component of each row, where rows that share a key are connected."""
+    from scipy.sparse import coo_array  # slow to import, and needed here only
+    from scipy.sparse.csgraph import connected_components
+
     count = len(keys[0])
     ends, total = [], count
     for each in keys:

@@ -18,7 +18,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.optimize
 import torch
 
 from spectral_prep.errors import InputError
@@ -80,6 +79,8 @@ def widths(
     >>> widths(Recipe(model="fc"), [(1, 7, 7)] * 2, 10, (2.0, 1.0))
     (62, 31)
     """
+    from scipy.optimize import brentq  # slow to import, and needed here only
+
     usual = branch_options(recipe.model, recipe.model_options)["width"]
     sizes = {shape: _size_by_width(recipe, shape, classes, usual) for shape in set(shapes)}
     total = sum(float(sizes[shape](usual)) for shape in shapes)
@@ -91,7 +92,7 @@ def widths(
     highest = 2.0 / max(multipliers)
     while surplus(highest) < 0:
         highest *= 2
-    factor = scipy.optimize.brentq(surplus, 0.0, highest)
+    factor = brentq(surplus, 0.0, highest)
     kind = type(MODELS[recipe.model].branch["width"])
     found = (usual * factor * multiplier for multiplier in multipliers)
     return tuple(max(1, round(width)) if kind is int else round(width, 4) for width in found)

@@ -186,7 +186,8 @@ def run(command, *arguments):
     except SystemExit as ended:
         assert ended.code == 0
 {lines}
-print([name for name in ("torch", "zarr", "pydantic", "matplotlib", "ray") if name in sys.modules], file=sys.stderr)
+slow = ("torch", "zarr", "pydantic", "matplotlib", "ray", "scipy.optimize", "scipy.sparse")
+print([name for name in slow if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     return list(ast.literal_eval(done.stderr.splitlines()[-1]))
@@ -211,5 +212,9 @@ def test_what_converts_nothing_itself_imports_no_torch(tmp_path: Path) -> None:
         f'run(cli.prep, "finalize", {str(out)!r})',
         f'run(cli.prep, "info", {str(out)!r})',
     ]
-    assert "torch" not in imports("\n".join(lines))
+    assert not {"torch", "scipy.sparse"} & set(imports("\n".join(lines)))
     assert DatasetPaths(out).manifest.exists()
+
+
+def test_what_trains_imports_no_solver() -> None:
+    assert "scipy.optimize" not in imports("import spectral_train.training.branch")
