@@ -4,8 +4,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# One more process than CPUs: many tests wait for servers, or for processes that they started.
-PROCESSES = $(shell expr $$(nproc) + 1)
 unexport PYTHONDONTWRITEBYTECODE # of an image: tests start Python often
 
 .PHONY: env test torture demo docs format clean
@@ -21,9 +19,9 @@ $(VENV)/.installed: pyproject.toml
 test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@echo "$(BIN)/mypy, beside $(BIN)/pytest -n $(PROCESSES) --dist worksteal"
+	@echo "$(BIN)/mypy, beside $(BIN)/pytest -n auto --dist worksteal"
 	@$(BIN)/mypy >$(VENV)/types.log 2>&1 & types=$$!; trap 'kill $$types 2>/dev/null' INT TERM; \
-	$(BIN)/pytest -n $(PROCESSES) --dist worksteal; tests=$$?; \
+	$(BIN)/pytest -n auto --dist worksteal; tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests | types))
 
 torture: env
