@@ -49,10 +49,8 @@ def run_blocks(all_blocks: AllBlocks, task: BlockTask) -> tuple[BlockRecord, ...
     """
     _require_plan(DatasetPaths(all_blocks.root))
     records, done = [], 0
-    with (
-        torch_threads(1),
-        contextlib.ExitStack() as opened,
-    ):  # processes are the parallelism; no byte depends on a thread count
+    # Processes are the parallelism; no byte depends on a thread count.
+    with torch_threads(1), contextlib.ExitStack() as opened:
         under_way = [_Block(all_blocks, block, opened) for block in task.group.blocks]
         for rows, stored_QNChw in stored_batches(all_blocks, task):
             block = under_way[rows.block]
@@ -96,12 +94,12 @@ class _Block:
     def append(self, stored_QNChw: Tensor, rows: SomeRows, labels: npt.NDArray[np.int32]) -> None:
         """Sum and write its next rows."""
         self._done += len(labels)
-        self._bad += rows.bad
+        self._bad += rows.bad.values()
         for piece_QnChw in torch.split(stored_QNChw, self._all_blocks.plan.batch_rows, dim=1):
             self._totals_3QC += totals(piece_QnChw)
         if self._written:
             own = labels.copy()
-            own[rows.empty] = BAD_LABEL
+            own[list(rows.bad)] = BAD_LABEL
             self._writer.append(stored_QNChw.numpy(), own)
 
     def recorded(self) -> BlockRecord:
@@ -153,15 +151,14 @@ class SomeRows:
     """Some rows of one block: which block of the group, its first row, the images of the task that these are views of,
     and their pixels, uint8 (n, H, W, C).
 
-    `bad` and `empty` say which could not be made, the latter by their place among these rows.
+    `bad` are those that could not be made, by their place among these rows.
     """
 
     block: int
     start: int
     images: range
     pixels: npt.NDArray[np.uint8]
-    bad: list[BadRow] = field(default_factory=list)
-    empty: list[int] = field(default_factory=list)
+    bad: dict[int, BadRow] = field(default_factory=dict)
 
 
 def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[SomeRows, Tensor]]:
@@ -181,8 +178,8 @@ def stored_batches(all_blocks: AllBlocks, task: BlockTask) -> Iterator[tuple[Som
 
     for stored_QNChw in split_stream(batches(), plan.spec, plan.encoding, all_blocks.device, group.number):
         rows = found.popleft()
-        if rows.empty:
-            stored_QNChw[:, rows.empty] = 0
+        if rows.bad:
+            stored_QNChw[:, list(rows.bad)] = 0
         yield rows, stored_QNChw
 
 
@@ -220,8 +217,7 @@ def _read(
                 raise decoded
             rows.pixels[place] = plan.image(decoded, task.group.split, rows.start + place, row_id)
         except CorruptSourceError as error:
-            rows.bad.append(BadRow(row_id, task.names[image], str(error)))
-            rows.empty.append(place)
+            rows.bad[place] = BadRow(row_id, task.names[image], str(error))
 
 
 def _decoded(raw: RawImage | CorruptSourceError, geometry: Geometry) -> npt.NDArray[np.uint8] | CorruptSourceError:
