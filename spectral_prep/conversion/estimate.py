@@ -56,7 +56,7 @@ CONVERT_GROUP = Late("spectral_prep.conversion.sampled", "convert_group")
 
 
 @dataclass(frozen=True)
-class Group:
+class SampledGroup:
     """What a row of one group of the sample took: bytes over all spectrals, and seconds.
 
     `energy` is the variance of each spectral, (Q,).

@@ -14,7 +14,7 @@ import torch
 
 from spectral_prep.conversion.block import stored_batches
 from spectral_prep.conversion.calibrate import CALIBRATING, Calibration, Looked, Part
-from spectral_prep.conversion.estimate import Group, part_bytes
+from spectral_prep.conversion.estimate import SampledGroup, part_bytes
 from spectral_prep.conversion.tasks import AllBlocks, BlockTask
 from spectral_prep.encoding import decode
 from spectral_prep.errors import CorruptSourceError
@@ -55,7 +55,7 @@ def look(calibration: Calibration, part: Part) -> Looked:
 
 
 @torch_threads(1)
-def convert_group(common: AllBlocks, task: BlockTask) -> Group:
+def convert_group(common: AllBlocks, task: BlockTask) -> SampledGroup:
     """Convert all views of some images as one part of one chunk, in memory; return what rows take."""
     start, rows = time.perf_counter(), task.group.rows
     alone = replace(common, plan=common.plan.alone(rows))
@@ -66,4 +66,4 @@ def convert_group(common: AllBlocks, task: BlockTask) -> Group:
     energy_Q = decode(stored_QNChw, common.plan.encoding).flatten(1).double().var(1, correction=0).numpy()
     labels = np.tile(task.labels, len(views))
     count = part_bytes(common.plan, stored_QNChw.numpy(), labels, rows)
-    return Group(task.group.number, count / rows, (time.perf_counter() - start) / rows, energy_Q)
+    return SampledGroup(task.group.number, count / rows, (time.perf_counter() - start) / rows, energy_Q)
