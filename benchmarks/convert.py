@@ -3,7 +3,7 @@
     pip install webdataset mosaicml-streaming      # in an environment of its own: the latter wants numpy < 2.2
     python benchmarks/convert.py --source data/imagenet --images 1536 --rounds 3
     python benchmarks/convert.py --source data/imagenet --profile
-    python benchmarks/convert.py --source data/imagenet/train --profile --views 4
+    python benchmarks/convert.py --source data/imagenet --profile --views 4
 
 All write the same images at 224 pixels in two processes of one pool, which is warm: start-up is excluded. They take
 turns, and a ratio is the median of the ratios within the rounds. `--commands` times whole commands instead, from the
@@ -27,7 +27,6 @@ import io
 import math
 import multiprocessing
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -44,7 +43,6 @@ import click
 import numpy as np
 import simplejpeg
 import torch
-from memory import link_copies
 from PIL import Image
 
 from spectral_prep.conversion import block, tasks
@@ -369,7 +367,7 @@ def profile(tree: Path, compression: str, rounds: int, views: int) -> dict[str, 
 
 
 @click.command()
-@click.option("--source", type=click.Path(path_type=Path, exists=True), required=True, help="ImageNet's class folders.")
+@click.option("--source", type=click.Path(path_type=Path, exists=True), required=True, help="Holds class folders.")
 @click.option("--images", "count", default=1536, show_default=True, help="The source's JPEGs, repeated to this many.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--commands", is_flag=True, help="Time whole commands: start-up is included.")
@@ -406,13 +404,15 @@ def main(
 
 
 def repeated(source: Path, target: Path, count: int) -> Path:
-    """Make a tree of class folders with `count` links to the source's JPEGs."""
-    train = target / "train"
-    link_copies(source, train, -(-count // sum(1 for _ in source.rglob("*.JPEG"))))
-    for path in sorted(train.rglob("*.JPEG"))[count:]:
-        path.unlink()
-    for folder in [folder for folder in train.iterdir() if not any(folder.rglob("*.JPEG"))]:
-        shutil.rmtree(folder)
+    """Make a tree of class folders with `count` links to the JPEGs that lie, at any depth, in the source's."""
+    photographs = sorted(source.rglob("*.JPEG"))
+    if not photographs:
+        raise click.ClickException(f"no *.JPEG under {source}")
+    for number in range(count):
+        path = photographs[number % len(photographs)]
+        link = target / "train" / path.parent.name / f"{path.stem}_{number // len(photographs)}.JPEG"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.resolve())
     return target
 
 

@@ -149,7 +149,7 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "mnist-s4-contiguous": System("mnist-q16", f"{_SHORT} --shards 4", seeds=1),
         "mnist-s4-balanced": System("mnist-q16", f"{_SHORT} --shards 4 --grouping balanced", seeds=1),
     },
-    "cifar10": {"cifar10-conv": _cifar((13, 32), 90), "cifar10-narrow": _cifar((8, 20), 75)},
+    "cifar10": {"cifar10-conv": _cifar((13, 32), 90), "cifar10-narrow": _cifar((8, 20), 40)},
     "cifar10-fc": {
         "cifar10-fc-q32": System("cifar10-q32", _FC_CIFAR, f"{_FC_CIFAR} {_BF16}", paper="paper-fc"),
         "cifar10-fc-q32-slow": System(

@@ -18,6 +18,7 @@ from spectral_prep.console.commands import prep_group
 from spectral_prep.console.failure import complain
 from spectral_prep.errors import SpectralError
 from spectral_prep.system.files import REFUSED
+from spectral_prep.system.resources import SLEEPING_THREADS
 
 
 def prep(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -26,12 +27,8 @@ def prep(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
-    """Run a command; every expected failure becomes a few labelled lines on stderr and an exit code.
-
-    torch's threads sleep while they wait, unless the user says otherwise: threads that spin make training and fusing
-    many times slower beside another busy process.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """Run a command; every expected failure becomes a few labelled lines on stderr and an exit code."""
+    os.environ.setdefault(*SLEEPING_THREADS)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:

@@ -24,7 +24,7 @@ from typing import Any
 
 from spectral_prep.engines.interface import Needs, Result, Task, attempt
 from spectral_prep.errors import InputError, WorkerError
-from spectral_prep.system.resources import GRANTED_CPUS, usable_cpus
+from spectral_prep.system.resources import GRANTED_CPUS, SLEEPING_THREADS, usable_cpus
 from spectral_prep.system.units import size
 
 RETRIES = 3
@@ -39,6 +39,8 @@ LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """Read when ray is imported: without it Ray listens to the network, and who reaches its ports runs code here."""
 KNOCK_SECONDS = 10
 """Ray itself tries for two minutes, and then ends the process."""
+OURS = "spectral-shards"
+"""The namespace of a connection that was made here, and is closed here."""
 LOCAL_STORE_BYTES = 256 << 20
 """Of shared memory, of a Ray that is started here: tasks are small."""
 INTERRUPTED = 130
@@ -124,13 +126,23 @@ class Ray:
                     for reference in done:
                         yield _result(ray, reference, running.pop(reference))
             finally:
-                with contextlib.suppress(ray.exceptions.RayError):  # whatever ended this is what the user hears
-                    for reference in running:
-                        ray.cancel(reference)  # by force Ray may end this process: a task that is just done is none
+                if ray.get_runtime_context().namespace != OURS:
+                    _cancel(ray, running)
 
     def _nodes(self) -> list[dict[str, Any]]:
         with self.started():
             return [node for node in _ray().nodes() if node["Alive"]]
+
+
+def _cancel(ray: ModuleType, running: Iterable[Any]) -> None:
+    """Cancel tasks, of a connection that outlives them.
+
+    One of ours ends its tasks by being closed. That is safer: Ray itself may abort where a task is cancelled that is
+    just done (ray-project/ray#54798), more often by force or with a node lost.
+    """
+    with contextlib.suppress(ray.exceptions.RayError):  # whatever ended this is what the user hears
+        for reference in running:
+            ray.cancel(reference)
 
 
 def _attempt(work: bytes, task: bytes, cpus: int) -> tuple[bool, Any]:
@@ -140,6 +152,7 @@ def _attempt(work: bytes, task: bytes, cpus: int) -> tuple[bool, Any]:
     the import of torch, cannot be done again there.
     """
     os.environ[GRANTED_CPUS] = str(cpus)
+    os.environ.setdefault(*SLEEPING_THREADS)
     try:
         return attempt(pickle.loads(work), pickle.loads(task))  # noqa: S301 of the process that asked for it
     except KeyboardInterrupt:
@@ -197,7 +210,7 @@ def _connect(ray: ModuleType, address: str) -> None:
             raise ValueError("an address of another kind: Ray's remote client has no retries")
         if found := HOST_AND_PORT.fullmatch(address):
             socket.create_connection((found[1], int(found[2])), KNOCK_SECONDS).close()
-        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
+        ray.init(address=address, namespace=OURS, log_to_driver=False, logging_level="error", **options)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError, SystemExit) as error:
         if address == LOCAL:
             raise InputError(

@@ -15,6 +15,12 @@ UNLIMITED = 1 << 60
 GRANTED_CPUS = "SPECTRAL_GRANTED_CPUS"
 """The variable in which an engine tells a task's process how many CPUs the task was given."""
 
+SLEEPING_THREADS = ("OMP_WAIT_POLICY", "PASSIVE")
+"""What a process sets, unless the user has, before it imports torch: its threads sleep while they wait.
+
+Threads that spin make training and fusing many times slower beside another busy process.
+"""
+
 
 def usable_cpus(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
     """Return how many CPUs this process may use, at least 1.

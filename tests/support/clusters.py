@@ -11,8 +11,6 @@ from typing import Any
 
 import psutil
 
-from spectral_prep.engines.ray_cluster import Ray
-
 ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # by which Ray takes 127.0.0.1 on Linux, too
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,13 +23,17 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 @contextmanager
 def two_nodes() -> Iterator[Any]:
-    """Start two nodes with a CPU each and connect this process to them; the environment is to be `ENVIRONMENT`."""
+    """Start two nodes with a CPU each and connect this process to them, as a program does that uses Ray itself.
+
+    The environment is to be `ENVIRONMENT`.
+    """
+    import ray
     from ray.cluster_utils import Cluster
 
     cluster: Any = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
         cluster.add_node(**NODE)
-        with Ray(cluster.address).started():
+        with ray.init(address=cluster.address, log_to_driver=False, logging_level="error"):
             yield cluster
     finally:
         cluster.shutdown()

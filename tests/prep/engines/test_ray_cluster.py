@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import pickle
 import re
 import signal
 import socket
@@ -23,9 +24,10 @@ from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
 from spectral_prep.engines import engine_of
 from spectral_prep.engines.interface import Needs
-from spectral_prep.engines.ray_cluster import LOOPBACK_ONLY, RETRIES, Ray, _explained
+from spectral_prep.engines.ray_cluster import LOOPBACK_ONLY, RETRIES, Ray, _attempt, _explained
 from spectral_prep.errors import CorruptSourceError, InputError, WorkerError
 from spectral_prep.inspection.info import info
+from spectral_prep.system.resources import GRANTED_CPUS
 from tests.support.clusters import NODE, busy, kill_one
 from tests.support.commands import many_blocks, run, started, wait_for_blocks
 from tests.support.releases import encoded, random_images, write_mnist
@@ -197,6 +199,13 @@ def test_the_process_of_a_cancelled_task_does_no_other(ray_nodes: Any, tmp_path:
     results.close()
     cancelled = int((tmp_path / "1").read_text())
     assert cancelled not in list(Ray().run(own_process, range(8), 2, Needs()))
+
+
+def test_threads_of_a_worker_sleep_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(GRANTED_CPUS, "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert _attempt(pickle.dumps(os.getenv), pickle.dumps("OMP_WAIT_POLICY"), 1) == (False, "PASSIVE")
 
 
 def test_what_no_node_has_is_refused_before_anything_waits_for_it(ray_nodes: Any, tmp_path: Path, mnist: Path) -> None:
