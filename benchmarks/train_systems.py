@@ -79,6 +79,9 @@ _FAST = "--set channels_last=true"
 _POSTER = "--recipe poster-mnist"
 _ADAMW = f"{_POSTER} --optimizer adamw --lr 0.004 --set weight_decay=0.1 --set noise=0.1"
 _SHORT = f"{_ADAMW} --epochs 10"
+_OWN = {"energy": "--width-by energy", "rates": "--find-rate"}
+"""What branches may have of their own."""
+
 _FC, _TNN = ("--recipe paper-fc --epochs {}", "--recipe paper-tnn-mnist --epochs {}")
 _FC_CIFAR = f"{_FC.format(5)} --set width=32"
 _SEARCHED = (
@@ -115,7 +118,7 @@ def _tiny(model: str, widths: tuple[float, float], last_map: int, budget: float)
 def _ablations(data: str, options: str) -> dict[str, System]:
     """Return the same small branches on every way to make spectrals, each with its own alone and with the first.
 
-    Besides on those of smaller shards.
+    Besides on those of smaller shards; and on the first way as wide as their energy says, and at rates of their own.
     """
     ways = {
         f"ablation-{data}-q{q}-{way}{name}": System(f"{data}-q{q}-{way}", f"{options} {common}".strip())
@@ -123,7 +126,11 @@ def _ablations(data: str, options: str) -> dict[str, System]:
         for way in _WAYS
         for name, common in (("", ""), ("-common", "--common 0"))
     }
-    return ways | {f"ablation-{data}-q4-{size}": System(f"{data}-q4-{size}", options) for size in _SIZES}
+    sizes = {f"ablation-{data}-q4-{size}": System(f"{data}-q4-{size}", options) for size in _SIZES}
+    own = {
+        f"ablation-{data}-q4-dct-{name}": System(f"{data}-q4-dct", f"{options} {more}") for name, more in _OWN.items()
+    }
+    return ways | sizes | own
 
 
 _ABLATION = (
@@ -140,13 +147,14 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "mnist-tnn": System("mnist-q28", None, _TNN.format(8)),
     },
     "mnist-ablations": {
-        "mnist-dct": System("mnist-q16", _SHORT, seeds=1),
+        "mnist-dct": System("mnist-q16", _SHORT),
         "mnist-dct-common": System("mnist-q16", f"{_SHORT} --common 0", seeds=1),
         "mnist-dct2": System("mnist-q16-dct2", _SHORT, seeds=1),
         "mnist-none": System("mnist-q16-none", _SHORT, seeds=1),
         "mnist-tiles": System("mnist-q16-tiles", _SHORT, seeds=1),
         "mnist-none-common": System("mnist-q16-none", f"{_SHORT} --common 0", seeds=1),
         "mnist-s4-contiguous": System("mnist-q16", f"{_SHORT} --shards 4", seeds=1),
+        **{f"mnist-dct-{name}": System("mnist-q16", f"{_SHORT} {more}") for name, more in _OWN.items()},
         "mnist-s4-balanced": System("mnist-q16", f"{_SHORT} --shards 4 --grouping balanced", seeds=1),
     },
     "cifar10": {"cifar10-conv": _cifar((13, 32), 90), "cifar10-narrow": _cifar((8, 20), 40)},

@@ -305,7 +305,7 @@ def report_command(runs: tuple[Place, ...], out: Place | None, **combination: An
     from spectral_train.report.report import report
 
     for path in report(runs, out, Combination(**combination)).files:
-        answer(str(path))
+        conclude(str(path))
 
 
 @ensemble_group.command("soup")
