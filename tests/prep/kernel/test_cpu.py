@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _ctypes
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -252,7 +253,15 @@ def test_compiles_as_one_graph(backend: str) -> None:
     batch = images(2, 6, 6, 3)
     torch.compiler.reset()
     compiled = torch.compile(there_and_back, fullgraph=True, backend=backend)
-    assert torch.equal(compiled(batch), batch + 1)
+    with _scalar() if backend == "inductor" else contextlib.nullcontext():
+        assert torch.equal(compiled(batch), batch + 1)
+
+
+def _scalar() -> contextlib.AbstractContextManager[object]:
+    """Let g++ run once: it does not try vector instructions, nor read all of torch's headers ahead."""
+    from torch._inductor import config  # which takes seconds
+
+    return config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False, "compile_threads": 1})
 
 
 def test_the_variable_chooses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
