@@ -37,7 +37,7 @@ import spectral_prep.store.zarr_store
 import spectral_prep.conversion.convert as c
 out, rng = Path(sys.argv[1]), random.Random(0)
 for attempt in range(10):
-    child, renames = os.fork(), rng.randrange(2, 90)
+    child, renames = os.fork(), rng.randrange(2, 45)
     if child == 0:
         rename = os.replace
         def counted(old, new):
@@ -47,7 +47,8 @@ for attempt in range(10):
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(old, new)
         os.replace = counted
-        c.convert(c.Request("digits", "4", block_rows=16, format=sys.argv[2]), Path(), out, c.Execution(workers=1))
+        request = c.Request("digits", "4", block_rows=16, limit=900, format=sys.argv[2])
+        c.convert(request, Path(), out, c.Execution(workers=1))
         os._exit(0)
     print(os.waitpid(child, 0)[1], len(list(out.glob("blocks/*.json"))), flush=True)
 """
@@ -58,7 +59,7 @@ def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbe
     tmp_path: Path, format: Format
 ) -> None:
     """Each kill comes just before a random rename of a file that is wholly written: the latest moment to lose it."""
-    request = Request("digits", "4", block_rows=16, format=format)
+    request = Request("digits", "4", block_rows=16, limit=900, format=format)
     undisturbed = convert(request, Path(), tmp_path / "undisturbed")
     killed = tmp_path / "killed"
     program = [sys.executable, "-c", KILLED, str(killed), format]
@@ -78,7 +79,7 @@ def test_a_kill_while_a_data_set_is_completed_or_mended_is_healed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, format: Format
 ) -> None:
     """At every rename; an exception that no code of ours catches stands for the kill."""
-    request = Request("digits", "1x2", format=format, dtype="float16")  # without a calibration
+    request = Request("digits", "1x2", format=format, dtype="float16", limit=200)  # without a calibration
     paths = convert(request, Path(), tmp_path / "out")
     whole = tree(paths.root)
     part = paths.spectral(1).part("test", 0, format)
