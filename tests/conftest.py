@@ -213,6 +213,12 @@ def commands() -> Iterator[Path]:
         yield programs
 
 
+@pytest.fixture(scope="session")
+def python(commands: Path) -> str:
+    """What stands for Python where a test gives it the text of a program: all is imported already."""
+    return str(commands.with_name("python"))
+
+
 @pytest.fixture
 def clone(tmp_path: Path, commands: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a user stands in, as it is the clone that the pages speak of."""

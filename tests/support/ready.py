@@ -1,6 +1,7 @@
 """The three commands without the start of Python and torch: forks of a server that has imported all they import.
 
-Input: a folder. Output: three programs in it for a PATH, which stand for the commands while `server` runs.
+Input: a folder. Output: three programs in it for a PATH, which stand for the commands while `server` runs; beside that
+folder `python`, which runs the text of a program (`-c`) likewise.
 
 1. A program sends its arguments, folder, environment and open files to the server and waits for an exit code.
 2. The server forks; the fork is the command, in a session of its own, as `tests.torture.nursery` has it.
@@ -48,9 +49,9 @@ def server(folder: Path) -> Iterator[Path]:
     """Start a server and yield the folder of the programs."""
     place, programs, log = folder / "socket", folder / "bin", folder / "log"
     programs.mkdir()
-    for name in COMMANDS:
-        (programs / name).write_text(CLIENT.format(python=sys.executable, place=str(place), name=name))
-        (programs / name).chmod(0o755)
+    for program in (*(programs / name for name in COMMANDS), programs.with_name("python")):
+        program.write_text(CLIENT.format(python=sys.executable, place=str(place), name=program.name))
+        program.chmod(0o755)
     with log.open("wb") as words:
         command = [sys.executable, "-m", "tests.support.ready", str(place)]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
@@ -119,7 +120,13 @@ def run(request: dict[str, Any], files: list[int]) -> NoReturn:
         os.close(file)
     sys.stdin = os.fdopen(0)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    be(COMMANDS[request["name"]], request["arguments"])
+    be(COMMANDS.get(request["name"], _interpret), request["arguments"])
+
+
+def _interpret(arguments: list[str]) -> None:
+    """Run the text of a program as `python -c` does."""
+    _, text, *sys.argv[1:] = arguments
+    exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,8 +31,6 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 KILLED = """
 import os, random, signal, sys
 from pathlib import Path
-import spectral_prep.conversion.sampled, spectral_prep.store.webdataset_store  # once for all
-import spectral_prep.store.zarr_store
 import spectral_prep.conversion.convert as c
 out, rng = Path(sys.argv[1]), random.Random(0)
 for attempt in range(10):
@@ -56,14 +53,13 @@ for attempt in range(10):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_ten_kills_at_random_moments_and_a_rerun_give_the_bytes_of_an_undisturbed_run(
-    tmp_path: Path, format: Format
+    tmp_path: Path, python: str, format: Format
 ) -> None:
     """Each kill comes just before a random rename of a file that is wholly written: the latest moment to lose it."""
     request = Request("digits", "4", block_rows=16, limit=900, format=format)
     undisturbed = convert(request, Path(), tmp_path / "undisturbed")
     killed = tmp_path / "killed"
-    program = [sys.executable, "-c", KILLED, str(killed), format]
-    done = subprocess.run(program, check=True, capture_output=True, text=True)
+    done = subprocess.run([python, "-c", KILLED, str(killed), format], check=True, capture_output=True, text=True)
     kills = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert [status for status, _ in kills] == [signal.SIGKILL] * 10
     blocks = [count for _, count in kills]

@@ -26,7 +26,12 @@ from tests.support.trees import stored, tree
 
 @pytest.mark.parametrize(
     ("q", "layout", "dtype"),
-    [("16", "blocks", "float16"), ("28", "blocks", "float32"), ("2x4", "tiles", "float16"), ("2x4", "tiles", "float32")],
+    [
+        ("16", "blocks", "float16"),
+        ("28", "blocks", "float32"),
+        ("2x4", "tiles", "float16"),
+        ("2x4", "tiles", "float32"),
+    ],
 )
 def test_every_row_of_mnist_comes_back_with_its_label(tmp_path: Path, q: str, layout: Layout, dtype: Storage) -> None:
     written = write_mnist(tmp_path / "mnist", rows=90, test_rows=30)
