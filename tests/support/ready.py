@@ -6,6 +6,8 @@ folder `python`, which runs the text of a program (`-c`) likewise.
 1. A program sends its arguments, folder, environment and open files to the server and waits for an exit code.
 2. The server forks; the fork is the command, in a session of its own, as `tests.torture.nursery` has it.
 3. Signals go on to the command; if the program is killed, so is the command; how the command ends, the program ends.
+
+`shared` gives all processes of a test session one server (`services.kept`).
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.support.commands import COMMANDS
-from tests.support.services import ROOT, wait_until
+from tests.support.services import ROOT, keep, kept, wait_until
 from tests.torture.nursery import be, load
 
 CLIENT = """#!{python} -IS
@@ -62,6 +65,11 @@ def server(folder: Path) -> Iterator[Path]:
     finally:
         process.kill()
         process.wait()
+
+
+def shared(folder: Path) -> Path:
+    """Return the folder of the programs for this test session, whose temporary folder this is."""
+    return Path(kept(folder, "tests.support.ready"))
 
 
 def serve(place: str) -> None:
@@ -129,5 +137,11 @@ def _interpret(arguments: list[str]) -> None:
     exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
 
 
+@contextmanager
+def _told() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="ready-") as folder, server(Path(folder)) as programs:
+        yield str(programs)  # the path of a socket is short
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1]) if len(sys.argv) == 2 else keep(_told())

@@ -25,6 +25,7 @@ from spectral_prep.kernel.backend import TorchOperations
 from spectral_prep.kernel.cpu import BUILDS, CpuKernel
 from spectral_prep.spectrum import SpectralSpec
 from tests.prep.test_spectrum import GRIDS, LAYOUTS, TRANSFORMS, images, reference
+from tests.support.compiling import plain_loops
 
 FLOATS = [torch.float32, torch.float16, torch.bfloat16]
 EVERY_GRID = [*GRIDS, (5, 3), (5, 1), (3, 7), (1, 32), (10, 10), (15, 17)]
@@ -253,15 +254,8 @@ def test_compiles_as_one_graph(backend: str) -> None:
     batch = images(2, 6, 6, 3)
     torch.compiler.reset()
     compiled = torch.compile(there_and_back, fullgraph=True, backend=backend)
-    with _scalar() if backend == "inductor" else contextlib.nullcontext():
+    with plain_loops() if backend == "inductor" else contextlib.nullcontext():
         assert torch.equal(compiled(batch), batch + 1)
-
-
-def _scalar() -> contextlib.AbstractContextManager[object]:
-    """Let g++ run once: it does not try vector instructions, nor read all of torch's headers ahead."""
-    from torch._inductor import config  # which takes seconds
-
-    return config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False, "compile_threads": 1})
 
 
 def test_the_variable_chooses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
