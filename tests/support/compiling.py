@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 
 
 def plain_loops() -> AbstractContextManager[object]:
-    """Let no vector instructions be tried, which takes longer than a small network, and no headers be read ahead."""
+    """Let no vector instructions be tried, which takes longer than a small network."""
     from torch._inductor import config  # which takes seconds
 
-    return config.patch({"cpp.vec_isa_ok": False, "compile_threads": 1})
+    plain: AbstractContextManager[object] = config.patch({"cpp.vec_isa_ok": False, "compile_threads": 1})
+    return plain
