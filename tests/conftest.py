@@ -6,7 +6,6 @@ import functools
 import multiprocessing
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
@@ -20,12 +19,12 @@ from spectral_prep.choices import Format
 from spectral_prep.conversion.convert import convert
 from spectral_prep.conversion.request import Request
 from spectral_prep.places.url import Url
+from spectral_prep.sources import digits as digits_source
 from spectral_prep.system.threads import blas_threads
 from spectral_train.training import processes
-from tests.support import azure
+from tests.support import azure, ready
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
-from tests.support.ready import server
 from tests.support.services import ROOT
 from tests.torture.bench import ONE_THREAD
 
@@ -95,6 +94,14 @@ def _no_waiting_for_disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
         patched.setenv("PYTHONPATH", str(everywhere), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _digits_read_once() -> Iterator[None]:
+    """Read scikit-learn's file of digits once: reading it is half of a small conversion."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(digits_source, "_table", functools.cache(digits_source._table))
         yield
 
 
@@ -207,10 +214,15 @@ def ray_nodes(_ray_on_the_loopback: None) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def commands() -> Iterator[Path]:
-    """A folder with the three commands, and nothing else; the path of a socket is short."""
-    with tempfile.TemporaryDirectory(prefix="ready-") as folder, server(Path(folder)) as programs:
-        yield programs
+def commands(_session_folder: Path) -> Path:
+    """A folder with the three commands, and nothing else."""
+    return ready.shared(_session_folder)
+
+
+@pytest.fixture(scope="session")
+def python(commands: Path) -> str:
+    """What stands for Python where a test gives it the text of a program: all is imported already."""
+    return str(commands.with_name("python"))
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 """The three commands without the start of Python and torch: forks of a server that has imported all they import.
 
-Input: a folder. Output: three programs in it for a PATH, which stand for the commands while `server` runs.
+Input: a folder. Output: three programs in it for a PATH, which stand for the commands while `server` runs; beside that
+folder `python`, which runs the text of a program (`-c`) likewise.
 
 1. A program sends its arguments, folder, environment and open files to the server and waits for an exit code.
 2. The server forks; the fork is the command, in a session of its own, as `tests.torture.nursery` has it.
 3. Signals go on to the command; if the program is killed, so is the command; how the command ends, the program ends.
+
+`shared` gives all processes of a test session one server (`services.kept`).
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.support.commands import COMMANDS
-from tests.support.services import ROOT, wait_until
+from tests.support.services import ROOT, keep, kept, wait_until
 from tests.torture.nursery import be, load
 
 CLIENT = """#!{python} -IS
@@ -48,9 +52,9 @@ def server(folder: Path) -> Iterator[Path]:
     """Start a server and yield the folder of the programs."""
     place, programs, log = folder / "socket", folder / "bin", folder / "log"
     programs.mkdir()
-    for name in COMMANDS:
-        (programs / name).write_text(CLIENT.format(python=sys.executable, place=str(place), name=name))
-        (programs / name).chmod(0o755)
+    for program in (*(programs / name for name in COMMANDS), programs.with_name("python")):
+        program.write_text(CLIENT.format(python=sys.executable, place=str(place), name=program.name))
+        program.chmod(0o755)
     with log.open("wb") as words:
         command = [sys.executable, "-m", "tests.support.ready", str(place)]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
@@ -61,6 +65,11 @@ def server(folder: Path) -> Iterator[Path]:
     finally:
         process.kill()
         process.wait()
+
+
+def shared(folder: Path) -> Path:
+    """Return the folder of the programs for this test session, whose temporary folder this is."""
+    return Path(kept(folder, "tests.support.ready"))
 
 
 def serve(place: str) -> None:
@@ -119,8 +128,20 @@ def run(request: dict[str, Any], files: list[int]) -> NoReturn:
         os.close(file)
     sys.stdin = os.fdopen(0)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    be(COMMANDS[request["name"]], request["arguments"])
+    be(COMMANDS.get(request["name"], _interpret), request["arguments"])
+
+
+def _interpret(arguments: list[str]) -> None:
+    """Run the text of a program as `python -c` does."""
+    _, text, *sys.argv[1:] = arguments
+    exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+
+
+@contextmanager
+def _told() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="ready-") as folder, server(Path(folder)) as programs:
+        yield str(programs)  # the path of a socket is short
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1]) if len(sys.argv) == 2 else keep(_told())

@@ -36,8 +36,10 @@ from tests.torture.bench import Bench, Ended
 from tests.torture.outcome import LEFT_OUT, Outcome, Table, Tree, timeless, unlike, without_words
 from tests.torture.scenarios import RECIPE, whole
 
-DIGITS = "spectral-prep convert --dataset digits --q 4 --block-rows 80 --workers 1"
+DIGITS = "spectral-prep convert --dataset digits --q 4 --block-rows 80 --limit 900 --workers 1"
 IN_A_ROW = 4
+LOOK_SECONDS = 0.02
+"""Between two looks: the server and the command are to get on."""
 PATIENT = {"SPECTRAL_RETRY_SECONDS": "60"}
 IMPATIENT = {"SPECTRAL_RETRY_SECONDS": "1"}
 
@@ -177,6 +179,7 @@ def watched(out: Url, expected: Tree, converts: bool) -> Iterator[list[str]]:
                     wrong.append(f"half-written, or not as it will be: {path}")
             missing = [path for path in listed if path.startswith("blocks/") and not _has_parts(path, listed, expected)]
             wrong.extend(f"a record before its parts: {path}" for path in missing)
+            done.wait(LOOK_SECONDS)
 
     thread = threading.Thread(target=_told, args=(look, wrong))
     thread.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.conversion.row_index import read_index
+from spectral_prep.inspection.show import sheet
 from spectral_prep.printable import LONGEST_NAME
 from spectral_prep.sources.name_list import bytes_of
 from spectral_prep.store.layout import DatasetPaths
@@ -134,8 +135,8 @@ def test_control_characters_do_nothing(here: Path) -> None:
     assert not CONTROL.search(card)
     assert "<script>" not in card
     plainly(run("spectral-prep info out"))
-    row = next(row for row in range(36) if "red" in plainly(run(f"spectral-prep show out --row {row}")).out)
-    assert row >= 0
+    row = next(row for row in range(36) if RED in sheet(here / "out", row).name)
+    assert "red" in plainly(run(f"spectral-prep show out --row {row}")).out
     plainly(run(f"spectral-train --shard all --data out --run run {TRAIN}"))
     plainly(run("spectral-ensemble evaluate run"))
     told = plainly(run("spectral-ensemble predict run set/val/*/0.png".replace("*", "'" + RED + "'")))

@@ -47,7 +47,7 @@ def write_photos(root: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"), 350)
+    return write_photos(tmp_path_factory.mktemp("photos"), 150)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,6 @@ def test_files_and_bytes_are_those_of_the_plan(tmp_path: Path, photos: Path, opt
     assert sum(map(len, files.values())) == pytest.approx(expected.bytes, rel=0.05)
     assert 0 <= expected.standard_error < 0.05 * expected.bytes
     assert read_record(DatasetPaths(tmp_path / "out").plan, Plan) == expected.plan
-
-
-def test_real_photos_too(tmp_path: Path, real_data: Path) -> None:
-    request, source = Request("imagenet", "16"), real_data / "imagenet" / "folder"
-    expected = estimate(request, source, tmp_path / "out")
-    files = tree(convert(request, source, tmp_path / "out").root)
-    assert len(files) == expected.files
-    assert sum(map(len, files.values())) == pytest.approx(expected.bytes, rel=0.05)
 
 
 def test_what_is_done_already_is_not_counted_again(tmp_path: Path) -> None:
@@ -132,10 +124,10 @@ def test_the_commands_show_the_same_plan(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_peak_memory_stays_under_the_bound_that_convert_prints(tmp_path: Path) -> None:
-    """Of all processes together, with two workers: for 100 images in four views, and for 400 in one."""
-    for count, views in ((100, 3), (400, 0)):
+    """Of all processes together, with two workers: for 50 images in four views, and for 200 in one."""
+    for count, views in ((50, 3), (200, 0)):
         source = write_photos(tmp_path / f"photos{count}", count)
-        options = ["--dataset", "folder", "--q", "16", "--size", "112", "--resize", "128", "--block-rows", "25"]
+        options = ["--dataset", "folder", "--q", "16", "--size", "112", "--resize", "128", "--block-rows", "13"]
         options += ["--views", str(views)]
         options += ["--workers", "2", "--source", str(source), "--out", str(tmp_path / f"out{count}")]
         # What is freed goes back to the system at once: the peak is that of live memory, not of malloc's habits.

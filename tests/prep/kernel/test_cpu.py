@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _ctypes
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from spectral_prep.kernel.backend import TorchOperations
 from spectral_prep.kernel.cpu import BUILDS, CpuKernel
 from spectral_prep.spectrum import SpectralSpec
 from tests.prep.test_spectrum import GRIDS, LAYOUTS, TRANSFORMS, images, reference
+from tests.support.compiling import plain_loops
 
 FLOATS = [torch.float32, torch.float16, torch.bfloat16]
 EVERY_GRID = [*GRIDS, (5, 3), (5, 1), (3, 7), (1, 32), (10, 10), (15, 17)]
@@ -252,7 +254,8 @@ def test_compiles_as_one_graph(backend: str) -> None:
     batch = images(2, 6, 6, 3)
     torch.compiler.reset()
     compiled = torch.compile(there_and_back, fullgraph=True, backend=backend)
-    assert torch.equal(compiled(batch), batch + 1)
+    with plain_loops() if backend == "inductor" else contextlib.nullcontext():
+        assert torch.equal(compiled(batch), batch + 1)
 
 
 def test_the_variable_chooses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -19,6 +20,8 @@ SPECS = [
     SpectralSpec(8, 8),
     SpectralSpec(8, 8, "tiles", "dct2"),
 ]
+KERNELS = [*itertools.product((torch.float16, torch.int8), (False, True))]
+"""What is stored, and whether the kernel merges."""
 
 
 def stack_and_spills(spec: SpectralSpec, stored: torch.dtype, arch: str, *, merge: bool) -> list[int]:
@@ -28,10 +31,19 @@ def stack_and_spills(spec: SpectralSpec, stored: torch.dtype, arch: str, *, merg
     return [int(number) for number in found]
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("merge", [False, True], ids=["split", "merge"])
-@pytest.mark.parametrize("stored", [torch.float16, torch.int8], ids=str)
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.q1}x{spec.q2}-{spec.layout}-{spec.transform}")
+def name(spec: SpectralSpec) -> str:
+    return f"{spec.q1}x{spec.q2}-{spec.layout}-{spec.transform}"
+
+
+CASES = [
+    pytest.param(spec, *KERNELS[(i + j) % len(KERNELS)], arch, id=f"{name(spec)}-{arch}")
+    for i, spec in enumerate(SPECS)
+    for j, arch in enumerate(ARCHITECTURES)
+]
+"""Any two of a spec, a kernel and an architecture meet: all three at once would be four times as many."""
+
+
+@pytest.mark.parametrize(("spec", "stored", "merge", "arch"), CASES)
 def test_no_stack_is_used_and_nothing_spilled(spec: SpectralSpec, stored: torch.dtype, merge: bool, arch: str) -> None:
     """Layout `tiles` needs the most registers for addresses; `blocks` is measured where Q is largest."""
     assert stack_and_spills(spec, stored, arch, merge=merge) == [0, 0, 0]

@@ -4,12 +4,12 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from spectral_prep.conversion.convert import convert
-from spectral_prep.conversion.request import Request
+from spectral_prep.choices import Format
 from spectral_prep.errors import CorruptFileError, InputError
 from spectral_prep.places import at, atomic_write
 from spectral_prep.places.cache import Cache
@@ -22,12 +22,14 @@ from spectral_prep.store.records import SpectralRecord
 
 
 @pytest.fixture
-def folders(bucket: Url, monkeypatch: pytest.MonkeyPatch) -> list[Url]:
+def folders(bucket_folder: Url, _digits_once: Callable[[Format], Path], monkeypatch: pytest.MonkeyPatch) -> list[Url]:
     """The four spectral folders of digits in a bucket; locks of copies are let go of between tests."""
     monkeypatch.setattr(cached, "_HELD", {})
-    paths = convert(Request("digits", "4", block_rows=300), Path(), bucket / "digits-q4")
-    found = [paths.spectral(k).root for k in range(4)]
-    return [root for root in found if isinstance(root, Url)]
+    digits = _digits_once("zarr")
+    for path in digits.glob("spectral-*/**/*"):
+        if path.is_file():
+            atomic_write(bucket_folder / path.relative_to(digits).as_posix(), path.read_bytes())
+    return [bucket_folder / f"spectral-0{k}" for k in range(4)]
 
 
 def record_of(root: Url) -> SpectralRecord:

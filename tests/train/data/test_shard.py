@@ -1,4 +1,6 @@
+import functools
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -29,8 +31,19 @@ def format(request: pytest.FixtureRequest) -> Format:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, format: Format) -> Path:
-    return make_shards(tmp_path_factory.mktemp(format) / "shapes-q4", train=TRAIN, test=TEST, spec=SPEC, format=format)
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Path]:
+    @functools.cache
+    def made(format: Format) -> Path:
+        root = tmp_path_factory.mktemp(format) / "shapes-q4"
+        return make_shards(root, train=TRAIN, test=TEST, spec=SPEC, format=format)
+
+    return made
+
+
+@pytest.fixture
+def whole(made: Callable[[Format], Path], format: Format) -> Path:
+    """In this format, made once: tests take turns at formats."""
+    return made(format)
 
 
 @pytest.fixture

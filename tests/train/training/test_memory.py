@@ -33,7 +33,7 @@ for data, memory in zip(sys.argv[1::2], sys.argv[2::2]):
         os._exit(0)
     os.wait()
 """
-FEW, MANY, MORE = 2400, 42000, 60000
+FEW, MANY, MORE = 1200, 21000, 30000
 """Rows of 1024 bytes, and a sixth to test."""
 LITTLE = 1024 * MORE // 4
 
