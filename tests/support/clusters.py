@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -33,7 +34,7 @@ def two_nodes() -> Iterator[Any]:
     cluster: Any = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
         cluster.add_node(**NODE)
-        with ray.init(address=cluster.address, log_to_driver=False, logging_level="error"):
+        with ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR):
             yield cluster
     finally:
         cluster.shutdown()

@@ -336,8 +336,8 @@ def tasks(python: str, out: Url, seeds: list[int]) -> tuple[list[int], list[str]
     return json.loads(codes), said
 
 
-def test_tasks_that_start_at_once_agree_on_one_plan(python: str, bucket: Url, digits: Path) -> None:
-    assert tasks(python, bucket / "x", [0] * 5) == ([0] * 5, [])
+def test_eight_tasks_that_start_at_once_agree_on_one_plan(python: str, bucket: Url, digits: Path) -> None:
+    assert tasks(python, bucket / "x", [0] * 8) == ([0] * 8, [])
     done(f"spectral-prep finalize {bucket}/x")
     assert objects(bucket / "x") == tree(digits)
 

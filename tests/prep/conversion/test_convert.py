@@ -121,7 +121,7 @@ for number, (source, block_rows) in enumerate(zip(sys.argv[1::2], sys.argv[2::2]
 def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], int]:
     """Return the peak resident kB of converting so many images of 12,544 bytes in blocks of so many, in one process."""
     folder, arguments = tmp_path_factory.mktemp("mnist"), []
-    cases = [(500, 128), (2500, 128), (2500, 666), (2500, 3 * 666)]
+    cases = [(1000, 128), (4000, 128), (4000, 666), (4000, 6 * 666)]
     for rows, block_rows in cases:
         if not (folder / str(rows)).exists():
             write_mnist(folder / str(rows), rows=rows, test_rows=10, size=112, zipped=False)
@@ -134,14 +134,14 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], int
 
 
 def test_memory_does_not_grow_with_the_number_of_images(peaks: dict[tuple[int, int], int]) -> None:
-    few, many = peaks[500, 128], peaks[2500, 128]
-    assert many - few < 2000 * 112 * 112 / 1024 / 4, (few, many)
+    few, many = peaks[1000, 128], peaks[4000, 128]
+    assert many - few < 3000 * 112 * 112 / 1024 / 4, (few, many)
 
 
 def test_memory_does_not_grow_with_the_size_of_a_block(peaks: dict[tuple[int, int], int]) -> None:
-    """Blocks of one chunk, and of three."""
-    one, three = peaks[2500, 666], peaks[2500, 3 * 666]
-    assert three - one < 2 * 666 * 112 * 112 / 1024 / 4, (one, three)
+    """Blocks of one chunk, and of six."""
+    one, six = peaks[4000, 666], peaks[4000, 6 * 666]
+    assert six - one < 5 * 666 * 112 * 112 / 1024 / 4, (one, six)
 
 
 def test_what_killed_runs_left_goes_when_the_command_of_a_complete_data_set_is_given_again(digits: Path) -> None:

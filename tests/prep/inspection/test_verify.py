@@ -59,7 +59,7 @@ ALIKE: dict[Format, set[str]] = {
 }
 FORMATS: tuple[Format, ...] = get_args(Format)
 EVERY_KIND = [pytest.param(format, path, id=path) for format in FORMATS for path in (SHARED | OWN[format]).values()]
-PLACES = 5
+PLACES = 10
 
 
 def found_in(root: Path) -> str:
