@@ -80,8 +80,18 @@ def test_the_figure_has_a_line_over_the_nodes_and_the_conventional_network(monke
     from worth import Worth, draw
 
     found = Worth((60.0, 70.0), megabytes=10, minutes=5, conventional=(71.0, 40.0, 20.0))
-    drawn = [[np.asarray(line.get_ydata()).tolist() for line in axes.lines] for axes in draw({"a": found}).axes]
-    assert drawn == [[[60, 70], [71, 71]], [[10, 10], [40, 40]], [[5, 10], [20, 20]], [[5, 5], [20, 20]]]
+    slower = Worth((60.0, 70.0), megabytes=20, minutes=30, conventional=(60.0, 80.0, 90.0))
+    figure = draw({"a": found, "b": slower})
+    drawn = [[np.asarray(line.get_ydata()).tolist() for line in axes.lines] for axes in figure.axes]
+    assert [lines[:2] for lines in drawn] == [
+        [[-11, -1], [0, 0]],
+        [[10, 10], [40, 40]],
+        [[5, 10], [20, 20]],
+        [[5, 5], [20, 20]],
+    ]
+    for axes, lines in zip(figure.axes, drawn, strict=True):
+        low, high = axes.get_ylim()
+        assert all(low <= value <= high for line in lines for value in line)
 
 
 CONV = "cifar10-conv"
