@@ -101,7 +101,10 @@ class Ray:
     def run(
         self, work: Callable[[Task], Result], tasks: Iterable[Task], workers: int, needs: Needs
     ) -> Generator[Result, None, None]:
-        """Yield `work(task)` for every task, as `Engine.run` says; one whose worker is lost is done up to 4 times."""
+        """Yield `work(task)` for every task, as `Engine.run` says; one whose worker is lost is done up to 4 times.
+
+        What runs when a caller stops early ends when the connection is closed, or at once where that is not ours.
+        """
         remaining = iter(tasks)
         with self.started():
             ray = _ray()
