@@ -154,8 +154,8 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "mnist-tiles": System("mnist-q16-tiles", _SHORT, seeds=1),
         "mnist-none-common": System("mnist-q16-none", f"{_SHORT} --common 0", seeds=1),
         "mnist-s4-contiguous": System("mnist-q16", f"{_SHORT} --shards 4", seeds=1),
-        **{f"mnist-dct-{name}": System("mnist-q16", f"{_SHORT} {more}") for name, more in _OWN.items()},
         "mnist-s4-balanced": System("mnist-q16", f"{_SHORT} --shards 4 --grouping balanced", seeds=1),
+        **{f"mnist-dct-{name}": System("mnist-q16", f"{_SHORT} {more}") for name, more in _OWN.items()},
     },
     "cifar10": {"cifar10-conv": _cifar((13, 32), 90), "cifar10-narrow": _cifar((8, 20), 40)},
     "cifar10-fc": {

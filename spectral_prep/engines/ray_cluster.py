@@ -117,6 +117,7 @@ class Ray:
                 scheduling_strategy="SPREAD",
             )(_attempt)
             running: dict[Any, Task] = {}
+            ours = ray.get_runtime_context().namespace == OURS
             try:
                 while True:
                     for task in islice(remaining, max(1, workers) - len(running)):
@@ -129,7 +130,7 @@ class Ray:
                     for reference in done:
                         yield _result(ray, reference, running.pop(reference))
             finally:
-                if ray.get_runtime_context().namespace != OURS:
+                if not ours:
                     _cancel(ray, running)
 
     def _nodes(self) -> list[dict[str, Any]]:

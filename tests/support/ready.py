@@ -144,4 +144,7 @@ def _told() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1]) if len(sys.argv) == 2 else keep(_told())
+    if len(sys.argv) == 2:
+        serve(sys.argv[1])
+    else:
+        keep(_told())
