@@ -6,7 +6,7 @@ Input: nothing. Output: `TABLES`, the systems of each table by name; `SETS` and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Side = Literal["branches", "conventional"]
@@ -115,6 +115,12 @@ def _tiny(model: str, widths: tuple[float, float], last_map: int, budget: float)
     )
 
 
+def _both_widths(name: str, equal: System) -> dict[str, System]:
+    """Return a system, and beside its conventional network the same with branches as wide as their energy says."""
+    energy = replace(equal, branches=f"{equal.branches} {_OWN['energy']}", conventional=None, beside=name)
+    return {name: equal, f"{name}-energy": energy}
+
+
 def _ablations(data: str, options: str) -> dict[str, System]:
     """Return the same small branches on every way to make spectrals, each with its own alone and with the first.
 
@@ -167,11 +173,11 @@ TABLES: Mapping[str, Mapping[str, System]] = {
     },
     "cifar10-ablations": _ablations("cifar10", f"{_ABLATION} --lr 0.008 --batch-size 512 --epochs 5"),
     "tiny": {
-        "tiny-alexnet": _tiny("alexnet", (0.25, 0.25), 2, 20),
-        "tiny-vgg16": _tiny("vgg16", (0.144, 0.144), 1, 20),
-        "tiny-resnet34": _tiny("resnet34", (0.17, 0.17), 2, 20),
-        "tiny-cyclemlp": _tiny("cyclemlp", (0.16, 0.16), 1, 20),
-        "tiny-mobilevit": _tiny("mobilevit", (0.15, 0.17), 1, 20),
+        **_both_widths("tiny-alexnet", _tiny("alexnet", (0.25, 0.25), 2, 20)),
+        **_both_widths("tiny-vgg16", _tiny("vgg16", (0.144, 0.144), 1, 20)),
+        **_both_widths("tiny-resnet34", _tiny("resnet34", (0.17, 0.17), 2, 20)),
+        **_both_widths("tiny-cyclemlp", _tiny("cyclemlp", (0.16, 0.16), 1, 20)),
+        **_both_widths("tiny-mobilevit", _tiny("mobilevit", (0.15, 0.17), 1, 20)),
     },
     "tiny-ablations": _ablations("tiny", f"{_ABLATION} --lr 0.004 --set label_smoothing=0.1 --epochs 3"),
 }

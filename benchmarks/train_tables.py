@@ -13,7 +13,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import click
 from train_systems import SETS, TABLES, Side, System
@@ -71,28 +70,30 @@ class Done:
         """That of the conventional networks, by seed."""
         return {seed: read_outputs(paths.outputs, TEST).accuracy for seed, paths in self.baselines.items()}
 
-    def flipped(self, *names: str) -> Seeds:
-        """A figure of the evaluations on every image and its mirror image, by seed."""
+    def flipped(self, side: Side) -> Seeds:
+        """Accuracies over every image and its mirror image, of the ensemble or the conventional network, by seed."""
         found: dict[int, float] = {}
-        for seed in self.seeds:
-            path = self.work.flipped(self.name, seed)
-            value: Any = json.loads(path.read_text()) if path.is_file() else {}
-            for name in names:
-                value = (value or {}).get(name)
+        for seed in self.work.done(self.name, self.system, side):
+            path = self.work.flipped(self._source(side), seed)
+            said = json.loads(path.read_text()) if path.is_file() else {}
+            value = said.get("baseline") if side == "conventional" else said.get("ensemble", {}).get(FIXED)
             if value is not None:
                 found[seed] = value
         return found
 
     def minutes(self, side: Side) -> Seeds:
         """Processor minutes of a side's trainings, the search of their rates in them, by seed."""
-        source = self.system.beside or self.name if side == "conventional" else self.name
         found: dict[int, float] = {}
         for seed in self.work.done(self.name, self.system, side):
-            path = self.work.processor(source, seed)
+            path = self.work.processor(self._source(side), seed)
             lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
             if seconds := [line["seconds"] for line in lines if line["side"] == side]:
                 found[seed] = sum(seconds) / 60
         return found
+
+    def _source(self, side: Side) -> str:
+        """The system whose run has a side of this one."""
+        return self.system.beside or self.name if side == "conventional" else self.name
 
     def networks(self, side: Side) -> list[tuple[NetworkPaths[Path], NetworkRecord]]:
         """Every network of a side, over all seeds."""
@@ -121,7 +122,7 @@ def accuracies(done: Done) -> Row:
         return {}
     both: tuple[Side, ...] = ("branches", "conventional")
     found, conventional = done.evaluations, done.conventional_accuracies
-    flipped, flipped_conventional = done.flipped("ensemble", FIXED), done.flipped("baseline")
+    flipped, flipped_conventional = done.flipped("branches"), done.flipped("conventional")
     system = done.system
     papers = published(system.paper, SETS[system.data].split()[1])[:1]
     return {
@@ -174,12 +175,11 @@ def speed_ups(done: Done, branch: NetworkRecord, conventional: NetworkRecord) ->
     if not path.is_file():
         return {"Speed-up of an epoch": NONE, "of the training": NONE, "with one node": NONE}
     pace = Pace.read(path)
-    an_epoch = pace.conventional / pace.branch
-    whole = an_epoch * conventional.plan.recipe.epochs / branch.plan.recipe.epochs
+    slowest, times = max(pace.branches), conventional.plan.recipe.epochs / branch.plan.recipe.epochs
     return {
-        "Speed-up of an epoch": f"{an_epoch:.2f} ×",
-        "of the training": f"{whole:.2f} ×",
-        "with one node": f"{whole / pace.branches:.2f} ×",
+        "Speed-up of an epoch": f"{pace.conventional / slowest:.2f} ×",
+        "of the training": f"{times * pace.conventional / slowest:.2f} ×",
+        "with one node": f"{times * pace.conventional / sum(pace.branches):.2f} ×",
     }
 
 

@@ -4,9 +4,9 @@ Input: a system and the folder of the work. Output: paths, commands and a `Pace`
 
 How both sides get the same processor time:
 
-1. Before the first training of a system, epochs of its costliest branch and of its conventional network are timed in
-   turns, in this process, on a few batches of random rows: forward, backward, step, scoring. Processor time, not the
-   clock's: whoever else uses the machine matters little.
+1. Before the first training of a system, epochs of each branch and of its conventional network are timed in turns, in
+   this process, on a few batches of random rows: forward, backward, step, scoring. Processor time, not the clock's:
+   whoever else uses the machine matters little.
 2. The medians are written once, `pace/SYSTEM.json`; they hold for every seed and whenever a training goes on.
 3. Each side has the most epochs of which all its networks, with their search of the learning rate, take no longer than
    the budget. They are part of the command, so that the schedule is laid out over them.
@@ -20,7 +20,7 @@ import os
 import shlex
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from train_systems import SETS, SOURCES, Side, System, systems
 
 from spectral_train.commands import train_command
 from spectral_train.data.grouping import ShardChoice
-from spectral_train.data.shard import Shard, open_shard, open_shards
+from spectral_train.data.shard import open_shard, open_shards
 from spectral_train.recipe.options import OPTIONS, parse_settings
 from spectral_train.recipe.recipes import named
 from spectral_train.run.paths import NetworkPaths, RunPaths
@@ -39,6 +39,7 @@ from spectral_train.training.devices import TRIAL_BATCHES, on_random_rows
 from spectral_train.training.fit import Training, score, train_epoch
 from spectral_train.training.plan import baseline_plan, branch_plan
 from spectral_train.training.rates import FACTORS, trial_epochs
+from spectral_train.training.widths import own_width
 
 ROUNDS = 4
 KINDS: dict[Side, str] = {"branches": "--shard all", "conventional": "--baseline"}
@@ -92,10 +93,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Pace:
-    """Processor seconds of an epoch: of the costliest branch, and of the conventional network."""
+    """Processor seconds of an epoch: of each branch, and of the conventional network."""
 
-    branch: float
-    branches: int
+    branches: Sequence[float]
     conventional: float
 
     @classmethod
@@ -105,8 +105,7 @@ class Pace:
 
     def epochs(self, side: Side, minutes: float) -> int:
         """Return how many epochs of a side, and of its search, fit into so many minutes; at least one."""
-        an_epoch = self.branch * self.branches if side == "branches" else self.conventional
-        return epochs_within(60 * minutes / an_epoch)
+        return epochs_within(60 * minutes / (sum(self.branches) if side == "branches" else self.conventional))
 
 
 def epochs_within(budget: float) -> int:
@@ -173,29 +172,29 @@ def pace(name: str, system: System, work: Work) -> Pace:
 
 
 def measured(name: str, system: System, work: Work) -> Pace:
-    """Measure epochs of both sides in turns."""
-    other = systems()[system.beside or name]
-    branch, shard = plan_of("branches", system, work)
-    conventional, _ = plan_of("conventional", other, work)
-    rows, threads = shard.first.splits["train"].rows, torch.get_num_threads()
+    """Measure epochs of all networks of both sides in turns."""
+    branches, rows = plans_of("branches", system, work)
+    conventional, _ = plans_of("conventional", systems()[system.beside or name], work)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    epochs = [epoch_timer(plan, rows, work) for plan in (branch, conventional)]
+    epochs = [epoch_timer(plan, rows, work) for plan in (*branches, *conventional)]
     rounds = [[epoch() for epoch in epochs] for _ in range(ROUNDS + 1)]
     torch.set_num_threads(threads)
     seconds = [statistics.median(each) for each in zip(*rounds[1:], strict=True)]
-    return Pace(seconds[0], branch.shards, seconds[1])
+    return Pace(seconds[:-1], seconds[-1])
 
 
-def plan_of(side: Side, system: System, work: Work) -> tuple[NetworkPlan, Shard]:
-    """Return the plan of a side's costliest network, and its shard: of branches the last, with all of `--common`."""
+def plans_of(side: Side, system: System, work: Work) -> tuple[list[NetworkPlan], int]:
+    """Return the plans of a side's networks, and how many rows they are trained on and held out from."""
     data, words = work.converted(system.data), shlex.split(f"{KINDS[side]} {system.options(side)}")
     given = train_command.make_context("spectral-train", words).params
     recipe = named(given["recipe"], **{name: given[name] for name in OPTIONS}, **parse_settings(given["settings"]))
     if side == "conventional":
         shard = open_shard(data, 0, ShardChoice(shards=1))
-        return baseline_plan(shard, recipe), shard
-    shard = open_shards(data, ShardChoice(given["shards"], given["grouping"], given["common"]))[-1]
-    return branch_plan(shard, recipe), shard
+        return [baseline_plan(shard, recipe)], shard.first.splits["train"].rows
+    shards = open_shards(data, ShardChoice(given["shards"], given["grouping"], given["common"]))
+    plans = [branch_plan(shard, own_width(shard, recipe, given["width_by"])) for shard in shards]
+    return plans, shards[0].first.splits["train"].rows
 
 
 def epoch_timer(plan: NetworkPlan, rows: int, work: Work) -> Callable[[], float]:

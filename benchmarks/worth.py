@@ -5,17 +5,18 @@
 From finished runs of `train.py`, of systems with a budget. Four panels over S, the branches of lowest held-out loss
 first: accuracy on test rows by `learned`, its weights fitted anew to each number of branches, less that of the
 conventional network (means over the seeds that are done); bytes of the rows that a node stores, int8, and of its
-weights; processor time of all nodes together; time until all are trained. Times are the measured epochs (`pace/`) times
-the epochs of the training and of its search: what else ran on the machine does not count. Dashed: the conventional
-network.
+weights, of the node that stores most; processor time of all nodes together; time until all are trained. Times are the
+measured epochs (`pace/`) times the epochs of the training and of its search: what else ran on the machine does not
+count. Dashed: the conventional network.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import click
@@ -31,22 +32,25 @@ from spectral_train.run.record import NetworkRecord
 
 @dataclass(frozen=True)
 class Worth:
-    """Of one system, over 1 to S nodes, and of its conventional network: percent, MB, and minutes of one processor."""
+    """Of one system with 1 to S nodes, and of its conventional network: percent, MB, and minutes of one processor.
 
-    accuracy: tuple[float, ...]
-    megabytes: float
-    minutes: float
+    MB and time are those of the node that has most of it, processor time that of all together.
+    """
+
+    accuracy: Sequence[float]
+    megabytes: Sequence[float]
+    processor: Sequence[float]
+    minutes: Sequence[float]
     conventional: tuple[float, float, float]
 
-    def panels(self) -> Mapping[str, tuple[list[float], float]]:
+    def panels(self) -> Mapping[str, tuple[Sequence[float], float]]:
         """Return the values over 1 to S nodes of each panel, and that of the conventional network."""
-        nodes = range(1, len(self.accuracy) + 1)
         percent, megabytes, minutes = self.conventional
         return {
             "points over the conventional network": ([each - percent for each in self.accuracy], 0),
-            "MB a node, rows and weights": ([self.megabytes for _ in nodes], megabytes),
-            "processor minutes, all nodes": ([self.minutes * count for count in nodes], minutes),
-            "minutes until all are trained": ([self.minutes for _ in nodes], minutes),
+            "MB a node, rows and weights": (self.megabytes, megabytes),
+            "processor minutes, all nodes": (self.processor, minutes),
+            "minutes until all are trained": (self.minutes, minutes),
         }
 
 
@@ -55,21 +59,27 @@ def worth(done: Done) -> Worth:
     if not done.seeds or not done.baselines or not done.work.pace(done.name).is_file():
         raise click.ClickException(f"{done.name}: branches and conventional network are not done with a pace measured")
     pace = Pace.read(done.work.pace(done.name))
-    grown = []
-    for seed in done.seeds:
-        ablation = evaluate(done.work.run(done.name, seed).root, (FIXED,), ablate=True).ablation
-        assert ablation is not None
-        grown.append([value for _, value in ablation.growing])
-    branches, conventional = next(iter(done.branches.values())), next(iter(done.conventional.values()))
-    return Worth(
-        tuple(100 * statistics.mean(each) for each in zip(*grown, strict=True)),
-        max(map(megabytes, branches)),
-        pace.branch * _epochs(branches[0]) / 60,
-        (
-            100 * statistics.mean(done.conventional_accuracies.values()),
-            megabytes(conventional),
-            pace.conventional * _epochs(conventional) / 60,
-        ),
+    each_seed = [_growing(done, seed, pace) for seed in done.seeds]
+    conventional = next(iter(done.conventional.values()))
+    accuracy, stored, processor, minutes = (
+        [statistics.mean(values) for values in zip(*seeds, strict=True)] for seeds in zip(*each_seed, strict=True)
+    )
+    accuracy_alone = 100 * statistics.mean(done.conventional_accuracies.values())
+    alone = (accuracy_alone, megabytes(conventional), _minutes(pace.conventional, conventional))
+    return Worth(accuracy, stored, processor, minutes, alone)
+
+
+def _growing(done: Done, seed: int, pace: Pace) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Return accuracy, MB, processor minutes and minutes with 1 to S branches of one seed."""
+    ablation = evaluate(done.work.run(done.name, seed).root, (FIXED,), ablate=True).ablation
+    assert ablation is not None
+    added = [done.branches[seed][shard] for shard, _ in ablation.growing]
+    minutes = [_minutes(pace.branches[record.plan.shard or 0], record) for record in added]
+    return (
+        [100 * accuracy for _, accuracy in ablation.growing],
+        [*accumulate(map(megabytes, added), max)],
+        [*accumulate(minutes)],
+        [*accumulate(minutes, max)],
     )
 
 
@@ -79,8 +89,8 @@ def megabytes(record: NetworkRecord) -> float:
     return (rows * math.prod(record.plan.input_shape) + record.size_bytes) / 1e6
 
 
-def _epochs(record: NetworkRecord) -> int:
-    return with_trials(record.plan.recipe.epochs)
+def _minutes(an_epoch: float, record: NetworkRecord) -> float:
+    return an_epoch * with_trials(record.plan.recipe.epochs) / 60
 
 
 def draw(found: Mapping[str, Worth]) -> Figure:

@@ -21,7 +21,7 @@ from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import read_network
 from spectral_train.training.baseline import train_baseline
 from tests.support.runs import QUICK, make_run, on_cpu
-from tests.support.shards import make_shards
+from tests.support.shards import draw, make_shards
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -58,7 +58,7 @@ def test_all_branches_together_have_the_processor_time_of_the_conventional_netwo
     monkeypatch.syspath_prepend(BENCHMARKS)
     from train_work import Pace, epochs_within
 
-    pace = Pace(branch=10, branches=4, conventional=80)
+    pace = Pace(branches=[16, 8, 8, 8], conventional=80)
     assert [pace.epochs(side, 40) for side in ("branches", "conventional")] == [40, 20]  # and 20 and 10 of the search
     assert [epochs_within(each) for each in (0.5, 6, 7, 29.9, 30)] == [1, 1, 2, 19, 20]
 
@@ -79,14 +79,14 @@ def test_the_figure_has_a_line_over_the_nodes_and_the_conventional_network(monke
     monkeypatch.syspath_prepend(BENCHMARKS)
     from worth import Worth, draw
 
-    found = Worth((60.0, 70.0), megabytes=10, minutes=5, conventional=(71.0, 40.0, 20.0))
-    slower = Worth((60.0, 70.0), megabytes=20, minutes=30, conventional=(60.0, 80.0, 90.0))
+    found = Worth([60, 70], [10, 10], [5, 9], [5, 5], conventional=(71, 40, 20))
+    slower = Worth([60, 70], [20, 20], [30, 60], [30, 30], conventional=(60, 80, 90))
     figure = draw({"a": found, "b": slower})
     drawn = [[np.asarray(line.get_ydata()).tolist() for line in axes.lines] for axes in figure.axes]
     assert [lines[:2] for lines in drawn] == [
         [[-11, -1], [0, 0]],
         [[10, 10], [40, 40]],
-        [[5, 10], [20, 20]],
+        [[5, 9], [20, 20]],
         [[5, 5], [20, 20]],
     ]
     for axes, lines in zip(figure.axes, drawn, strict=True):
@@ -106,7 +106,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run = make_run(data, root / f"runs/{CONV}/seed-0", recipe)
     train_baseline(on_cpu(data, run, recipe))
     for name, content in {
-        f"pace/{CONV}.json": {"branch": 30.0, "branches": 4, "conventional": 90.0},
+        f"pace/{CONV}.json": {"branches": [40.0, 30.0, 30.0, 20.0], "conventional": 90.0},
         f"processor/{CONV}/seed-0.jsonl": {"side": "branches", "seconds": 150},
         f"flipped/{CONV}/seed-0.json": {"ensemble": {"learned": 0.75}, "baseline": 0.7},
     }.items():
@@ -139,8 +139,8 @@ def test_a_line_of_the_tables_says_what_its_runs_say(finished: Path) -> None:
 
     cost = costs(done)
     assert (cost["Speed-up of an epoch"], cost["of the training"], cost["with one node"]) == (
-        "3.00 ×",
-        "3.00 ×",
+        "2.25 ×",
+        "2.25 ×",
         "0.75 ×",
     )
     assert (cost["Processor minutes, all branches"], cost["conventional"]) == ("3.0", "1.0")
@@ -191,15 +191,41 @@ def test_what_is_not_finished_is_trained_for_as_many_epochs_as_the_budget_is_wor
     ]
 
 
-def test_the_costliest_branch_and_the_conventional_network_are_measured(finished: Path) -> None:
+def test_every_branch_and_the_conventional_network_are_measured(finished: Path, tmp_path: Path) -> None:
     from train_systems import systems
-    from train_work import Work, plan_of
+    from train_work import Work, plans_of
 
-    branch, shard = plan_of("branches", systems()[CONV], Work(finished))
-    assert (branch.name, branch.spectrals, branch.recipe.model_options["width"]) == ("branch 3", (0, 3), 13)
-    assert shard.first.splits["train"].rows == 300
-    conventional, _ = plan_of("conventional", systems()[CONV], Work(finished))
+    system, work = systems()[CONV], Work(finished)
+    branches, rows = plans_of("branches", system, work)
+    assert [(each.spectrals, each.recipe.model_options["width"]) for each in branches] == [
+        ((0,), 13),
+        ((0, 1), 13),
+        ((0, 2), 13),
+        ((0, 3), 13),
+    ]
+    assert rows == 300
+    (conventional,), _ = plans_of("conventional", system, work)
     assert (conventional.shard, conventional.recipe.model_options["width"]) == (None, 32)
+
+    smooth = draw(60)
+    smooth = smooth._replace(pixels=smooth.pixels[:, ::2, ::2].repeat(2, 1).repeat(2, 2))
+    make_shards(tmp_path / "spectral/cifar10-q4-dct2", train=smooth, spec=SpectralSpec(2, 2, transform="dct2"))
+    by_energy = replace(system, branches=f"{system.branches} --width-by energy".replace("--common 0", ""))
+    branches, _ = plans_of("branches", by_energy, Work(tmp_path))
+    widths = [each.recipe.model_options["width"] for each in branches]
+    assert widths[0] > 13 > widths[1]
+
+
+def test_branches_by_energy_are_beside_the_conventional_network_of_equal_ones(tmp_path: Path, finished: Path) -> None:
+    from train_systems import systems
+    from train_work import Work, commands
+
+    equal, energy, work = systems()["tiny-alexnet"], systems()["tiny-alexnet-energy"], Work(tmp_path)
+    assert (energy.beside, energy.budget) == ("tiny-alexnet", equal.budget)
+    (tmp_path / "pace").mkdir()
+    shutil.copy(finished / f"pace/{CONV}.json", tmp_path / "pace/tiny-alexnet-energy.json")
+    ((side, line),) = commands("tiny-alexnet-energy", energy, 0, work)
+    assert (side, line[1:3], line[line.index("--width-by") + 1]) == ("branches", ["--shard", "all"], "energy")
 
 
 def test_what_nodes_are_worth_is_of_the_runs_and_the_measured_epochs(finished: Path) -> None:
@@ -213,9 +239,12 @@ def test_what_nodes_are_worth_is_of_the_runs_and_the_measured_epochs(finished: P
     assert len(found.accuracy) == 4
     assert found.accuracy[-1] == pytest.approx(100 * evaluation.ensemble["learned"])
     assert found.accuracy[0] == pytest.approx(100 * min(evaluation.branches, key=lambda each: each.loss).accuracy)
-    assert found.minutes == pytest.approx(with_trials(3) * 30 / 60)
+    order = [each.shard for each in sorted(evaluation.branches, key=lambda each: each.loss)]
+    minutes = [with_trials(3) * (40, 30, 30, 20)[shard] / 60 for shard in order]
+    assert found.minutes == pytest.approx([max(minutes[:count]) for count in (1, 2, 3, 4)])
+    assert found.processor == pytest.approx([sum(minutes[:count]) for count in (1, 2, 3, 4)])
     branch = read_network(RunPaths(run).branch(0))
-    assert found.megabytes == pytest.approx((300 * 16 + branch.size_bytes) / 1e6)
+    assert found.megabytes == pytest.approx([(300 * 16 + branch.size_bytes) / 1e6] * 4)
     assert evaluation.baseline is not None
     size = read_network(RunPaths(run).baseline).size_bytes
     expected = (100 * evaluation.baseline, (300 * 64 + size) / 1e6, with_trials(3) * 90 / 60)
