@@ -105,7 +105,7 @@ def _cifar(widths: tuple[int, int], budget: float) -> System:
 
 def _tiny(model: str, widths: tuple[float, float], last_map: int, budget: float) -> System:
     """Return an ImageNet architecture at small size; widths: of the branches, of the conventional network."""
-    options = f"--model {model} {_SEARCHED} --set warmup=0.1 --set label_smoothing=0.1"
+    options = f"--model {model} {_SEARCHED} --set warmup=0.1 --set label_smoothing=0.1 --set clip=1"
     return System(
         "tiny-q4-dct2",
         f"{options} --set width={widths[0]} --set last_map={last_map}",
