@@ -91,12 +91,13 @@ def open_cifar(dataset: str, path: Place, staging: Path, *, to_train: bool = Tru
                 run=f"the same command with --source {quoted(path.parent)}",
             )
         content = _archive_content(release, place, to_train=to_train)
-        return stage(release.splits, release.class_count, content, staging, whole=to_train)
-    wanted = release if to_train else _splits_there(release, lambda part: exists(place / form.file(part)))
-    if lacking := [name for name in _file_names(wanted, form) if not exists(place / name)]:
-        whole = "all files of the release" if to_train else "all files of a split, and the names of the classes"
-        raise missing(dataset, place, whole, got=f"no {', '.join(lacking)}", to_train=to_train)
-    return stage(wanted.splits, wanted.class_count, _folder_content(wanted, form, place), staging)
+    else:
+        wanted = release if to_train else _splits_there(release, lambda part: exists(place / form.file(part)))
+        if lacking := [name for name in _file_names(wanted, form) if not exists(place / name)]:
+            whole = "all files of the release" if to_train else "all files of a split, and the names of the classes"
+            raise missing(dataset, place, whole, got=f"no {', '.join(lacking)}", to_train=to_train)
+        content = _folder_content(wanted, form, place)
+    return stage(release.splits, release.class_count, content, staging, whole=to_train)
 
 
 def standing(dataset: str, path: Place) -> tuple[Place, dict[str, str]] | None:
@@ -269,11 +270,11 @@ def _python_names(file: BinaryIO, size: int, release: Release, where: str) -> Cl
 def _python_batches(file: BinaryIO, size: int, part: str, release: Release, where: str) -> Iterator[Batch]:
     content = safe_pickle.load(file, size, where)
     planes = content.get(b"data")
-    if not isinstance(planes, np.ndarray) or planes.ndim != 2 or planes.shape[1] != PIXEL_BYTES:
+    if not isinstance(planes, np.ndarray) or planes.ndim != 2 or planes.shape[1] != PIXEL_BYTES or not len(planes):
         raise CorruptSourceError(
             "no pixels in the pickle",
             where=where,
-            expected=f"an array 'data' of shape (n, {PIXEL_BYTES})",
+            expected=f"an array 'data' of shape (n, {PIXEL_BYTES}), n at least 1",
             got=getattr(planes, "shape", type(planes).__name__),
         )
     yield Batch(part, _interleaved(planes), _python_labels(content, len(planes), release, where), where)

@@ -167,21 +167,6 @@ def test_the_program_takes_every_command_that_a_page_only_shows() -> None:
         parse(line)
 
 
-def test_every_script_that_a_page_names_is_there_and_has_the_options_it_is_given() -> None:
-    fenced = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
-    shown = [*fenced, *(line for page in PAGES for line in indented(page))]
-    scripts = [line.partition(" #")[0] for line in shown if line.startswith("python ")]
-    assert len(scripts) >= 15
-    for line in scripts:
-        _, script, *arguments = shlex.split(line)
-        if script == "-m":
-            script = arguments.pop(0).replace(".", "/")
-        path = ROOT / script if script.endswith(".py") else ROOT / f"{script}.py"
-        text = (path if path.exists() else ROOT / script / "__main__.py").read_text()
-        for option in re.findall(r"--[a-z-]+", " ".join(arguments)):
-            assert f'"{option}"' in text, line
-
-
 def test_the_readme_is_a_lesson_and_leads_to_every_page() -> None:
     text = (ROOT / README).read_text()
     assert len(text.splitlines()) <= MOST_LINES

@@ -184,6 +184,29 @@ def test_a_truncated_archive(tmp_path: Path, layout: str, share: float) -> None:
     assert str(archive) in error
 
 
+@pytest.mark.parametrize("to_train", [True, False])
+def test_a_part_without_images_is_no_missing_split(tmp_path: Path, to_train: bool) -> None:
+    empty = python2_pickle({b"labels": [], b"data": np.zeros((0, 3072), np.uint8)})
+    folder = write_cifar(tmp_path, "cifar10", "python", cifar_rows())
+    (folder / "test_batch").write_bytes(empty)
+    files = {**cifar_files("cifar10", "python", cifar_rows()), "test_batch": empty}
+    for written in (folder, write_tar(tmp_path / "cifar-10-python.tar.gz", files)):
+        with pytest.raises(CorruptSourceError, match=r"no pixels in the pickle.*test_batch"):
+            open_source("cifar10", written, tmp_path / "staging", to_train=to_train)
+
+
+@pytest.mark.parametrize("layout", ["binary", "python"])
+def test_a_folder_of_the_test_set_alone_is_no_source_to_train_on(tmp_path: Path, layout: str) -> None:
+    parts = cifar_rows()
+    folder = write_cifar(tmp_path, "cifar10", layout, {"test_batch": parts["test_batch"]})
+    with pytest.raises(InputError, match=r"Expected: all files of the release\. Got: no data_batch_1.*data_batch_5"):
+        open_source("cifar10", folder, tmp_path / "staging")
+    source = open_source("cifar10", folder, tmp_path / "staging", to_train=False)
+    archive = write_cifar(tmp_path, "cifar10", f"{layout}.tar.gz", {"test_batch": parts["test_batch"]})
+    assert [*source.index()] == ["test"]
+    assert source.fingerprint == open_source("cifar10", archive, tmp_path / "other", to_train=False).fingerprint
+
+
 @pytest.mark.parametrize("layout", ["binary.tar.gz", "python.tar.gz"])
 def test_an_archive_of_the_test_set_alone_is_no_source_to_train_on(tmp_path: Path, layout: str) -> None:
     parts = cifar_rows()
