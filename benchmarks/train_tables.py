@@ -45,6 +45,7 @@ class Done:
         self.name, self.system, self.work = name, system, work
         self.seeds = work.done(name, system, "branches") if system.branches is not None else ()
         self.baselines = work.baselines(name, system)
+        self.sides = tuple(side for side, _ in system.sides() if work.done(name, system, side))
 
     @cached_property
     def branches(self) -> dict[int, tuple[NetworkRecord, ...]]:
@@ -117,8 +118,8 @@ def accuracy_table(table: Mapping[str, System], work: Work) -> str:
 
 
 def accuracies(done: Done) -> Row:
-    """Return the line of a system; empty if nothing of it is done."""
-    if not done.seeds and not done.baselines:
+    """Return the line of a system; empty if nothing of its own is done."""
+    if not done.sides:
         return {}
     both: tuple[Side, ...] = ("branches", "conventional")
     found, conventional = done.evaluations, done.conventional_accuracies
@@ -184,18 +185,15 @@ def speed_ups(done: Done, branch: NetworkRecord, conventional: NetworkRecord) ->
 
 
 def command_list(table: Mapping[str, System], work: Work) -> str:
-    """Return the commands behind a table as a Markdown block, for the first seed and without the places.
+    """Return the commands behind a table as a Markdown block, of what is done, for the first seed, without the places.
 
     Those of several systems stand once, below the sets that they are for.
     """
     sets: dict[tuple[str, ...], list[str]] = {}
     for name, system in table.items():
-        done = Done(name, system, work)
-        if done.seeds or done.baselines:
+        if sides := Done(name, system, work).sides:
             budget = f"; a budget of {system.budget:g} processor minutes a side and seed" if system.budget else ""
-            commands = tuple(
-                f"spectral-train {KINDS[side]} {full_options(name, system, side, work)}" for side, _ in system.sides()
-            )
+            commands = tuple(f"spectral-train {KINDS[side]} {full_options(name, system, side, work)}" for side in sides)
             sets.setdefault(commands, []).append(f"# {name}: {SETS[system.data]}{budget}")
     return "\n".join(["```sh", *(line for commands, heads in sets.items() for line in (*heads, *commands)), "```"])
 

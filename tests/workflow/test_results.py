@@ -148,6 +148,23 @@ def test_a_line_of_the_tables_says_what_its_runs_say(finished: Path) -> None:
     assert cost["Compression"] == f"{read_network(RunPaths(run).baseline).size_bytes / size:.2f} ×"
 
 
+def test_a_system_is_in_the_tables_when_something_of_its_own_is_done(tmp_path: Path, finished: Path) -> None:
+    from train_systems import TABLES
+    from train_tables import accuracy_table, command_list
+    from train_work import Work
+
+    (tmp_path / "runs/tiny-alexnet/seed-1").mkdir(parents=True)
+    (tmp_path / "pace").mkdir()
+    shutil.copy(finished / f"pace/{CONV}.json", tmp_path / "pace/tiny-alexnet.json")
+    shutil.copytree(finished / f"runs/{CONV}/seed-0/baseline", tmp_path / "runs/tiny-alexnet/seed-1/baseline")
+    table, work = TABLES["tiny"], Work(tmp_path)
+    assert re.findall(r"tiny-[\w-]+", accuracy_table(table, work)) == ["tiny-alexnet"]  # and not -energy, beside it
+    assert re.findall(r"^# ([\w-]+)|(--baseline|--shard all)", command_list(table, work), re.MULTILINE) == [
+        ("tiny-alexnet", ""),
+        ("", "--baseline"),
+    ]
+
+
 def test_tables_go_between_their_marks_and_others_stay(finished: Path, tmp_path: Path) -> None:
     from train_systems import TABLES
     from train_tables import write_tables
