@@ -18,6 +18,7 @@ _DATASETS = {"cifar10": "cifar10", "tiny": "folder"}
 
 SETS: Mapping[str, str] = {
     "mnist-q16": "--dataset mnist --q 16",
+    "mnist-q16-views": "--dataset mnist --q 16 --views 8 --augmentation shift",
     "mnist-q16-dct2": "--dataset mnist --q 16 --transform dct2",
     "mnist-q16-none": "--dataset mnist --q 16 --transform none",
     "mnist-q16-tiles": "--dataset mnist --q 16 --layout tiles",
@@ -149,6 +150,9 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "mnist-fc-q16": System("mnist-q16", _POSTER, f"{_POSTER} {_BF16}", paper="poster-mnist"),
         "mnist-fc-q16-adamw": System("mnist-q16", _ADAMW, beside="mnist-fc-q16", paper="poster-mnist"),
         "mnist-fc-q16-common": System("mnist-q16", f"{_ADAMW} --common 0", beside="mnist-fc-q16", paper="poster-mnist"),
+        "mnist-fc-q16-views": System(
+            "mnist-q16-views", f"{_ADAMW} --common 0", f"{_POSTER} {_BF16}", paper="poster-mnist"
+        ),
         "mnist-fc-q28": System("mnist-q28", _FC.format(8), f"{_FC.format(8)} {_BF16}", paper="paper-fc"),
         "mnist-tnn": System("mnist-q28", None, _TNN.format(8)),
     },
