@@ -68,6 +68,10 @@ class System:
         """Return the options of a side, None where it has none of its own."""
         return self.branches if side == "branches" else self.conventional
 
+    def trained_as(self, name: str, side: Side) -> str:
+        """Return the system whose run has a side of this one, which is called `name`."""
+        return self.beside or name if side == "conventional" else name
+
     def sides(self) -> Iterator[tuple[Side, str]]:
         """Yield the sides that are trained, and their options."""
         for side in SIDES:

@@ -45,7 +45,11 @@ class Done:
         self.name, self.system, self.work = name, system, work
         self.seeds = work.done(name, system, "branches") if system.branches is not None else ()
         self.baselines = work.baselines(name, system)
-        self.sides = tuple(side for side, _ in system.sides() if work.done(name, system, side))
+        self.sides = tuple(side for side, _ in system.sides() if self.seeds_of(side))
+
+    def seeds_of(self, side: Side) -> tuple[int, ...]:
+        """The seeds whose networks of a side are done."""
+        return self.seeds if side == "branches" else tuple(self.baselines)
 
     @cached_property
     def branches(self) -> dict[int, tuple[NetworkRecord, ...]]:
@@ -74,8 +78,8 @@ class Done:
     def flipped(self, side: Side) -> Seeds:
         """Accuracies over every image and its mirror image, of the ensemble or the conventional network, by seed."""
         found: dict[int, float] = {}
-        for seed in self.work.done(self.name, self.system, side):
-            path = self.work.flipped(self._source(side), seed)
+        for seed in self.seeds_of(side):
+            path = self.work.flipped(self.system.trained_as(self.name, side), seed)
             said = json.loads(path.read_text()) if path.is_file() else {}
             value = said.get("baseline") if side == "conventional" else said.get("ensemble", {}).get(FIXED)
             if value is not None:
@@ -85,16 +89,12 @@ class Done:
     def minutes(self, side: Side) -> Seeds:
         """Processor minutes of a side's trainings, the search of their rates in them, by seed."""
         found: dict[int, float] = {}
-        for seed in self.work.done(self.name, self.system, side):
-            path = self.work.processor(self._source(side), seed)
+        for seed in self.seeds_of(side):
+            path = self.work.processor(self.system.trained_as(self.name, side), seed)
             lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
             if seconds := [line["seconds"] for line in lines if line["side"] == side]:
                 found[seed] = sum(seconds) / 60
         return found
-
-    def _source(self, side: Side) -> str:
-        """The system whose run has a side of this one."""
-        return self.system.beside or self.name if side == "conventional" else self.name
 
     def networks(self, side: Side) -> list[tuple[NetworkPaths[Path], NetworkRecord]]:
         """Every network of a side, over all seeds."""

@@ -73,7 +73,7 @@ class Work:
 
     def done(self, name: str, system: System, side: Side) -> tuple[int, ...]:
         """The seeds whose networks of a side are all there; the conventional ones are those it is compared with."""
-        source = system.beside or name if side == "conventional" else name
+        source = system.trained_as(name, side)
         return tuple(seed for seed in range(systems()[source].seeds) if self.complete(source, seed, side))
 
     def complete(self, name: str, seed: int, side: Side) -> bool:
@@ -87,7 +87,8 @@ class Work:
     def baselines(self, name: str, system: System) -> dict[int, NetworkPaths[Path]]:
         """Every finished conventional network that a system is compared with, by seed."""
         return {
-            seed: self.run(system.beside or name, seed).baseline for seed in self.done(name, system, "conventional")
+            seed: self.run(system.trained_as(name, "conventional"), seed).baseline
+            for seed in self.done(name, system, "conventional")
         }
 
 
@@ -174,7 +175,7 @@ def pace(name: str, system: System, work: Work) -> Pace:
 def measured(name: str, system: System, work: Work) -> Pace:
     """Measure epochs of all networks of both sides in turns."""
     branches, rows = plans_of("branches", system, work)
-    conventional, _ = plans_of("conventional", systems()[system.beside or name], work)
+    conventional, _ = plans_of("conventional", systems()[system.trained_as(name, "conventional")], work)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     epochs = [epoch_timer(plan, rows, work) for plan in (*branches, *conventional)]

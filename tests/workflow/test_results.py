@@ -188,7 +188,7 @@ def test_tables_go_between_their_marks_and_others_stay(finished: Path, tmp_path:
 def test_what_is_not_finished_is_trained_for_as_many_epochs_as_the_budget_is_worth(
     finished: Path, tmp_path: Path
 ) -> None:
-    from train_systems import systems
+    from train_systems import SIDES, systems
     from train_work import Work, commands, epochs_within, judge
 
     work, system = Work(tmp_path), systems()[CONV]
@@ -199,8 +199,8 @@ def test_what_is_not_finished_is_trained_for_as_many_epochs_as_the_budget_is_wor
         "branches": ["spectral-train", "--shard", "all"],
         "conventional": ["spectral-train", "--baseline"],
     }
-    for side, epochs in (("branches", epochs_within(90 / 2)), ("conventional", epochs_within(90 / 1.5))):
-        given = train_command.make_context("spectral-train", found[side][1:]).params  # type: ignore[index]
+    for side, epochs in zip(SIDES, (epochs_within(90 / 2), epochs_within(90 / 1.5)), strict=True):
+        given = train_command.make_context("spectral-train", found[side][1:]).params
         assert (given["epochs"], given["find_rate"], given["seed"]) == (epochs, True, 2)
     assert [line[:2] for line in judge(CONV, 0, system, work)] == [
         ["spectral-ensemble", "fuse"],
