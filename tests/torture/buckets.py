@@ -97,7 +97,10 @@ def seen(out: Url) -> dict[str, bytes]:
 
 
 def kills(stage: Stage, scene: Scene, chosen: random.Random, count: int = IN_A_ROW) -> Outcome:
-    """Kill a command a few times in a row, then run it to its end."""
+    """Kill a command a few times in a row, then run it to its end.
+
+    A command that was quicker than every kill is no case: other moments are tried.
+    """
     expected, seconds = stage.undisturbed(scene)
     out, findings, moments = stage.place(), [], []
     for _ in range(count):
@@ -107,6 +110,8 @@ def kills(stage: Stage, scene: Scene, chosen: random.Random, count: int = IN_A_R
                 moments.append(f"{moment:.2f}")
         findings += wrong
     findings += unhealed(stage, scene, out)
+    if not moments and not findings:
+        return kills(stage, scene, chosen, count)
     return Outcome(
         f"SIGKILL: {scene.name}",
         healed=not findings,
