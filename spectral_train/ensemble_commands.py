@@ -216,8 +216,12 @@ def evaluate_command(
 
     chosen = Combination(**combination)
     viewed = _viewed(run, chosen, data) if chosen.views else None
-    evaluation = evaluate(run, schemes, chosen, ablate=ablate, viewed=viewed)
+    evaluation = evaluate(run, schemes, chosen, ablate=ablate, viewed=viewed, log=_warn)
     _show_figures(evaluation.to_dict(), table(evaluation, output_width()), chosen, as_json)
+
+
+def _warn(line: str) -> None:
+    say(f"Warning: {line}")
 
 
 def _show_figures(figures: dict[str, Any], text: str, combination: Combination, as_json: bool) -> None:
@@ -304,7 +308,7 @@ def report_command(runs: tuple[Place, ...], out: Place | None, **combination: An
     """Write tables, figures and one self-contained HTML page about one or more runs, beside the papers' figures."""
     from spectral_train.report.report import report
 
-    for path in report(runs, out, Combination(**combination)).files:
+    for path in report(runs, out, Combination(**combination), _warn).files:
         conclude(str(path))
 
 

@@ -6,6 +6,7 @@ import click
 
 from spectral_prep.console.group import WatchedCommand
 from spectral_prep.console.progress import PLACE, answer, conclude, say
+from spectral_prep.places import exists
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
 from spectral_prep.system.limits import LARGEST_SEED
@@ -43,9 +44,9 @@ def fuse_command(
     other branches, which is what `--scheme fused --without` then takes.
     """
     from spectral_train.device import Resources
-    from spectral_train.ensemble.fuse import fuse, verdict
+    from spectral_train.ensemble.fuse import folder_of, fuse, verdict
     from spectral_train.ensemble.fusion import Fitted
-    from spectral_train.run.branches import read_branches
+    from spectral_train.run.branches import missing, read_branches
     from spectral_train.run.paths import RunPaths
     from spectral_train.training.words import write_missing_words
 
@@ -53,6 +54,8 @@ def fuse_command(
     records = read_branches(paths, without, allow_missing)
     if data is not None:
         write_missing_words(paths, records, data, on, Resources(device), say)
+    if exists(folder_of(paths, records).fused_record):
+        say("A head of these branches is there; the new one replaces it when it is fitted.")
     answer(verdict(fuse(paths, records, on, Fitted(hidden, epochs, seed), say)))
-    lost = "".join(f" --without {shard}" for shard in without)
+    lost = "".join(f" --without {shard}" for shard in missing(records))
     conclude(f"Run next: spectral-ensemble evaluate {quoted(run)}{lost}")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
 from spectral_prep.errors import InputError
 from spectral_prep.places.disk import DiskPlace
-from spectral_prep.places.interface import Here
+from spectral_prep.places.interface import Here, NewFile
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
 from spectral_prep.system import files, locks
@@ -60,6 +60,26 @@ def is_there(place: Place) -> bool:
 def atomic_write(place: Place, content: bytes | Iterable[bytes], advice: Advice = ANYWHERE) -> None:
     """Write a file, given whole or in pieces, as a whole or not at all; raises what `Here.new` and `NewFile` raise."""
     write_whole(at(place).new(advice), content)
+
+
+def replace_together(contents: Mapping[Place, bytes], advice: Advice = ANYWHERE) -> None:
+    """Write several files in place of older ones, of which the last vouches for the others.
+
+    All content is on the disk before the first name is taken: a full disk leaves the older files as they are. A kill
+    while names are taken leaves no last file. Raises what `Here.new` and `NewFile` raise.
+    """
+    files: list[NewFile] = []
+    try:
+        for place, content in contents.items():
+            files.append(at(place).new(advice))
+            files[-1].append(content)
+            files[-1].settle()
+        at(files[-1].place).remove()
+        for file in files:
+            file.finish()
+    finally:
+        for file in files:
+            file.abandon()
 
 
 def require_writable(place: Place, advice: Advice = ANYWHERE) -> None:

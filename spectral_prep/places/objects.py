@@ -290,6 +290,11 @@ class NewObject:
         self._digest.update(content)
         self.size += len(content)
 
+    def settle(self) -> None:
+        """Write what is still buffered into the scratch file."""
+        with explained(tempfile.gettempdir(), self._advice):
+            self._content.flush()
+
     def finish(self) -> None:
         """Put the object."""
         with explained(tempfile.gettempdir(), self._advice):

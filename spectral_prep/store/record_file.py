@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
-from spectral_prep.places import at, atomic_write
+from spectral_prep.places import at, atomic_write, replace_together
 from spectral_prep.places.url import Place
 from spectral_prep.system.files import ANYWHERE, Advice
 from spectral_prep.system.json_text import json_value
@@ -83,6 +83,11 @@ def digest(kind: str, content: Content) -> str:
     """Return the sha256 of a record's content, independent of how the JSON is laid out."""
     canonical = json.dumps([FORMAT, VERSION, kind, content], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def write_vouched(path: Place, record: Record, files: Mapping[Place, bytes], advice: Advice = ANYWHERE) -> None:
+    """Write files and the record that vouches for them, in place of older ones (`places.replace_together`)."""
+    replace_together({**files, path: _rendered(record.KIND, plain(record))}, advice)
 
 
 def write_record(path: Place, record: Record, advice: Advice = ANYWHERE) -> bytes:

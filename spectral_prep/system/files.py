@@ -99,20 +99,24 @@ class AtomicFile:
                 os.posix_fadvise(self._file.fileno(), self._given, self.size - self._given, os.POSIX_FADV_DONTNEED)
         self._given = self.size
 
-    def finish(self) -> None:
-        """Put the file under its name, on the disk for good."""
+    def settle(self) -> None:
+        """Put what was appended on the disk, as yet under no name."""
         with explained(self.place, self._advice):
             self._file.flush()
             os.fsync(self._file.fileno())
+
+    def finish(self) -> None:
+        """Put the file under its name, on the disk for good."""
+        self.settle()
+        with explained(self.place, self._advice):
             self._file.close()
             os.replace(self._temporary, self.place)
             sync_folder(self.place.parent)
 
     def finish_new(self) -> bool:
         """Do as `finish` does unless there is a file of that name; return whether the name is this file's now."""
+        self.settle()
         with explained(self.place, self._advice):
-            self._file.flush()
-            os.fsync(self._file.fileno())
             self._file.close()
             try:
                 os.link(self._temporary, self.place)
@@ -158,6 +162,10 @@ class Unfinished(Protocol):
 
     def append(self, content: bytes) -> None:
         """Write further bytes."""
+        ...
+
+    def settle(self) -> None:
+        """Put what was appended where it waits for its name."""
         ...
 
     def finish(self) -> None:

@@ -26,9 +26,11 @@ from spectral_train.ensemble.combination import (
 )
 from spectral_train.ensemble.evaluated import Evaluated, Viewed
 from spectral_train.ensemble.schemes import weigh
-from spectral_train.run.branches import has_test, read_branches, shard_of
+from spectral_train.run.branches import has_test, missing, read_branches, shard_of
+from spectral_train.run.metrics import Log, silent
 from spectral_train.run.outputs import BranchOutputs, accuracy
 from spectral_train.run.paths import RunPaths
+from spectral_train.run.said import On
 
 NO_TEST = (
     "No test split: measured on {rows:,} training rows that were held out, every second one; weights are fitted to the "
@@ -76,7 +78,8 @@ class Evaluation:
 
     `best_accuracy` is the highest test accuracy of any branch, the poster's "Highest Acc."; the scheme `best` instead
     picks by held-out loss, since which branch is highest on the test set cannot be known when a network is built.
-    `settings` holds what was chosen on held-out rows; `missing` the shards that take no part. Where the data set has no
+    `settings` holds what was chosen on held-out rows; `missing` the shards that take no part; `fused_on` what the head
+    of the scheme `fused` sees of a branch, None without one. Where the data set has no
     test split, `measured_on` is "held_out": then the half of the held-out rows that no weight was fitted to stands for
     the test rows in all that is said here.
     """
@@ -93,6 +96,7 @@ class Evaluation:
     rows: int
     missing: tuple[int, ...]
     calibration: Mapping[SchemeName, Calibration]
+    fused_on: On | None = None
     ablation: Ablation | None = None
 
     @property
@@ -124,6 +128,7 @@ class Evaluation:
             "space": self.space,
             "rows": self.rows,
             "missing": list(self.missing),
+            "fused_on": self.fused_on,
             "calibration": {scheme: asdict(values) for scheme, values in self.calibration.items()},
             "ablation": None if self.ablation is None else asdict(self.ablation),
         }
@@ -136,6 +141,7 @@ def evaluate(
     *,
     ablate: bool = False,
     viewed: Viewed | None = None,
+    log: Log = silent,
 ) -> Evaluation:
     """Evaluate the ensemble of a run; it needs nothing but the run.
 
@@ -185,7 +191,9 @@ def evaluate(
     ablate
         Measure the `Ablation` too, of `Evaluation.main`; it fits weights 2·S times.
     viewed
-        Outputs to evaluate instead of those that the run holds: of views of each image.
+        Outputs to measure instead of those that the run holds: of views of each image.
+    log
+        Takes a line where a fused network cannot be used and was not asked for.
 
     Raises
     ------
@@ -195,7 +203,7 @@ def evaluate(
     paths = RunPaths(run)
     space = combination.space
     records = read_branches(paths, combination.without, combination.allow_missing)
-    evaluated = Evaluated(paths, records, schemes, viewed)
+    evaluated = Evaluated(paths, records, schemes, viewed, log)
     usual: list[SchemeName] = [*schemes_in(space), *([FUSED] if evaluated.fused and space == DEFAULT_SPACE else [])]
     ways = {scheme: replace(combination, scheme=scheme) for scheme in schemes or usual}
     plan, shards = records[0].plan, tuple(map(shard_of, records))
@@ -223,7 +231,8 @@ def evaluate(
         measured_on="test" if has_test(records[0]) else "held_out",
         space=space,
         rows=len(test.labels),
-        missing=tuple(sorted(set(range(plan.shards)) - set(shards))),
+        missing=tuple(missing(records)),
+        fused_on=evaluated.fused.fusion.on if evaluated.fused else None,
         calibration=calibration,
     )
     if not ablate:
@@ -298,7 +307,7 @@ def _scheme_rows(evaluation: Evaluation) -> list[list[str]]:
         heads,
         *(
             [
-                scheme + settings_text(evaluation.settings[scheme]),
+                _named(evaluation, scheme) + settings_text(evaluation.settings[scheme]),
                 percent(values.before.accuracy),
                 f"{values.before.loss:.4f}",
                 percent(values.before.ece),
@@ -310,6 +319,10 @@ def _scheme_rows(evaluation: Evaluation) -> list[list[str]]:
             for scheme, values in evaluation.calibration.items()
         ),
     ]
+
+
+def _named(evaluation: Evaluation, scheme: SchemeName) -> str:
+    return f"{scheme} on {evaluation.fused_on}" if scheme == FUSED else scheme
 
 
 def _measured(evaluation: Evaluation) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from spectral_prep.errors import InputError
 from spectral_train.ensemble.fitted import learned
 from spectral_train.ensemble.fusion import Fitted, Words, candidates, line, log_probabilities, merit
-from spectral_train.run.branches import checked_outputs, outputs_of, shard_of
+from spectral_train.run.branches import checked_outputs, missing, outputs_of, shard_of
 from spectral_train.run.fused import LEARNED, Candidate, Fusion, branches_of, write_fused
 from spectral_train.run.fusion_inputs import TRAINING, read_inputs, require_same_rows
 from spectral_train.run.metrics import Log, silent
@@ -109,7 +109,7 @@ def fuse(
 
 def folder_of(run: RunPaths, records: Sequence[NetworkRecord]) -> NetworkPaths:
     """Return the folder of the head of these branches."""
-    return run.fused(set(range(records[0].plan.shards)) - set(map(shard_of, records)))
+    return run.fused(missing(records))
 
 
 def verdict(fusion: Fusion) -> str:

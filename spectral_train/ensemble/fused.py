@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from spectral_prep.errors import InputError
+from spectral_prep.printable import quoted
 from spectral_train.ensemble.calibration import calibrated
 from spectral_train.ensemble.combiners import Combiner, Tempered, Weights
 from spectral_train.ensemble.fitted import learned
 from spectral_train.ensemble.head import Head
-from spectral_train.run.branches import outputs_of, shard_of
+from spectral_train.run.branches import missing, outputs_of
 from spectral_train.run.fused import LEARNED, Fusion, fused_outputs, read_fused
 from spectral_train.run.outputs import HELD_OUT, BranchOutputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
@@ -73,7 +74,7 @@ def find_fused(run: RunPaths, records: Sequence[NetworkRecord]) -> FusedNetwork 
         As `run.fused.read_fused` and `Head.read` do.
     """
     plan = records[0].plan
-    paths = run.fused(_missing(records))
+    paths = run.fused(missing(records))
     fusion = read_fused(paths, records, _command(run, records))
     if fusion is None:
         return None
@@ -88,15 +89,12 @@ def require_fused(run: RunPaths, records: Sequence[NetworkRecord]) -> FusedNetwo
     if (found := find_fused(run, records)) is None:
         raise InputError(
             "no fused network of these branches: a head is fitted to the branches that take part",
-            where=run.fused(_missing(records)).root,
+            where=run.fused(missing(records)).root,
             run=_command(run, records),
         )
     return found
 
 
-def _missing(records: Sequence[NetworkRecord]) -> list[int]:
-    return sorted(set(range(records[0].plan.shards)) - set(map(shard_of, records)))
-
-
 def _command(run: RunPaths, records: Sequence[NetworkRecord]) -> str:
-    return " ".join([f"spectral-ensemble fuse {run.root}", *(f"--without {shard}" for shard in _missing(records))])
+    lost = [f"--without {shard}" for shard in missing(records)]
+    return " ".join([f"spectral-ensemble fuse {quoted(run.root)}", *lost])

@@ -89,5 +89,8 @@ def settings_of(head: Candidate) -> dict[str, float]:
 
 
 def said_of(values: Tensor, on: On) -> Tensor:
-    """Return what a head is given of a branch, float32: features as they are, log-probabilities of at least `LEAST`."""
-    return values.float().clamp(min=LEAST) if on == "logits" else values.float()
+    """Return what a head is given of a branch, float32: features as they are, log-probabilities of at least `LEAST`.
+
+    These are rounded to float16, as a branch writes them for the fit: a head may magnify what is rounded away.
+    """
+    return values.half().float().clamp(min=LEAST) if on == "logits" else values.float()

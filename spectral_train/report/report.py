@@ -23,6 +23,7 @@ from spectral_train.ensemble.combination import DEFAULT_COMBINATION, Combination
 from spectral_train.report.figures import FIGURES
 from spectral_train.report.sections import over_runs, plain_text, section
 from spectral_train.report.summary import Summary, summarise
+from spectral_train.run.metrics import Log, silent
 
 MARKDOWN = "report.md"
 HTML = "report.html"
@@ -44,7 +45,12 @@ class Report:
     files: tuple[Place, ...]
 
 
-def report(runs: Sequence[Place], out: Place | None = None, combination: Combination = DEFAULT_COMBINATION) -> Report:
+def report(
+    runs: Sequence[Place],
+    out: Place | None = None,
+    combination: Combination = DEFAULT_COMBINATION,
+    log: Log = silent,
+) -> Report:
     """Write the report of one or more runs.
 
     Parameters
@@ -53,8 +59,8 @@ def report(runs: Sequence[Place], out: Place | None = None, combination: Combina
         Folders with `branch-00/` …; a baseline in them is compared with.
     out
         The folder to write; by default `report/` in the run, or `./report` for several.
-    combination
-        Of which branches, and how: as in `evaluate`.
+    combination, log
+        As in `evaluate`.
 
     Raises
     ------
@@ -66,7 +72,7 @@ def report(runs: Sequence[Place], out: Place | None = None, combination: Combina
         raise InputError("no run to report on", run="spectral-ensemble report runs/RUN")
     folder = out or (runs[0] / "report" if len(runs) == 1 else Path("report"))
     require_writable(folder / HTML, TO_OUT)
-    summaries = [summarise(run, combination) for run in runs]
+    summaries = [summarise(run, combination, log) for run in runs]
     figures = {
         _figure_name(number, name, summaries): draw(summary)
         for number, summary in enumerate(summaries)

@@ -21,7 +21,7 @@ from spectral_train.ensemble.evaluate import Evaluation, evaluate
 from spectral_train.ensemble.schemes import weigh
 from spectral_train.report.cost import Costs
 from spectral_train.run.branches import fitted_and_measured, read_baseline, read_branches, shard_of
-from spectral_train.run.metrics import EpochMetrics
+from spectral_train.run.metrics import EpochMetrics, Log, silent
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_history
 
@@ -63,10 +63,10 @@ class Summary:
         return tuple(map(shard_of, self.records))
 
 
-def summarise(run: Place, combination: Combination = DEFAULT_COMBINATION) -> Summary:
-    """Measure a run by every scheme; raise what `evaluate` raises."""
+def summarise(run: Place, combination: Combination = DEFAULT_COMBINATION, log: Log = silent) -> Summary:
+    """Measure a run by every scheme; raises what `evaluate` raises."""
     paths = RunPaths(run)
-    evaluation = evaluate(run, combination=combination, ablate=True)
+    evaluation = evaluate(run, combination=combination, ablate=True, log=log)
     records = read_branches(paths, combination.without, combination.allow_missing)
     baseline = read_baseline(paths, records[0])
     held_out, test = fitted_and_measured(paths, records)

@@ -59,11 +59,11 @@ def read_branches(
     shards = records[0].plan.shards
     if unknown := sorted(set(without) - set(range(shards))):
         raise InputError(f"--without {unknown[0]} does not exist", expected=f"0 to {shards - 1}")
-    missing = sorted(set(range(shards)) - set(numbers) - set(without))
-    if missing and not allow_missing:
-        command, differing = train_command(records, missing[0], run)
+    lost = [shard for shard in missing(records) if shard not in without]
+    if lost and not allow_missing:
+        command, differing = train_command(records, lost[0], run)
         raise InputError(
-            f"{_listed(missing)} of {shards} not trained",
+            f"{_listed(lost)} of {shards} not trained",
             where=run.root,
             expected=f"all {shards}, or --allow-missing",
             got=f"{_listed(numbers)}, which differ in {'; '.join(differing)}" if differing else None,
@@ -134,16 +134,29 @@ def fitted_and_measured(run: RunPaths, records: Sequence[NetworkRecord]) -> tupl
     """
     # Both are read also where there are no test rows: one branch that has some does not belong to the others.
     held_out, test = (outputs_of(run, records, rows) for rows in (HELD_OUT, TEST))
-    if has_test(records[0]):
-        return held_out, test
-    if len(held_out.labels) < 2:
+    if not has_test(records[0]) and len(held_out.labels) < 2:
         raise InputError(
             "no test rows, and too few held-out rows, to evaluate on",
             where=run.root,
             expected="a test split, or two held-out rows",
             run="spectral-prep convert with --test-fraction 0.1 and another --out, then train on that",
         )
-    return held_out.every_second(0), held_out.every_second(1)
+    return fitted_part(records[0], held_out), measured_part(records[0], test if has_test(records[0]) else held_out)
+
+
+def fitted_part(record: NetworkRecord, held_out: BranchOutputs) -> BranchOutputs:
+    """Return those of the outputs on held-out rows that weights are fitted to."""
+    return held_out if has_test(record) else held_out.every_second(0)
+
+
+def measured_part(record: NetworkRecord, outputs: BranchOutputs) -> BranchOutputs:
+    """Return those of the outputs on rows of `measured_rows` that the ensemble is measured on."""
+    return outputs if has_test(record) else outputs.every_second(1)
+
+
+def measured_rows(record: NetworkRecord) -> str:
+    """Return the kind of rows that the ensemble is measured on: test rows, or without any held-out ones."""
+    return TEST if has_test(record) else HELD_OUT
 
 
 def has_test(record: NetworkRecord) -> bool:
@@ -153,10 +166,13 @@ def has_test(record: NetworkRecord) -> bool:
 
 def measured_accuracy(record: NetworkRecord, paths: NetworkPaths) -> float:
     """Return the accuracy of one network on the rows that the ensemble is measured on."""
-    if has_test(record):
-        return checked_outputs(record, paths, TEST).accuracy
-    outputs = checked_outputs(record, paths, HELD_OUT)
-    return accuracy(outputs.log_probabilities[1::2], outputs.labels[1::2])
+    return accuracy_on_measured(record, checked_outputs(record, paths, measured_rows(record)))
+
+
+def accuracy_on_measured(record: NetworkRecord, outputs: Outputs) -> float:
+    """Return the accuracy of one network of which these are the outputs on rows of `measured_rows`."""
+    measured = measured_part(record, BranchOutputs([outputs.log_probabilities], outputs.labels))
+    return accuracy(measured.log_probabilities[0], measured.labels)
 
 
 def checked_outputs(record: NetworkRecord, paths: NetworkPaths, rows: str) -> Outputs:
@@ -173,6 +189,11 @@ def shard_of(record: NetworkRecord) -> int:
     if record.plan.shard is None:
         raise InputError("the baseline is no branch")
     return record.plan.shard
+
+
+def missing(records: Sequence[NetworkRecord]) -> list[int]:
+    """Return the shards of a run whose branches are not among these, ascending."""
+    return sorted(set(range(records[0].plan.shards)) - set(map(shard_of, records)))
 
 
 def _same_rows(one: Outputs, other: Outputs) -> bool:

@@ -15,13 +15,13 @@ import safetensors.torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError, PlanMismatchError
-from spectral_prep.places import at, atomic_write, exists
+from spectral_prep.places import exists
 from spectral_prep.store.fields import Count, Name, Positive, Seed, Sha256, require
-from spectral_prep.store.record_file import read_record, write_record
+from spectral_prep.store.record_file import read_record, write_vouched
 from spectral_prep.store.records import FileEntry
 from spectral_train.run.fusion_inputs import weights_of
 from spectral_train.run.outputs import Outputs, read_outputs, to_bytes
-from spectral_train.run.paths import WRITING, NetworkPaths
+from spectral_train.run.paths import WRITING_BESIDE, NetworkPaths
 from spectral_train.run.record import NetworkRecord, require_file
 from spectral_train.run.said import On
 from spectral_train.run.tensor_file import readable
@@ -88,19 +88,14 @@ class FusedRecord:
 
 def write_fused(
     fusion: Fusion, tensors: Mapping[str, Tensor], outputs: tuple[Outputs, Outputs], paths: NetworkPaths
-) -> FusedRecord:
-    """Write the head, its outputs on held-out and test rows, and last the record that vouches for both."""
+) -> None:
+    """Write the head, its outputs on held-out and test rows, and the record that vouches for both; else leave all."""
     contents = {
         paths.model: safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}),
         paths.outputs: to_bytes(*outputs),
     }
-    at(paths.fused_record).remove()
-    for path, content in contents.items():
-        atomic_write(path, content, WRITING)
-    files = tuple(FileEntry.of_bytes(paths.root, path, content) for path, content in contents.items())
-    record = FusedRecord(fusion, files)
-    write_record(paths.fused_record, record, WRITING)
-    return record
+    record = FusedRecord(fusion, tuple(FileEntry.of_bytes(paths.root, *each) for each in contents.items()))
+    write_vouched(paths.fused_record, record, contents, WRITING_BESIDE)
 
 
 def read_fused(paths: NetworkPaths, records: Sequence[NetworkRecord], again: str) -> Fusion | None:

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
-from spectral_prep.places import at, atomic_write, exists
+from spectral_prep.places import exists
 from spectral_prep.store.fields import Count, Positive, Sha256, require
-from spectral_prep.store.record_file import read_record, write_record
+from spectral_prep.store.record_file import read_record, write_vouched
 from spectral_prep.store.records import FileEntry
 from spectral_train.run.outputs import HELD_OUT, TEST
-from spectral_train.run.paths import WRITING, NetworkPaths
+from spectral_train.run.paths import WRITING_BESIDE, NetworkPaths
 from spectral_train.run.record import NetworkRecord, require_file
 from spectral_train.run.said import On
 from spectral_train.run.tensor_file import readable
@@ -108,8 +108,6 @@ def write_inputs(inputs: FusionInputs, record: NetworkRecord, paths: NetworkPath
         tensors |= {f"{name}.values": rows.values.contiguous(), f"{name}.labels": rows.labels.contiguous()}
         tensors[f"{name}.ids"] = torch.from_numpy(rows.ids)
     path, content = paths.fusion_inputs(on), safetensors.torch.save(tensors)
-    at(paths.fusion_record(on)).remove()
-    atomic_write(path, content, WRITING)
     said = InputsRecord(
         on=on,
         weights=weights_of(record),
@@ -118,7 +116,7 @@ def write_inputs(inputs: FusionInputs, record: NetworkRecord, paths: NetworkPath
         bytes_a_row=inputs.bytes_a_row,
         files=(FileEntry.of_bytes(paths.root, path, content),),
     )
-    write_record(paths.fusion_record(on), said, WRITING)
+    write_vouched(paths.fusion_record(on), said, {path: content}, WRITING_BESIDE)
     return said
 
 

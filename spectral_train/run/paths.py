@@ -40,6 +40,12 @@ WRITING = Advice(
 )
 """For the user whose run cannot be written."""
 
+WRITING_BESIDE = Advice(
+    full="free space, then the same command: what was there is kept",
+    refused="the same command on a copy of the run in such a folder",
+)
+"""For the user whose finished run cannot be added to."""
+
 
 @dataclass(frozen=True)
 class NetworkPaths(Generic[P]):

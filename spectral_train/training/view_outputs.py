@@ -1,13 +1,13 @@
-"""What the networks of a run say of their held-out and test rows, averaged over views of each image.
+"""What the networks of a run say of the rows that an ensemble is measured on, averaged over views of each image.
 
 Input: finished networks and the data set that they were trained on. Output: their outputs, as `run.outputs` holds them
-of the rows as they are. Nothing is written.
+of the rows as they are: of test rows, or without any of held-out ones. Nothing is written.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from spectral_prep.errors import PlanMismatchError
 from spectral_prep.places.url import Place
@@ -22,9 +22,9 @@ from spectral_train.data.views import Averaged, needed
 from spectral_train.device import DEFAULT_RESOURCES, Resources, choose_device
 from spectral_train.models.speaking import LogProbabilities
 from spectral_train.recipe.augmentation import Views
-from spectral_train.run.branches import shard_of
+from spectral_train.run.branches import has_test, shard_of
 from spectral_train.run.metrics import silent
-from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs
+from spectral_train.run.outputs import BranchOutputs, Outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkRecord
 from spectral_train.run.weights import load_model
@@ -42,8 +42,8 @@ class Viewer:
     views: Views
     resources: Resources = DEFAULT_RESOURCES
 
-    def of_branches(self, records: Sequence[NetworkRecord]) -> dict[str, BranchOutputs]:
-        """Return the outputs of branches on `held_out` and `test` rows.
+    def of_branches(self, records: Sequence[NetworkRecord]) -> BranchOutputs:
+        """Return the outputs of branches on rows of `run.branches.measured_rows`.
 
         Raises
         ------
@@ -54,13 +54,10 @@ class Viewer:
         CorruptFileError
             As `check_shard` does.
         """
-        both = [self._of_branch(record) for record in records]
-        return {
-            rows: BranchOutputs([each[rows].log_probabilities for each in both], both[0][rows].labels)
-            for rows in (HELD_OUT, TEST)
-        }
+        said = [self._of_branch(record) for record in records]
+        return BranchOutputs([each.log_probabilities for each in said], said[0].labels)
 
-    def of_baseline(self, record: NetworkRecord) -> Mapping[str, Outputs]:
+    def of_baseline(self, record: NetworkRecord) -> Outputs:
         """Return the outputs of the conventional network on these rows, of views of whole images."""
         plan, resources = record.plan, self.resources
         shard = self._opened(0, ShardChoice(shards=1), record)
@@ -70,28 +67,26 @@ class Viewer:
         reader = image_reader(shard, Standardisation.of(plan.mean, plan.std))
         return self._outputs(record, self.run.baseline, reader, SpectralInput.of_images(plan))
 
-    def _of_branch(self, record: NetworkRecord) -> Mapping[str, Outputs]:
+    def _of_branch(self, record: NetworkRecord) -> Outputs:
         plan, resources = record.plan, self.resources
         shard = self._opened(shard_of(record), plan.choice, record)
         wide = needed(plan.spec, plan.spectrals)
         folders = open_folders(find_data(self.data), wide)
         shard = nearby(dataclasses.replace(shard, folders=folders), resources.cache)
-        chosen = placement(shard, "train", resources.memory, choose_device(resources.device))
+        device = choose_device(resources.device)
+        chosen = placement(shard, "test" if has_test(record) else "train", resources.memory, device)
         check_shard(shard, chosen)
-        reader = row_reader(shard, choose_device(resources.device), chosen)
+        reader = row_reader(shard, device, chosen)
         return self._outputs(record, self.run.branch(shard_of(record)), reader, SpectralInput.of(shard))
 
-    def _outputs(
-        self, record: NetworkRecord, paths: NetworkPaths, reader: RowReader, wide: SpectralInput
-    ) -> Mapping[str, Outputs]:
+    def _outputs(self, record: NetworkRecord, paths: NetworkPaths, reader: RowReader, wide: SpectralInput) -> Outputs:
         plan = record.plan
         training = Training(plan, paths, choose_device(self.resources.device), silent)
         network = LogProbabilities(load_model(plan, paths))
         averaged = Averaged(network, plan.input_shape[0], wide, self.views).to(training.device)
-        rows = TrainingRows.read(reader, plan.recipe)
-        held_out = rows.held_out_outputs(averaged, training)
-        del rows
-        return {HELD_OUT: held_out, TEST: outputs_on_test(averaged, reader, training)}
+        if has_test(record):
+            return outputs_on_test(averaged, reader, training)
+        return TrainingRows.read(reader, plan.recipe).held_out_outputs(averaged, training)
 
     def _opened(self, number: int, choice: ShardChoice, record: NetworkRecord) -> Shard:
         root = find_data(self.data)

@@ -66,15 +66,15 @@ def write_words(
         If the network has no features (`WithFeatures`).
     """
     plan = record.plan
-    if (done := written(record, paths, on)) is not None:
-        log(f"{plan.name}: its {on} are written already, {_amount(done)}")
-        return done
     if (shard.dataset_id, shard.spectrals) != (plan.dataset_id, plan.spectrals):
         raise PlanMismatchError(
             f"{plan.name} was trained on another shard",
             expected=f"data set {plan.dataset_id}, spectrals {plan.spectrals}",
             got=f"data set {shard.dataset_id}, spectrals {shard.spectrals}",
         )
+    if (done := written(record, paths, on)) is not None:
+        log(f"{plan.name}: its {on} are written already, {_amount(done)}")
+        return done
     training = Training(plan, paths, choose_device(resources.device), log)
     model = load_model(plan, paths)
     network = WithFeatures(model, plan.input_shape) if on == "features" else LogProbabilities(model)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,3 +72,13 @@ def rewrite_outputs(run: Path, shard: int, rows: str, change: Callable[[Outputs]
     paths.outputs.write_bytes(to_bytes(outputs[HELD_OUT], outputs[TEST]))
     files = tuple(FileEntry.of(paths.root, paths.root / entry.path) for entry in record.files)
     write_record(paths.record, replace(record, files=files))
+
+
+def without_test(run: Path) -> None:
+    """Let the branches and the baseline of a run, as far as they are trained, have had no test rows."""
+    every = map(NetworkPaths, sorted(run.iterdir()))
+    for paths in (each for each in every if each.record.is_file()):
+        record, nothing = read_network(paths), Outputs(torch.empty(0, 0), np.empty(0, np.int32), torch.empty(0).long())
+        paths.outputs.write_bytes(to_bytes(read_outputs(paths.outputs, HELD_OUT), nothing))
+        files = tuple(FileEntry.of(paths.root, paths.root / entry.path) for entry in record.files)
+        write_record(paths.record, replace(record, rows={**record.rows, "test": 0}, files=files))

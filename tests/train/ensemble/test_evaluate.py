@@ -5,25 +5,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec
-from spectral_prep.store.record_file import write_record
-from spectral_prep.store.records import FileEntry
 from spectral_train.commands import train_command
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.ensemble.combination import DEFAULT_SPACE, SCHEME_NAMES, Combination
 from spectral_train.ensemble.evaluate import evaluate, table
 from spectral_train.recipe.recipes import named
-from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, cross_entropy, read_outputs, to_bytes
+from spectral_train.run.outputs import HELD_OUT, TEST, Outputs, cross_entropy, read_outputs
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
-from tests.support.runs import QUICK, make_run, on_cpu, rewrite_outputs, rewrite_record
+from tests.support.runs import QUICK, make_run, on_cpu, rewrite_outputs, rewrite_record, without_test
 from tests.support.shards import make_shards
 
 
@@ -62,6 +59,7 @@ def test_the_json_says_exactly_what_was_agreed(trained: Path) -> None:
         "space",
         "rows",
         "missing",
+        "fused_on",
         "calibration",
         "ablation",
     ]
@@ -74,15 +72,6 @@ def test_the_json_says_exactly_what_was_agreed(trained: Path) -> None:
     assert all(0 <= value <= 1 for value in [*accuracies, *record["ensemble"].values(), record["baseline"]])
     assert all(sum(weights) == pytest.approx(1) for weights in record["weights"].values())
     assert (record["space"], record["rows"], record["measured_on"]) == (DEFAULT_SPACE, 100, "test")
-
-
-def without_test(run: Path) -> None:
-    """Let the branches and the baseline have had no test rows."""
-    for paths in (*map(RunPaths(run).branch, range(4)), RunPaths(run).baseline):
-        record, nothing = read_network(paths), Outputs(torch.empty(0, 0), np.empty(0, np.int32), torch.empty(0).long())
-        paths.outputs.write_bytes(to_bytes(read_outputs(paths.outputs, HELD_OUT), nothing))
-        files = tuple(FileEntry.of(paths.root, paths.root / entry.path) for entry in record.files)
-        write_record(paths.record, replace(record, rows={**record.rows, "test": 0}, files=files))
 
 
 def test_without_a_test_split_weights_are_fitted_to_one_half_of_the_held_out_rows_and_measured_on_the_other(

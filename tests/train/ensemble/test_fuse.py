@@ -1,3 +1,5 @@
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError, StorageError
+from spectral_prep.system.files import AtomicFile
 from spectral_train.device import Resources
 from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.evaluate import evaluate, table
@@ -16,6 +19,7 @@ from spectral_train.ensemble.export import export
 from spectral_train.ensemble.fuse import fuse, verdict
 from spectral_train.ensemble.fused import require_fused
 from spectral_train.ensemble.fusion import Fitted
+from spectral_train.ensemble.head import Head
 from spectral_train.ensemble.predict import predict
 from spectral_train.run.branches import read_branches
 from spectral_train.run.fused import LEARNED, Candidate, Fusion
@@ -26,8 +30,10 @@ from spectral_train.training.branch import train_branches
 from spectral_train.training.collect import collect
 from spectral_train.training.request import TrainingRequest
 from spectral_train.training.words import write_all_words
+from tests.support.commands import run as command
 from tests.support.runs import QUICK, on_cpu
 from tests.support.shards import CLASSES, draw, make_shards
+from tests.support.trees import tree
 
 HOW = Fitted(hidden=16, epochs=8)
 TEST_IMAGES = draw(100, seed=1)
@@ -87,7 +93,7 @@ def run(with_head: Path, tmp_path: Path) -> Path:
 def test_a_head_learns_what_the_branches_know(with_head: Path) -> None:
     evaluation = evaluate(with_head, ["fused", "average"])
     assert evaluation.ensemble["fused"] > evaluation.best_accuracy
-    assert "fused (hidden = 16" in table(evaluation)
+    assert "fused on logits (hidden = 16" in table(evaluation)
     assert sum(evaluation.weights["fused"]) == pytest.approx(1)
 
 
@@ -141,6 +147,66 @@ def test_images_and_exported_files_get_the_probabilities_that_were_evaluated(
         torch.testing.assert_close(torch.from_numpy(said).double(), got, rtol=0, atol=1e-5)
 
 
+def test_a_head_is_given_what_it_was_fitted_to_where_that_was_rounded() -> None:
+    exact = torch.linspace(-2.303, -2.302, 9)[:, None].expand(9, 2)
+    layer = torch.eye(2) * torch.tensor([1.0, -1.0]), torch.zeros(2)
+    head = Head("logits", (2,), torch.full((2,), -2.303), torch.full((2,), 1e4), (layer,), {})
+    stored = exact.half().float()
+    assert not torch.equal(stored, exact)
+    torch.testing.assert_close(head([exact]), head([stored]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("settled", range(3))
+def test_a_full_disk_leaves_the_head_that_was_there(run: Path, settled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, done = tree(run / "fused"), list[str]()
+
+    def settle(file: AtomicFile) -> None:
+        if len(done) == settled:
+            raise StorageError("the disk is full", where=file.place)
+        done.append(file.place.name)
+
+    monkeypatch.setattr(AtomicFile, "settle", settle)
+    with pytest.raises(StorageError, match="the disk is full"):
+        fused(run, how=replace(HOW, seed=1))
+    assert tree(run / "fused") == before
+
+
+def test_a_run_that_may_not_be_written_is_said_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("spectral_prep.system.files.make_folder", refuse)
+    with pytest.raises(InputError, match=r"cannot write here.*fused.*on a copy of the run"):
+        fused(run)
+
+
+def test_another_data_set_is_refused_though_nothing_is_to_be_written(run: Path, tmp_path: Path) -> None:
+    other = make_shards(tmp_path / "other", dataset_id="fedcba9876543210")
+    with pytest.raises(PlanMismatchError, match="branch 0 was trained on another shard"):
+        write_all_words(on_cpu(other, run, RECIPE), None, "logits")
+
+
+def test_a_head_that_cannot_be_used_leaves_the_other_schemes(run: Path) -> None:
+    (run / "fused" / "model.safetensors").write_bytes(b"")
+    done = command(f"spectral-ensemble evaluate {run}")
+    assert done.code == 0, done.err
+    assert "Warning: the fused network is left out: a file of the fused network is missing or damaged" in done.err
+    assert "learned" in done.out
+    assert "fused" not in done.out
+    assert command(f"spectral-ensemble evaluate {run} --scheme fused").code != 0
+    assert command(f"spectral-ensemble evaluate {run} --scheme learned").err == ""
+
+
+def test_the_command_names_the_branches_that_are_lost_and_the_head_that_it_replaces(run: Path) -> None:
+    shutil.rmtree(run / "branch-02")
+    options = "--allow-missing --hidden 2 --epochs 1"
+    done = command(f"spectral-ensemble fuse {run} {options}")
+    assert f"Run next: spectral-ensemble evaluate {run} --without 2\n" in done.out
+    assert "the new one replaces it" not in done.err
+    assert "the new one replaces it" in command(f"spectral-ensemble fuse {run} {options}").err
+    assert "fused on logits" in command(f"spectral-ensemble evaluate {run} --without 2").out
+
+
 def test_a_lost_branch_takes_a_head_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spectral_train.ensemble.evaluate.schemes_in", lambda space: ("average",))
     lost = Combination("fused", without=(2,))
@@ -183,7 +249,7 @@ def test_a_head_on_branches_that_were_trained_anew_is_refused(run: Path, data: P
     shutil.rmtree(run / "branch-03")
     train_branches(on_cpu(data, run, replace(RECIPE, epochs=1)), 3)
     with pytest.raises(PlanMismatchError, match=r"other branches.*spectral-ensemble fuse"):
-        evaluate(run)
+        evaluate(run, ["fused"])
     with pytest.raises(InputError, match="branch 3 has not written"):
         fused(run)
 
