@@ -38,6 +38,18 @@ class SpectralError(Exception):
         self.parts = tuple((name, printable(value)) for name, value in parts if value is not None)
         super().__init__(printable(". ".join([what, *(f"{name}: {value}" for name, value in self.parts)])))
 
+    def advised(self, run: str) -> SpectralError:
+        """Return the same failure with what to run next, unless it says so already.
+
+        >>> str(CorruptFileError("unreadable record", where="a.json").advised("delete a.json"))
+        'unreadable record. Where: a.json. Run next: delete a.json'
+        """
+        known = dict(self.parts)
+        if "Run next" in known:
+            return self
+        where, expected, got = map(known.get, ("Where", "Expected", "Got"))
+        return type(self)(self.what, where=where, expected=expected, got=got, run=run)
+
 
 class InputError(SpectralError):
     """What the user asked for cannot be done: an option, a path, a layout of folders."""

@@ -87,7 +87,7 @@ def digest(kind: str, content: Content) -> str:
 
 def write_vouched(path: Place, record: Record, files: Mapping[Place, bytes], advice: Advice = ANYWHERE) -> None:
     """Write files and the record that vouches for them, in place of older ones (`places.replace_together`)."""
-    replace_together({**files, path: _rendered(record.KIND, plain(record))}, advice)
+    replace_together({**files, path: rendered(record)}, advice)
 
 
 def write_record(path: Place, record: Record, advice: Advice = ANYWHERE) -> bytes:
@@ -102,8 +102,15 @@ def write_content(path: Place, kind: str, content: Content, advice: Advice = ANY
     return written
 
 
-def read_record(path: Place, kind: type[Kind], upgrade: Callable[[Content], Content] = lambda content: content) -> Kind:
+def read_record(
+    path: Place,
+    kind: type[Kind],
+    upgrade: Callable[[Content], Content] = lambda content: content,
+    damaged: str | None = None,
+) -> Kind:
     """Return a record; `upgrade` adds to the content what older records of this version do not have.
+
+    `damaged` is what to run next where it is damaged.
 
     Raises
     ------
@@ -112,7 +119,10 @@ def read_record(path: Place, kind: type[Kind], upgrade: Callable[[Content], Cont
     CorruptFileError
         If it is not a whole record of this kind, naming the field that is wrong.
     """
-    return decoded(kind, upgrade(read_content(path, kind.KIND)), path, f"the {kind.KIND} record")
+    try:
+        return decoded(kind, upgrade(read_content(path, kind.KIND)), path, f"the {kind.KIND} record")
+    except CorruptFileError as error:
+        raise (error if damaged is None else error.advised(damaged)) from error.__cause__
 
 
 def read_content(path: Place, kind: str) -> dict[str, Any]:

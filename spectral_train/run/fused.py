@@ -110,7 +110,7 @@ def read_fused(paths: NetworkPaths, records: Sequence[NetworkRecord], again: str
     """
     if not exists(paths.fused_record):
         return None
-    record = read_record(paths.fused_record, FusedRecord)
+    record = read_record(paths.fused_record, FusedRecord, damaged=again)
     fusion = record.fusion
     if (fusion.branches, fusion.weights) != branches_of(records):
         raise PlanMismatchError(

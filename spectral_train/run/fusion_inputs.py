@@ -20,6 +20,7 @@ from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.places import exists
+from spectral_prep.printable import quoted
 from spectral_prep.store.fields import Count, Positive, Sha256, require
 from spectral_prep.store.record_file import read_record, write_vouched
 from spectral_prep.store.records import FileEntry
@@ -91,13 +92,12 @@ def written(record: NetworkRecord, paths: NetworkPaths, on: On) -> InputsRecord 
     """
     if not exists(paths.fusion_record(on)):
         return None
-    found = read_record(paths.fusion_record(on), InputsRecord)
+    again = f"delete {paths.fusion_record(on)}, then {_write(paths, on)}"
+    found = read_record(paths.fusion_record(on), InputsRecord, damaged=again)
     if found.weights != weights_of(record) or found.on != on:
         return None
     for entry in found.files:
-        require_file(
-            f"a file of {record.plan.name}", entry, paths, f"delete {paths.fusion_record(on)}, then {_write(on)}"
-        )
+        require_file(f"a file of {record.plan.name}", entry, paths, again)
     return found
 
 
@@ -135,7 +135,7 @@ def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On) -> FusionInp
         raise InputError(
             f"{record.plan.name} has not written what its network says of the training rows",
             where=paths.fusion_record(on),
-            run=f"{_write(on)}, or the same command with --data",
+            run=_write(paths, on),
         )
     place = paths.fusion_inputs(on)
     with readable(place, "the inputs of the fusion cannot be read") as path, safetensors.safe_open(path, "pt") as file:
@@ -181,5 +181,6 @@ def _fault(inputs: FusionInputs, said: InputsRecord, classes: int) -> str | None
     return None
 
 
-def _write(on: On) -> str:
-    return f"spectral-train --fuse-inputs {on} with the options that trained it"
+def _write(paths: NetworkPaths, on: On) -> str:
+    here = f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {on} --data DATASET"
+    return f"{here}, or the command that trained the branch, with --fuse-inputs {on}"

@@ -223,7 +223,7 @@ def test_a_lost_branch_takes_a_head_of_its_own(run: Path, monkeypatch: pytest.Mo
 
 def test_a_branch_that_said_nothing_is_named_with_what_to_run(run: Path) -> None:
     RunPaths(run).branch(1).fusion_record("logits").unlink()
-    with pytest.raises(InputError, match=r"branch 1 has not written .*spectral-train --fuse-inputs logits"):
+    with pytest.raises(InputError, match=r"branch 1 has not written .*fuse .* --on logits --data DATASET"):
         fused(run)
 
 
@@ -234,6 +234,16 @@ def test_a_damaged_file_of_the_head_is_named(run: Path, name: str) -> None:
     (run / name).write_bytes(content)
     with pytest.raises(CorruptFileError, match=f"a file of the fused network is missing or damaged.*{name}"):
         evaluate(run, ["fused"])
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("fused/fused.json", "spectral-ensemble fuse"), ("branch-01/fusion-logits.json", "delete .*fusion-logits.json")],
+)
+def test_a_damaged_record_is_named_with_what_to_run(run: Path, name: str, advice: str) -> None:
+    (run / name).write_text('{"format":')
+    with pytest.raises(CorruptFileError, match=f"unreadable .*{name}.*Run next: {advice}"):
+        evaluate(run, ["fused"]) if name.startswith("fused") else fused(run)
 
 
 def test_damaged_words_are_named(run: Path) -> None:
