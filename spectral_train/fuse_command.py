@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from spectral_prep.console.group import WatchedCommand
-from spectral_prep.console.progress import PLACE, answer, conclude, say
+from spectral_prep.console.progress import PLACE, answer, conclude, insist, say
 from spectral_prep.places import exists
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
@@ -52,10 +52,14 @@ def fuse_command(
 
     paths = RunPaths(run)
     records = read_branches(paths, without, allow_missing)
-    if data is not None:
-        write_missing_words(paths, records, data, on, Resources(device), say)
     if exists(folder_of(paths, records).fused_record):
         say("A head of these branches is there; the new one replaces it when it is fitted.")
-    answer(verdict(fuse(paths, records, on, Fitted(hidden, epochs, seed), say)))
+    try:
+        if data is not None:
+            write_missing_words(paths, records, data, on, Resources(device), say)
+        answer(verdict(fuse(paths, records, on, Fitted(hidden, epochs, seed), say)))
+    except KeyboardInterrupt:
+        insist("Stopped: what branches have written and an older head are kept. Run next: the same command.")
+        raise
     lost = "".join(f" --without {shard}" for shard in missing(records))
     conclude(f"Run next: spectral-ensemble evaluate {quoted(run)}{lost}")

@@ -180,6 +180,17 @@ def test_a_run_that_may_not_be_written_is_said_so(run: Path, monkeypatch: pytest
         fused(run)
 
 
+def test_ctrl_c_leaves_the_head_that_was_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = tree(run)
+    monkeypatch.setattr("spectral_train.ensemble.fuse.candidates", interrupted)
+    done = command(f"spectral-ensemble fuse {run}")
+    assert (done.code, tree(run)) == (130, before)
+    assert "Stopped: what branches have written and an older head are kept. Run next: the same command." in done.err
+
+
 def test_another_data_set_is_refused_though_nothing_is_to_be_written(run: Path, tmp_path: Path) -> None:
     other = make_shards(tmp_path / "other", dataset_id="fedcba9876543210")
     with pytest.raises(PlanMismatchError, match="branch 0 was trained on another shard"):
