@@ -50,7 +50,9 @@ MODELS: Mapping[str, Architecture] = {
     "fc": Architecture({"depth": 8, "width": 49}, {}, "fully connected layers, the papers' for MNIST"),
     # Poster, CIFAR-10: 10 convolution layers, "the same layers" in the conventional network. The channels are ours.
     "conv": Architecture(
-        {"depth": 10, "width": 32}, {"width": 32}, "3x3 convolutions in three stages, the papers' for CIFAR-10"
+        {"depth": 10, "width": 32, "full_stages": 1},
+        {"width": 32},
+        "3x3 convolutions in three stages, the papers' for CIFAR-10",
     ),
     # Long paper, 4.2: 8 tensor layers of 28 lateral slices.
     "tnn": Architecture({"depth": 8, "width": 28}, {"width": 28}, "tensor layers, what the long paper compares with"),
@@ -120,7 +122,7 @@ def branch_options(name: str, options: Options) -> dict[str, float]:
         If the network has no such option, or an option that is counted is not a whole number.
 
     >>> branch_options("conv", {"depth": 8})
-    {'depth': 8, 'width': 32}
+    {'depth': 8, 'width': 32, 'full_stages': 1}
     """
     require_model(name)
     known = {} if name.startswith(TIMM) else MODELS[name].branch
@@ -141,7 +143,7 @@ def full_options(name: str, options: Options, q: int) -> dict[str, float]:
     """Return the options of the conventional network beside branches with these: as much wider as in the papers.
 
     >>> full_options("fc", {}, 16), full_options("conv", {"depth": 8}, 4)
-    ({'depth': 8, 'width': 784}, {'depth': 8, 'width': 32})
+    ({'depth': 8, 'width': 784}, {'depth': 8, 'width': 32, 'full_stages': 1})
     >>> full_options("alexnet", {"width": 0.25}, 4)
     {'width': 0.5, 'last_map': 4, 'grid': 6}
     """

@@ -59,5 +59,6 @@ MODEL_SETTINGS: Mapping[str, Setting] = {
     "pretrained": Setting(
         "true, false, FILE.safetensors", "weights that a timm:NAME begins with; true: the hub's cache"
     ),
+    "full_stages": Setting("1 to 3", "stages of conv, the first ones, before which maps are not halved"),
     "batch_norm": Setting("0 or 1", "batch normalisation behind each convolution"),
 }

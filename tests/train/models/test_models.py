@@ -166,6 +166,18 @@ def test_conv_pools_only_sides_of_at_least_four() -> None:
     assert windows == [[(2, 2)], [(2, 1), (2, 1)], [(2, 1)], []]
 
 
+@pytest.mark.parametrize(("full_stages", "sides"), [(1, [16, 8, 4]), (2, [16, 16, 8]), (3, [16, 16, 16])])
+def test_conv_halves_maps_only_behind_its_full_stages(full_stages: int, sides: list[int]) -> None:
+    model, maps = build("conv", (3, 16, 16), 10, depth=3, full_stages=full_stages), torch.rand(2, 3, 16, 16)
+    seen = []
+    for layer in model:  # type: ignore[attr-defined]
+        maps = layer(maps)
+        if isinstance(layer, nn.Conv2d):
+            seen.append(maps.shape[-1])
+    assert seen == sides
+    assert parameter_count(model) == parameter_count(build("conv", (3, 16, 16), 10, depth=3))
+
+
 def tensor_layers(model: nn.Module) -> list[FaceLinear]:
     return [layer for layer in model.modules() if isinstance(layer, FaceLinear)]
 
@@ -216,7 +228,7 @@ def test_width_scales_a_network_in_both_forms() -> None:
     assert full_options("resnet34", {"width": 0.21}, 4)["width"] == 0.5
     assert full_options("fc", {"width": 28}, 28) == {"depth": 8, "width": 784}
     assert full_options("alexnet", {"grid": 1}, 4) == {"width": 1.0, "last_map": 4, "grid": 1}
-    assert branch_options("conv", {"width": 8.0}) == {"depth": 10, "width": 8}
+    assert branch_options("conv", {"width": 8.0}) == {"depth": 10, "width": 8, "full_stages": 1}
 
 
 def test_auto_is_fc_for_small_maps_and_conv_for_others() -> None:
@@ -248,6 +260,7 @@ def test_a_map_of_one_pixel_is_refused(name: str) -> None:
         ("fc", {"width": 0}, "width ≥ 1"),
         ("tnn", {"depth": 0}, "depth ≥ 1"),
         ("conv", {"depth": 2}, "depth ≥ 3"),
+        ("conv", {"full_stages": 4}, "unusable full_stages"),
         ("vgg16", {"width": 0}, "more than 0"),
         ("vgg16", {"grid": 0}, "unusable grid"),
         ("vgg16", {"batch_norm": 2}, "unusable batch_norm"),
