@@ -96,16 +96,24 @@ _SEARCHED = (
 """The rate is the middle of those that are tried: 0.0005 to 0.008. Images are shifted as far as their spectrals."""
 
 
-def _cifar(widths: tuple[int, int], budget: float) -> System:
-    """Return the poster's convolutions on CIFAR-10; channels: of the branches, of the conventional network."""
+def _cifar(name: str, widths: tuple[int, int], budget: float) -> dict[str, System]:
+    """Return the poster's convolutions on CIFAR-10; channels: of the branches, of the conventional network.
+
+    Beside its conventional network the same with branches that end with a map as large as that has, alone and as wide
+    as their energy says.
+    """
     options = f"--recipe poster-cifar10 {_SEARCHED}"
-    return System(
+    own, common = f"{options} --set width={widths[0]}", "--common 0"
+    plain = System(
         "cifar10-q4-dct2",
-        f"{options} --set width={widths[0]} --common 0",
+        f"{own} {common}",
         f"{options} --set width={widths[1]}",
         budget=budget,
         paper="poster-cifar10",
     )
+    full = replace(plain, branches=f"{own} --set full_stages=2 {common}", conventional=None, beside=name)
+    energy = replace(full, branches=f"{own} --set full_stages=2 {_OWN['energy']}")
+    return {name: plain, f"{name}-full": full, f"{name}-full-energy": energy}
 
 
 def _tiny(model: str, widths: tuple[float, float], last_map: int, budget: float) -> System:
@@ -171,7 +179,7 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "mnist-s4-balanced": System("mnist-q16", f"{_SHORT} --shards 4 --grouping balanced", seeds=1),
         **{f"mnist-dct-{name}": System("mnist-q16", f"{_SHORT} {more}") for name, more in _OWN.items()},
     },
-    "cifar10": {"cifar10-conv": _cifar((13, 32), 90), "cifar10-narrow": _cifar((8, 20), 40)},
+    "cifar10": {**_cifar("cifar10-conv", (13, 32), 90), **_cifar("cifar10-narrow", (8, 20), 40)},
     "cifar10-fc": {
         "cifar10-fc-q32": System("cifar10-q32", _FC_CIFAR, f"{_FC_CIFAR} {_BF16}", paper="paper-fc"),
         "cifar10-fc-q32-slow": System(
