@@ -80,9 +80,9 @@ combined = stacked((space, geometric_p, top_k, calibrate, without, allow_missing
 @as_json
 def runs_command(folders: tuple[Place, ...], clean: bool, unfinished: bool, yes: bool, as_json: bool) -> None:
     """List the runs in DIR (default ./runs), compare two or more runs, or clean up in them."""
+    from spectral_train.folders import DEFAULT_RUNS
     from spectral_train.report.runs import compare, overviews
     from spectral_train.report.runs_text import comparison_text, overviews_text
-    from spectral_train.run.paths import DEFAULT_RUNS
 
     if (unfinished or yes) and not clean:
         raise click.UsageError("--unfinished and --yes are for --clean")

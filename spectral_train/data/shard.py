@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +34,9 @@ from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import SpectralRecord, SplitInfo
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.standardise import Standardisation
+from spectral_train.folders import DEFAULT_DATA, data_sets_in, not_a_data_set, what_to_train_on
 
 NO_ROWS = SplitInfo(rows=0, block_rows=1)
-DEFAULT_DATA = Path("spectral")
-CONVERT = "spectral-prep convert --dataset mnist --q 16"
 SHARED = ("dataset", "spec", "encoding", "store", "height", "width", "channels", "classes", "splits", "energy")
 """Fields that the records of all spectral folders of a data set have alike."""
 COPY_AGAIN = "spectral-prep verify on the machine that converted, then copy the folder again"
@@ -151,20 +149,16 @@ def find_data(data: Place | None = None) -> Place:
     """
     if data is not None:
         if not at(data).is_folder():
-            raise InputError("no such data folder", where=data, run=CONVERT)
+            raise not_a_data_set(data)
         return data
-    found = (
-        sorted(path for path in DEFAULT_DATA.glob("*") if DatasetPaths(path).spectrals())
-        if DEFAULT_DATA.is_dir()
-        else []
-    )
+    found = data_sets_in(DEFAULT_DATA)
     if len(found) != 1:
         raise InputError(
             f"{len(found) or 'no'} data sets here",
             where=DEFAULT_DATA.resolve(),
             expected="one data set, or --data DIR",
             got=", ".join(path.name for path in found) or None,
-            run=f"the same command with --data {quoted(found[0])}" if found else CONVERT,
+            run=f"the same command with --data {quoted(found[0])}" if found else what_to_train_on(),
         )
     return found[0]
 
@@ -172,6 +166,7 @@ def find_data(data: Place | None = None) -> Place:
 def open_shard(data: Place, shard: int, choice: ShardChoice = DEFAULT_CHOICE) -> Shard:
     """Return a shard by reading only the records of its own folders (and one to begin with).
 
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from spectral_prep.conversion.convert import convert
     >>> from spectral_prep.conversion.request import Request
@@ -339,12 +334,6 @@ def _any_folder(data: Place, preferred: int) -> SpectralFolder:
         return SpectralFolder.read(data)
     found = [paths.root for paths in DatasetPaths(data).spectrals()]
     if not found:
-        raise InputError(
-            "no spectral folder here",
-            where=data,
-            expected="spectral-00/ … with a spectral.json in each",
-            got=", ".join(at(data).children()[:8]) or "an empty folder",
-            run=CONVERT,
-        )
+        raise not_a_data_set(data)
     own = DatasetPaths(data).spectral(max(preferred, 0)).root
     return SpectralFolder.read(own if own in found else found[0])

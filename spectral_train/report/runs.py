@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from spectral_prep.errors import InputError, SpectralError
+from spectral_prep.errors import SpectralError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place, below
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import leaves
 from spectral_train.ensemble.combination import DEFAULT_SCHEME, Combination
 from spectral_train.ensemble.evaluate import evaluate
-from spectral_train.run.cleaning import NETWORK
+from spectral_train.folders import NETWORK, not_a_run
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkRecord, describe
 
@@ -68,12 +68,7 @@ def overviews(folder: Place) -> tuple[Overview, ...]:
         return (overview(folder),)
     found = [folder / name for name in names if any(map(NETWORK.fullmatch, at(folder / name).folders()))]
     if not found:
-        raise InputError(
-            "no run here",
-            where=folder,
-            expected="a run, with branch-00/ … in it, or a folder of runs",
-            run="spectral-train --shard all",
-        )
+        raise not_a_run(folder, "no run here", to_be_trained=False)
     return tuple(map(overview, found))
 
 

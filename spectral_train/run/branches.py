@@ -14,9 +14,9 @@ import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.places import exists
-from spectral_prep.printable import quoted
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
+from spectral_train.folders import not_a_run
 from spectral_train.run.missing import train_command
 from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs, accuracy, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
@@ -44,10 +44,17 @@ def read_branches(
     CorruptFileError
         If a file of a branch is damaged.
     """
-    numbers = [number for number in run.finished() if number not in without]
+    finished = run.finished()
+    if not finished:
+        raise not_a_run(run.root, "no trained branch here")
+    numbers = [number for number in finished if number not in without]
     if not numbers:
         raise InputError(
-            "no trained branch here", where=run.root, run=f"spectral-train --shard all --run {quoted(run.root)}"
+            "no trained branch is left",
+            where=run.root,
+            expected=f"one or more of {_listed(finished)}",
+            got=" ".join(f"--without {number}" for number in sorted(set(without))),
+            run="the same command with fewer --without",
         )
     records = [read_network(run.branch(number)) for number in numbers]
     for number, record in zip(numbers, records, strict=True):

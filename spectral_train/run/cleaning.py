@@ -6,7 +6,6 @@ trains there. A network that is begun and not finished is kept, unless the calle
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,11 +13,9 @@ from spectral_prep.errors import InputError
 from spectral_prep.places import at, exists, sole_use
 from spectral_prep.places.url import Place
 from spectral_prep.system.files import is_temporary
+from spectral_train.folders import NETWORK
 from spectral_train.run.metrics import read_lines
 from spectral_train.run.paths import WRITING, NetworkPaths
-
-NETWORK = re.compile(r"branch-\d+|baseline")
-"""The name of the folder of a network."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic
 
 from spectral_prep.grid import SpectralSpec
@@ -31,9 +30,9 @@ from spectral_prep.places.url import P, Place, inside
 from spectral_prep.system.files import Advice
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.shard import Shard
+from spectral_train.folders import DEFAULT_RUNS, require_run_folder
 from spectral_train.recipe.recipe import Recipe, resolve
 
-DEFAULT_RUNS = Path("runs")
 WRITING = Advice(
     full="free space, then the same command: finished epochs are kept",
     refused="the same command with --run (of soup: --out) in such a folder",
@@ -121,6 +120,7 @@ class RunPaths(Generic[P]):
     def branch(self, shard: int) -> NetworkPaths[P]:
         """The folder of one branch.
 
+        >>> from pathlib import Path
         >>> RunPaths(Path("run")).branch(3).root.as_posix()
         'run/branch-03'
         """
@@ -134,6 +134,7 @@ class RunPaths(Generic[P]):
     def fused(self, missing: Collection[int] = ()) -> NetworkPaths[P]:
         """The head that combines all branches but these.
 
+        >>> from pathlib import Path
         >>> RunPaths(Path("run")).fused([3]).root.as_posix()
         'run/fused-without-03'
         """
@@ -170,7 +171,14 @@ def default_run(dataset: str, spec: SpectralSpec, model: str, choice: ShardChoic
 
 
 def run_of(shard: Shard, recipe: Recipe, run: Place | None) -> RunPaths:
-    """Return the run that was given, or the default one for this shard and its recipe."""
+    """Return the run that was given, or the default one for this shard and its recipe.
+
+    Raises
+    ------
+    InputError
+        If what was given is a data set, a part of one, or one network of a run.
+    """
     if run is not None:
+        require_run_folder(run, "--run ")
         return RunPaths(run)
     return default_run(shard.first.dataset, shard.spec, resolve(recipe, shard.input_shape).model, shard.choice)

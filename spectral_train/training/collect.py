@@ -18,6 +18,7 @@ from spectral_prep.places import STREAMED_BYTES, at, exists, sole_use
 from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
+from spectral_train.folders import not_a_run, require_run_folder
 from spectral_train.run.branches import require_belonging, require_same_rows
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths
@@ -63,12 +64,14 @@ def collect(run: Place, folders: Sequence[Place], log: Log = silent) -> tuple[Co
     Raises
     ------
     InputError
-        If a folder holds no trained network, or one is being trained in the run.
+        If a folder holds no trained network, the run would be written into a data set or a network's folder, or one is
+        being trained in the run.
     PlanMismatchError
         If networks do not belong together, or the run holds another of the same number.
     CorruptFileError
         If a file of a network is damaged.
     """
+    require_run_folder(run, "")
     target = RunPaths(run)
     there = {each.number: each for each in _networks(run)} if at(run).is_folder() else {}
     coming = [each for folder in folders for each in _required(folder)]
@@ -92,9 +95,7 @@ def collect(run: Place, folders: Sequence[Place], log: Log = silent) -> tuple[Co
 def _required(folder: Place) -> list[Found]:
     found = _networks(folder) if at(folder).is_folder() else []
     if not found:
-        raise InputError(
-            "no trained network here", where=folder, expected="the folder of a branch (branch.json), or of a run"
-        )
+        raise not_a_run(folder, "no trained network here", to_be_trained=False)
     return found
 
 

@@ -37,6 +37,7 @@ from spectral_train.data.placement import check_shard, placement
 from spectral_train.data.reader import row_reader
 from spectral_train.data.shard import find_data, open_shard
 from spectral_train.device import choose_device, deterministic
+from spectral_train.folders import require_run_folder
 from spectral_train.models import branch_options
 from spectral_train.run.branches import read_branches, shard_of
 from spectral_train.run.metrics import Log, silent
@@ -97,8 +98,8 @@ def soup(
     Raises
     ------
     InputError
-        If there are fewer than two runs, the method is unknown, or `out` holds a network
-        that no earlier run of this command wrote.
+        If there are fewer than two runs, the method is unknown, `out` is a data set or a network's folder, or it holds
+        a network that no earlier run of this command wrote.
     PlanMismatchError
         If the runs are not of the same networks, data set and held-out rows, or the data is another.
     CorruptFileError
@@ -108,6 +109,7 @@ def soup(
         raise InputError("a soup needs ingredients", expected="two runs or more", got=len(runs))
     if method not in METHODS:
         raise InputError("unknown kind of soup", expected=f"one of {', '.join(METHODS)}", got=method)
+    require_run_folder(out, "--out ")
     target = RunPaths(out)
     collected = [[Ingredient(each, RunPaths(run).branch(shard_of(each))) for each in read_branches(RunPaths(run))]
                  for run in runs]  # fmt: skip

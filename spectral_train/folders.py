@@ -1,0 +1,301 @@
+"""What a folder is that was given for a run or for a data set, and what to run where it is another thing.
+
+Input: a place. Output: its `Kind`, which the names in it tell, or an error that says what it is and what to do next.
+Of all that is there only the number of a single spectral folder is read.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from spectral_prep.errors import InputError
+from spectral_prep.places import at, exists
+from spectral_prep.places.url import Place
+from spectral_prep.printable import quoted
+from spectral_prep.sources import PUBLISHED
+from spectral_prep.sources.layout import looks_like
+from spectral_prep.sources.opening import EXTENSIONS
+from spectral_prep.sources.releases import RELEASES
+from spectral_prep.store.layout import DatasetPaths, SpectralPaths
+from spectral_prep.store.record_file import read_record
+from spectral_prep.store.records import SpectralRecord
+from spectral_train.models import nearest
+
+DEFAULT_DATA = Path("spectral")
+DEFAULT_RUNS = Path("runs")
+NETWORK = re.compile(r"branch-\d+|baseline")
+"""The name of the folder of a network."""
+
+CONVERT = "spectral-prep convert --dataset digits --q 4"
+"""For who has no data set yet: these images come with a package that is here."""
+
+Kind = Literal[
+    "nothing",
+    "a file",
+    "an empty folder",
+    "a run",
+    "the folder of one network",
+    "a converted data set",
+    "a spectral folder",
+    "a conversion that is not finished",
+    "a folder of runs",
+    "a folder of data sets",
+    "another folder",
+]
+
+NOT_WRITTEN_TO = (
+    "the folder of one network",
+    "a converted data set",
+    "a spectral folder",
+    "a conversion that is not finished",
+)
+"""By a run."""
+
+OF_ONE_NETWORK = {"branch.json", "checkpoint.safetensors", "training.lock", "fused.json"}
+TO_THE_END = "the same spectral-train again; it goes on where it stopped"
+MOST_LOOKED_INTO = 64
+MOST_NAMED = 8
+NAMED_BY_Q = re.compile(r"(.+)-q(\d+(?:x\d+)?)")
+"""What `spectral-prep convert` calls a data set unless it is told."""
+
+
+def kind_of(place: Place) -> Kind:
+    """Return what a place is; of a folder that is several things, what may least be written to as a run."""
+    here = at(place)
+    if not here.is_folder():
+        return "a file" if exists(place) else "nothing"
+    names, folders = set(here.names()), here.folders()
+    if exists(SpectralPaths(place).record):
+        return "a spectral folder"
+    if OF_ONE_NETWORK & names:
+        return "the folder of one network"
+    if DatasetPaths(place).spectrals():
+        return "a converted data set"
+    if exists(DatasetPaths(place).plan):
+        return "a conversion that is not finished"
+    if any(map(NETWORK.fullmatch, folders)):
+        return "a run"
+    if runs_in(place):
+        return "a folder of runs"
+    if data_sets_in(place):
+        return "a folder of data sets"
+    return "another folder" if names or folders else "an empty folder"
+
+
+def runs_in(folder: Place) -> list[Place]:
+    """Return the runs in a folder, by name."""
+    return [each for each in _folders_in(folder) if any(NETWORK.fullmatch(inner.name) for inner in _folders_in(each))]
+
+
+def data_sets_in(folder: Place) -> list[Place]:
+    """Return the data sets in a folder, whole or not, by name."""
+    return [each for each in _folders_in(folder) if any(map(_is_spectral, _folders_in(each)))]
+
+
+def parent_of(place: Place) -> Place:
+    """Return the folder that a place is in, as the user would type it.
+
+    >>> parent_of(Path("runs/mine/branch-00")), parent_of(Path("."))
+    (PosixPath('runs/mine'), PosixPath('..'))
+    """
+    return Path("..") if place == Path() else place.parent
+
+
+def require_run_folder(place: Place, option: str) -> None:
+    """Refuse to write a run into what is another thing of ours; raise `InputError`, which names the option if any."""
+    kind = kind_of(place)
+    if kind not in NOT_WRITTEN_TO:
+        return
+    run = f"the same command with another folder, such as {option}{quoted(DEFAULT_RUNS / (_name(place) or 'mine'))}"
+    if kind == "the folder of one network" and kind_of(parent_of(place)) == "a run":
+        run = f"the same command with {option}{quoted(parent_of(place))}"
+    if begun := [name for name in at(place).folders() if NETWORK.fullmatch(name)]:
+        run += f", after moving there what an earlier release wrote here: {', '.join(begun)}"
+    raise InputError("a run cannot be written here", where=place, expected="a run, or a new folder", got=kind, run=run)
+
+
+def not_a_run(place: Place, what: str, *, to_be_trained: bool = True) -> InputError:
+    """Return the error for a place that holds no finished network of a run.
+
+    Parameters
+    ----------
+    what
+        What is missing, such as "no trained branch here".
+    to_be_trained
+        Whether this is where the run would go that is trained next.
+    """
+    kind = kind_of(place)
+    got, run = _said_of_run(place, kind, _training(place if to_be_trained else None))
+    return InputError(what, where=place, expected="a run, with branch-00/ … in it", got=got, run=run)
+
+
+def not_a_data_set(place: Place) -> InputError:
+    """Return the error for a place that is neither a data set nor a spectral folder."""
+    kind = kind_of(place)
+    return InputError(
+        "no such data folder" if kind in ("nothing", "a file") else "no spectral folder here",
+        where=place,
+        expected="a converted data set: spectral-00/ … with a spectral.json in each, or one of these",
+        got=_named(place) if kind == "another folder" else kind,
+        run=_instead_of_data(place, kind),
+    )
+
+
+def what_to_train_on() -> str:
+    """Return what to run where there is no data set in the usual folder."""
+    here = _data_elsewhere()
+    return f"the same command with --data {quoted(here)}" if here is not None else CONVERT
+
+
+def _training(run: Place | None) -> str:
+    """Return the command that trains a run, on a data set that is here."""
+    target = "" if run is None else f" --run {quoted(run)}"
+    usual = data_sets_in(DEFAULT_DATA)
+    if len(usual) == 1:
+        return f"spectral-train --shard all{target}"
+    data = usual[0] if usual else _data_elsewhere()
+    return f"{CONVERT}, then spectral-train --shard all{target}" if data is None else _training_on(data) + target
+
+
+def _training_on(data: Place) -> str:
+    if not exists(SpectralPaths(data).record):
+        return f"spectral-train --shard all --data {quoted(data)}"
+    k = read_record(SpectralPaths(data).record, SpectralRecord).k
+    return f"spectral-train --shard {k} --data {quoted(data)}"
+
+
+def _data_elsewhere() -> Place | None:
+    """Return a data set or a spectral folder in the current folder."""
+    return next(iter([*data_sets_in(Path()), *filter(_is_spectral, _folders_in(Path()))]), None)
+
+
+def _said_of_run(place: Place, kind: Kind, train: str) -> tuple[str, str]:
+    """Return what a place is and what to run, where a run was wanted."""
+    anywhere = "spectral-ensemble runs" if runs_in(DEFAULT_RUNS) else _training(None)
+    match kind:
+        case "nothing":
+            beside = runs_in(parent_of(place))
+            got = f"nothing; runs beside it: {_listed(beside)}" if beside else kind
+            return got, f"spectral-ensemble runs {quoted(parent_of(place))}" if beside else train
+        case "an empty folder":
+            return kind, train
+        case "a run":
+            begun = [name for name in at(place).folders() if re.fullmatch(r"branch-\d+", name)]
+            if not begun:
+                return "the baseline alone", train
+            return f"begun and not finished: {', '.join(begun)}", TO_THE_END
+        case "the folder of one network":
+            return kind, _of_network(place)
+        case "a converted data set":
+            return kind, _training_on(place)
+        case "a spectral folder":
+            return f"{kind} of a converted data set", _training_on(place)
+        case "a conversion that is not finished":
+            return kind, _conversion(place)
+        case "a folder of runs":
+            return f"{kind}: {_listed(runs_in(place))}", f"spectral-ensemble runs {quoted(place)}"
+        case "a folder of data sets":
+            found = data_sets_in(place)
+            return f"{kind}: {_listed(found)}", _training_on(found[0])
+        case _:
+            return (kind if kind == "a file" else _named(place)), anywhere
+
+
+def _of_network(place: Place) -> str:
+    if kind_of(parent_of(place)) == "a run":
+        return f"the same command with {quoted(parent_of(place))}"
+    if exists(place / "branch.json"):
+        return f"spectral-ensemble collect {quoted(DEFAULT_RUNS / 'collected')} {quoted(place)}"
+    return TO_THE_END
+
+
+def _instead_of_data(place: Place, kind: Kind) -> str:
+    if kind == "a conversion that is not finished":
+        return _conversion(place)
+    if any(each.name.startswith("spectral-") for each in _folders_in(place)):
+        return "copy the folders again, whole, from the converted data set"
+    around = [place, DEFAULT_DATA, parent_of(place), Path()]
+    others = {str(each): each for folder in around for each in data_sets_in(folder)}
+    called_so = [each for each in others.values() if each.name == place.name]
+    likeliest = called_so or [others[text] for text in nearest(str(place), others)]
+    if data_sets_in(place) or called_so or kind in ("a run", "the folder of one network", "a folder of runs"):
+        made = None
+    elif kind in ("nothing", "an empty folder"):
+        made = _convert(place)
+    else:
+        made = _source(place)
+    if made is None and likeliest:
+        return f"the same command with --data {quoted(likeliest[0])}"
+    return made or f"the same command with a folder that spectral-prep convert wrote; one to try is made by {CONVERT}"
+
+
+def _convert(out: Place) -> str | None:
+    """Return the command that converts what a folder is called after, None where it is called after nothing known."""
+    named = NAMED_BY_Q.fullmatch(out.name)
+    if named is None:
+        return None
+    name, line = named[1], f"--q {named[2]} --out {quoted(out)}"
+    if name in PUBLISHED:
+        download = name in RELEASES and not Path("data", name).is_dir()
+        return f"spectral-prep convert --dataset {name} {line}" + (" --download" if download else "")
+    source = next((_source(each) for each in (Path(name), Path("data", name)) if each.is_dir()), None)
+    return None if source is None else source.replace("--q 4", line)
+
+
+def _source(place: Place) -> str | None:
+    """Return the command that converts the images at a place, None where it does not look like any."""
+    dataset = looks_like(place)
+    if dataset == "folder":
+        if not _has_images(place):
+            return None
+        if any(map(_is_image, at(place).names())):  # of one class: the classes are beside it
+            place = parent_of(place)
+    size = " --size 224 --resize 256" if dataset in ("folder", "imagenet", "parquet", "webdataset") else ""
+    return f"spectral-prep convert --dataset {dataset} --source {quoted(place)} --q 4{size}"
+
+
+def _has_images(place: Place) -> bool:
+    """Whether there are images in a folder, in those in it, or in those in these, as far as the first of each say."""
+    folders = [place] if at(place).is_folder() else []
+    for _ in range(3):
+        if any(_is_image(name) for each in folders for name in at(each).names()):
+            return True
+        folders = [inner for each in folders[:MOST_NAMED] for inner in _folders_in(each)]
+    return False
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS)
+
+
+def _conversion(place: Place) -> str:
+    return f"the same spectral-prep convert again; spectral-prep info {quoted(place)} says how far it is"
+
+
+def _folders_in(folder: Place) -> list[Place]:
+    """Return the folders in a folder; none of one that may not be read, or is none: this is looked at for advice."""
+    try:
+        names = at(folder).folders()
+    except OSError:
+        return []
+    return [folder / name for name in names if not name.startswith(".")][:MOST_LOOKED_INTO]
+
+
+def _is_spectral(folder: Place) -> bool:
+    return folder.name.startswith("spectral-") and exists(SpectralPaths(folder).record)
+
+
+def _named(folder: Place) -> str:
+    """Name what is in a folder."""
+    names = at(folder).children()
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+
+def _listed(places: list[Place]) -> str:
+    return ", ".join(each.name for each in places[:MOST_NAMED])
+
+
+def _name(place: Place) -> str:
+    return "" if place == Path() else place.name
