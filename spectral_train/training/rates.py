@@ -20,6 +20,7 @@ from spectral_prep.places.url import inside
 from spectral_prep.store.record_file import plain, write_record
 from spectral_prep.system.differences import differences, leaves
 from spectral_prep.system.threads import torch_threads
+from spectral_prep.system.watch import Step, tell
 from spectral_train.data.reader import RowReader
 from spectral_train.recipe.options import text_of
 from spectral_train.recipe.recipe import Recipe, override
@@ -116,7 +117,7 @@ def _tried(record: RatesRecord, training: Training, reader: RowReader) -> RatesR
         lr = plan.recipe.lr * factor
         trial_paths = NetworkPaths(inside(paths.rates, f"{lr:g}"))
         trial_plan = dataclasses.replace(plan, recipe=override(plan.recipe, lr=lr))
-        trial = dataclasses.replace(training, plan=trial_plan, paths=trial_paths)
+        trial = dataclasses.replace(training, plan=trial_plan, paths=trial_paths, trial=True)
         with torch_threads(threads_for(plan)):
             rate = _trial(trial, read)
         record = dataclasses.replace(record, rates=(*record.rates, rate))
@@ -130,5 +131,7 @@ def _trial(trial: Training, read: TrainingRows) -> Rate:
     try:
         last = fit(new_network(trial), read.examples, read.partition, trial)[-1]
     except DivergedError:
+        tell(Step(trial.title, ended=True))
+        trial.log(f"{trial.title}: the loss is not finite; this rate is out")
         return Rate(lr, None, None)
     return Rate(lr, last.held_out_loss, last.held_out_accuracy)

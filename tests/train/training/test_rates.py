@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.system.watch import Step, watched
 from spectral_train.device import Resources
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.rates import Rate, RatesRecord, read_rates
 from spectral_train.run.record import read_network
-from spectral_train.training import network, rates
+from spectral_train.training import network, processes, rates
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
 from spectral_train.training.fit import Training
@@ -111,6 +112,34 @@ def test_a_network_that_was_begun_at_another_rate_is_left_as_it_is(
         train_branches(asked, 1)
     assert not paths.rates_record.exists()
     assert paths.checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_trials_say_their_rate_and_each_branch_what_it_found(
+    data: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "usable_cpus", lambda: 2)
+    told: list[Step] = []
+    lines: list[str] = []
+    asked = replace(request(data, tmp_path), resources=Resources("cpu", workers=workers))
+    with watched(told.append):
+        records = train_branches(asked, log=lines.append)
+    names = {step.name for step in told}
+    for record in records:
+        own, lr = record.plan.name, record.plan.recipe.lr
+        assert names >= {own, *(f"{own}, rate {RECIPE.lr * factor:g}" for factor in rates.FACTORS)}
+        assert [line for line in lines if line.startswith(own) and f"learning rate {lr:g}" in line]
+    if workers == 1:
+        assert any(line.startswith(f"branch 1, rate {RECIPE.lr:g}: epoch 1/1: ") for line in lines)
+
+
+def test_a_trial_that_diverges_is_said_and_its_bar_ends(data: Path, tmp_path: Path) -> None:
+    told: list[Step] = []
+    lines: list[str] = []
+    with watched(told.append), pytest.raises(InputError):
+        train_branches(request(data, tmp_path, lr=1e30), 1, lines.append)
+    assert "branch 1, rate 4e+30: the loss is not finite; this rate is out" in lines
+    assert {step.name for step in told if "rate" in step.name} == {step.name for step in told if step.ended}
 
 
 def test_a_rate_that_diverges_is_out(data: Path, tmp_path: Path) -> None:
