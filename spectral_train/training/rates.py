@@ -44,6 +44,15 @@ def trial_epochs(epochs: int) -> int:
     return max(1, epochs // SHARE)
 
 
+def search_epochs(epochs: int) -> int:
+    """Return how many epochs all trials have together before a training of so many.
+
+    >>> search_epochs(40), search_epochs(2)
+    (20, 5)
+    """
+    return len(FACTORS) * trial_epochs(epochs)
+
+
 def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowReader]) -> Recipe:
     """Return the recipe with the rate that is best for this network; `training` is that of the recipe as it is.
 
