@@ -38,7 +38,7 @@ from spectral_train.run.record import NetworkPlan, read_network
 from spectral_train.training.devices import TRIAL_BATCHES, on_random_rows
 from spectral_train.training.fit import Training, score, train_epoch
 from spectral_train.training.plan import baseline_plan, branch_plan
-from spectral_train.training.rates import FACTORS, trial_epochs
+from spectral_train.training.rates import search_epochs
 from spectral_train.training.widths import own_width
 
 ROUNDS = 4
@@ -123,7 +123,7 @@ def epochs_within(budget: float) -> int:
 
 def with_trials(epochs: int) -> int:
     """Return how many epochs a training of so many has together with the trials of `--find-rate`."""
-    return epochs + len(FACTORS) * trial_epochs(epochs)
+    return epochs + search_epochs(epochs)
 
 
 def convert(data: str, source: Path, work: Work) -> list[str]:

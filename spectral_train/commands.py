@@ -265,8 +265,9 @@ def train_command(
         click.echo(json.dumps(result(request, records)))
         return
     for record in records:
+        rate = f"learning rate {record.plan.recipe.lr:g}, " if find_rate else ""
         answer(
-            f"{record.plan.name}: {record.parameters:,} parameters, held-out accuracy "
+            f"{record.plan.name}: {record.parameters:,} parameters, {rate}held-out accuracy "
             f"{100 * record.held_out_accuracy:.2f} %, {record.seconds:.0f} s"
         )
 

@@ -220,7 +220,7 @@ def _complete(out: Place) -> None:
 
     found = info(out)
     conclude(facts(info_text(found)))
-    if "test" not in found.rows:
+    if "test" not in found.rows and found.rows["train"] > 1:
         say(
             "No test rows: spectral-ensemble evaluate will measure on held-out training rows. For a test split: the "
             "same command with --test-fraction 0.1 and another --out, or with test images "

@@ -37,7 +37,7 @@ def chosen_before(
         return None
     names = {split: (name for name, _ in read_index(paths, plan, split)) for split in plan.splits}
     try:
-        picked = picked_again(index, names)
+        picked = picked_again(index, names, plan.selection)
     except CorruptFileError:
         return None
     found = None if picked is None else with_rows(source, index, plan.selection, picked)

@@ -141,21 +141,21 @@ def select(
     Raises
     ------
     InputError
-        If a class is unknown, the source has a test split already, or too few images are left to make one.
+        If a class is unknown, the source has test images of the classes, or too few images are left to set some apart.
     StorageError
         If the images cannot be read.
     """
-    if selection.test_fraction is not None and "test" in index:
-        raise InputError(
-            "the source has a test split already",
-            expected="--test-fraction for sources with training images alone",
-            got=f"{len(index['test'].names):,} test images",
-            run="the same command without --test-fraction",
-        )
     picked = {name: Picked(name, np.arange(len(rows.names), dtype=np.int32)) for name, rows in index.items()}
     if selection.classes is not None:
         _, numbers = _labels(source.classes, selection)
         picked = {name: Picked(name, each.ids[numbers[index[name].labels] >= 0]) for name, each in picked.items()}
+    if selection.test_fraction is not None and "test" in picked and len(picked["test"].ids):
+        raise InputError(
+            "the source has a test split already",
+            expected="--test-fraction for sources with training images alone",
+            got=f"{len(picked['test'].ids):,} test images",
+            run="the same command without --test-fraction",
+        )
     total = sum(len(each.ids) for each in picked.values())
     if selection.limit is not None or selection.fraction is not None:
         wanted = selection.limit or max(1, round(total * (selection.fraction or 1)))
@@ -179,14 +179,17 @@ def with_rows(
     return SelectedSource(source, names, picked, rows)
 
 
-def picked_again(index: Mapping[str, RowIndex], names: Mapping[str, Iterator[str]]) -> dict[str, Picked] | None:
+def picked_again(
+    index: Mapping[str, RowIndex], names: Mapping[str, Iterator[str]], selection: Selection
+) -> dict[str, Picked] | None:
     """Return the rows that have these names, which stand in the order of the index; None if some are not there.
 
-    A split that the source has is looked up there, another in "train".
+    A test split that the selection sets apart is looked up in "train".
     """
+    origin = {name: "train" if selection.test_fraction is not None else name for name in names}
     found: dict[str, list[int]] = {name: [] for name in names}
     for whole, rows in index.items():
-        own = [name for name in names if name == whole or (whole == "train" and name not in index)]
+        own = [name for name in names if origin[name] == whole]
         coming = {name: next(names[name], None) for name in own}
         for row, text in enumerate(rows.names):
             for name in own:
@@ -196,7 +199,7 @@ def picked_again(index: Mapping[str, RowIndex], names: Mapping[str, Iterator[str
                     break
         if any(text is not None for text in coming.values()):
             return None
-    return {name: Picked(name if name in index else "train", np.array(rows, np.int32)) for name, rows in found.items()}
+    return {name: Picked(origin[name], np.array(rows, np.int32)) for name, rows in found.items()}
 
 
 def _labels(known: tuple[str, ...], selection: Selection) -> tuple[tuple[str, ...], Ids]:
@@ -225,10 +228,17 @@ def _unknown_classes(unknown: Sequence[str], known: Sequence[str]) -> InputError
 def _fewer(
     picked: Mapping[str, Picked], index: Mapping[str, RowIndex], classes: int, wanted: int, seed: int
 ) -> dict[str, Picked]:
-    """Return so many rows: each class of each split keeps its share."""
+    """Return so many rows: each class of each split keeps its share.
+
+    Where that would leave some class of a split without a row, each split keeps its share first, and at least one row.
+    """
     labels = {name: index[name].labels[each.ids] for name, each in picked.items()}
-    sizes = [np.bincount(of_split, minlength=classes) for of_split in labels.values()]
-    counts = shares(np.concatenate(sizes), wanted).reshape(len(sizes), classes)
+    sizes = np.stack([np.bincount(of_split, minlength=classes) for of_split in labels.values()])
+    if wanted >= np.count_nonzero(sizes):
+        counts = shares(sizes.reshape(-1), wanted).reshape(sizes.shape)
+    else:
+        each_split = shares(sizes.sum(axis=1), wanted)
+        counts = np.stack([shares(own, int(most)) for own, most in zip(sizes, each_split, strict=True)])
     return {
         name: Picked(name, each.ids[drawn(labels[name], of_class, seed)])
         for (name, each), of_class in zip(picked.items(), counts, strict=True)

@@ -64,6 +64,6 @@ def read_rates(plan: NetworkPlan, paths: NetworkPaths) -> RatesRecord:
             f"learning rates of {plan.name} were tried here with another plan",
             where=paths.rates_record,
             got="; ".join(found),
-            run=f"the same command with another --run, or delete {paths.rates_record}",
+            run="the same command with another --run, or with the options of those trials",
         )
     return record

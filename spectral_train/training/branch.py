@@ -57,7 +57,7 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
         trained = tuple(run_task(each, log) for each in tasks)
         log(what_next(paths))
         return trained
-    return _told(resources.engine.run(run_task, tasks, processes, Needs()), paths, log)
+    return _told(resources.engine.run(run_task, tasks, processes, Needs()), request, paths, log)
 
 
 def _train_elsewhere(request: TrainingRequest, shard: int | None, log: Log) -> tuple[NetworkRecord, ...]:
@@ -75,15 +75,18 @@ def _train_elsewhere(request: TrainingRequest, shard: int | None, log: Log) -> t
         device = "cuda" if needs.gpus else "cpu"
         own = replace(resources, device=device, memory=rows if resources.memory is None else resources.memory)
         tasks = [_task(each, request, paths, own) for each in opened]
-        return _told(resources.engine.run(run_task, tasks, workers, needs), paths, log)
+        return _told(resources.engine.run(run_task, tasks, workers, needs), request, paths, log)
 
 
-def _told(trained: Iterator[NetworkRecord], paths: RunPaths, log: Log) -> tuple[NetworkRecord, ...]:
-    """Return the records in order, after saying of each that it is there."""
+def _told(
+    trained: Iterator[NetworkRecord], request: TrainingRequest, paths: RunPaths, log: Log
+) -> tuple[NetworkRecord, ...]:
+    """Return the records in order, after saying of each that it is there, and the learning rate that it found."""
     records = []
     for record in trained:
         records.append(record)
-        log(f"{record.plan.name}: done, held-out accuracy {100 * record.held_out_accuracy:.2f} %")
+        rate = f" at learning rate {record.plan.recipe.lr:g}" if request.find_rate else ""
+        log(f"{record.plan.name}: done{rate}, held-out accuracy {100 * record.held_out_accuracy:.2f} %")
     log(what_next(paths))
     return tuple(sorted(records, key=lambda record: record.plan.shard or 0))
 

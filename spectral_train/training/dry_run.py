@@ -26,6 +26,7 @@ from spectral_train.run.record import NetworkPlan
 from spectral_train.run.weights import shape_network
 from spectral_train.training.gpus import EFFICIENCY, Gpu
 from spectral_train.training.plan import baseline_plan, branch_plan
+from spectral_train.training.rates import search_epochs
 from spectral_train.training.request import TrainingRequest
 from spectral_train.training.widths import own_width
 
@@ -39,6 +40,7 @@ class Estimate:
 
     `rows_bytes` are the training rows as stored, `weights_bytes` weights, gradients, optimizer and averages,
     `outputs_bytes` what the layers give for a batch; the last two are estimates, as is `hours`, None without a GPU.
+    `epochs` are all that are trained; `search_epochs` of them are the trials of the learning rate.
     """
 
     name: str
@@ -49,12 +51,18 @@ class Estimate:
     outputs_bytes: int
     operations_an_epoch: int
     epochs: int
+    search_epochs: int
     hours: float | None
 
     @property
     def memory(self) -> int:
         """All bytes together."""
         return self.rows_bytes + self.weights_bytes + self.outputs_bytes
+
+    @property
+    def operations(self) -> int:
+        """Of all epochs."""
+        return self.operations_an_epoch * self.epochs
 
 
 def dry_run(
@@ -67,15 +75,20 @@ def dry_run(
     InputError, PlanMismatchError, CorruptFileError
         As `find_data`, `open_shard`, `own_width` and `shape_network` do.
     """
-    root = find_data(request.data)
+    root, find_rate = find_data(request.data), request.find_rate
     if baseline:
         whole = open_shard(root, 0, ShardChoice(shards=1))
         plan = baseline_plan(whole, request.recipe)
-        return (_estimate(plan, whole, _rows(whole) * math.prod(plan.input_shape), gpu),)  # images as uint8
+        images_bytes = _rows(whole) * math.prod(plan.input_shape)  # as uint8
+        return (_estimate(plan, whole, images_bytes, find_rate=find_rate, gpu=gpu),)
     opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
     return tuple(
         _estimate(
-            branch_plan(each, own_width(each, request.recipe, request.width_by)), each, split_bytes(each, "train"), gpu
+            branch_plan(each, own_width(each, request.recipe, request.width_by)),
+            each,
+            split_bytes(each, "train"),
+            find_rate=find_rate,
+            gpu=gpu,
         )
         for each in opened
     )
@@ -90,12 +103,14 @@ def operations_of(plan: NetworkPlan) -> int:
     return int(counter.get_total_flops()) // FEW
 
 
-def _estimate(plan: NetworkPlan, shard: Shard, rows_bytes: int, gpu: Gpu | None) -> Estimate:
+def _estimate(plan: NetworkPlan, shard: Shard, rows_bytes: int, *, find_rate: bool, gpu: Gpu | None) -> Estimate:
     network, recipe = shape_network(plan), plan.recipe
     split = shard.first.splits.get("train", NO_ROWS)
     images = (split.rows - split.bad_rows) // split.views  # an epoch trains on one view of each
     rows = images - max(1, round(images * recipe.holdout))
     an_epoch = operations_of(plan) * rows
+    search = search_epochs(recipe.epochs) if find_rate else 0
+    epochs = recipe.epochs + search
     return Estimate(
         name=plan.name,
         parameters=parameter_count(network),
@@ -104,8 +119,9 @@ def _estimate(plan: NetworkPlan, shard: Shard, rows_bytes: int, gpu: Gpu | None)
         weights_bytes=size_in_bytes(network) * _copies(recipe),
         outputs_bytes=_outputs_bytes(network, plan) * min(recipe.batch_size, rows),
         operations_an_epoch=an_epoch,
-        epochs=recipe.epochs,
-        hours=None if gpu is None else an_epoch * recipe.epochs / gpu.operations(recipe.precision) / 3600,
+        epochs=epochs,
+        search_epochs=search,
+        hours=None if gpu is None else an_epoch * epochs / gpu.operations(recipe.precision) / 3600,
     )
 
 
@@ -147,14 +163,16 @@ def text(estimates: Sequence[Estimate], gpu: Gpu | None) -> str:
     """Return a line a network and, of several, one of all, for a reader."""
     lines = [_line(each) for each in estimates]
     if len(estimates) > 1:
-        parameters, operations = (
+        parameters, an_epoch, operations = (
             sum(each.parameters for each in estimates),
             sum(each.operations_an_epoch for each in estimates),
+            sum(each.operations for each in estimates),
         )
         hours = (
             "" if gpu is None else f", about {duration(3600 * sum(each.hours or 0 for each in estimates))} one by one"
         )
-        lines.append(f"all: {parameters:,} parameters; {operations:.3g} operations an epoch{hours}")
+        counted = f"{an_epoch:.3g} operations an epoch, {operations:.3g} in all{hours}"
+        lines.append(f"all: {parameters:,} parameters; {counted}")
     if gpu is None:
         lines.append("For hours: --gpu NAME or --gpu-tflops X.")
     else:
@@ -168,7 +186,9 @@ def text(estimates: Sequence[Estimate], gpu: Gpu | None) -> str:
 def _line(each: Estimate) -> str:
     memory = f"{size(each.memory)} of memory ({size(each.rows_bytes)} rows, {size(each.weights_bytes)} weights and "
     hours = "" if each.hours is None else f", about {duration(3600 * each.hours)}"
+    search = f" (with {each.search_epochs} of the search of the rate)" if each.search_epochs else ""
+    epochs = f"{each.epochs} epochs{search}, {each.operations:.3g} operations in all{hours}"
     return (
         f"{each.name}: {each.parameters:,} parameters; {memory}optimizer, {size(each.outputs_bytes)} a batch); "
-        f"{each.operations_an_epoch:.3g} operations an epoch of {each.rows:,} rows; {each.epochs} epochs{hours}"
+        f"{each.operations_an_epoch:.3g} operations an epoch of {each.rows:,} rows; {epochs}"
     )

@@ -62,7 +62,7 @@ class Training:
     """One network's training: what, into which folder, on which device, and who hears of each epoch.
 
     `compiled` runs the network through `torch.compile`: the same checkpoint, other rounding. `logs` are names of
-    `training.logs.LOGS`.
+    `training.logs.LOGS`. A `trial` of a learning rate is called after it in what is said of its progress.
 
     Raises
     ------
@@ -76,6 +76,7 @@ class Training:
     log: Log
     compiled: bool = False
     logs: tuple[str, ...] = ()
+    trial: bool = False
 
     def __post_init__(self) -> None:
         self.augmenter  # noqa: B018 refuses what would not be exact
@@ -86,6 +87,11 @@ class Training:
                 got=f"float16 on {self.device.type}",
                 run="the same command with --set precision=bfloat16",
             )
+
+    @property
+    def title(self) -> str:
+        """How progress calls this training: "branch 3", or "branch 3, rate 0.002" for a trial of that rate."""
+        return f"{self.plan.name}, rate {self.recipe.lr:g}" if self.trial else self.plan.name
 
     @property
     def recipe(self) -> Recipe:
@@ -157,7 +163,7 @@ class Fitting:
         note = f"epoch {epoch}/{recipe.epochs}"
         note += f", held-out accuracy {100 * history[-1].held_out_accuracy:.2f} %" if history else ""
         done = len(history) * each + rows
-        tell(Step(self.training.plan.name, done, recipe.epochs * each, "images", note, ended=ended))
+        tell(Step(self.training.title, done, recipe.epochs * each, "images", note, ended=ended))
 
     def record(self, train_loss: float, train_seconds: float) -> EpochMetrics:
         """Score the epoch that was trained, write the checkpoint and then the metrics.
@@ -176,7 +182,7 @@ class Fitting:
         state.remember(metrics, training.recipe.patience)
         checkpoint.save(training.paths, state.tensors(), state.content(plain(training.plan)))
         write_lines(training.paths.metrics, state.history)
-        training.log(f"{training.plan.name}: {metrics.line(training.recipe.epochs)}")
+        training.log(f"{training.title}: {metrics.line(training.recipe.epochs)}")
         return metrics
 
     def finish(self) -> tuple[EpochMetrics, ...]:
@@ -184,7 +190,7 @@ class Fitting:
         history, training = self.state.history, self.training
         if patience := training.recipe.patience:
             kept = kept_epoch(history, patience).epoch
-            training.log(f"{training.plan.name}: epoch {kept} of {len(history)} is kept: lowest held-out loss")
+            training.log(f"{training.title}: epoch {kept} of {len(history)} is kept: lowest held-out loss")
         self.state.finish()
         self.tell(ended=True)
         return tuple(history)

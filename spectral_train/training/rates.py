@@ -4,27 +4,37 @@
    those, and the seed, rows and order of the training itself.
 2. The rate of the lowest held-out loss is taken; one that diverges is out.
 3. After each trial `rates.json` is written; within a trial its checkpoint counts. So a sweep goes on where it stopped.
+4. Before any trial the folder is looked at: a network of other options, or one of a rate that no sweep found, is left
+   as it is and said, since it would be refused after all trials.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from spectral_prep.errors import InputError
-from spectral_prep.places import at, sole_use
+from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.places import at, exists, sole_use
 from spectral_prep.places.url import inside
-from spectral_prep.store.record_file import write_record
+from spectral_prep.store.record_file import plain, write_record
+from spectral_prep.system.differences import differences, leaves
 from spectral_prep.system.threads import torch_threads
+from spectral_prep.system.watch import Step, tell
 from spectral_train.data.reader import RowReader
+from spectral_train.recipe.options import text_of
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.run.paths import WRITING, NetworkPaths
 from spectral_train.run.rates import Rate, RatesRecord, read_rates
+from spectral_train.run.record import NetworkPlan, describe
+from spectral_train.training import checkpoint
 from spectral_train.training.fit import DivergedError, Training, fit
 from spectral_train.training.network import TrainingRows, new_network
 from spectral_train.training.processes import threads_for
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+RATE = "recipe.lr"
+"""The field of a plan that a search decides."""
 SHARE = 10
 """Of the recipe's epochs a trial has one in so many, at least one."""
 
@@ -34,6 +44,15 @@ def trial_epochs(epochs: int) -> int:
     return max(1, epochs // SHARE)
 
 
+def search_epochs(epochs: int) -> int:
+    """Return how many epochs all trials have together before a training of so many.
+
+    >>> search_epochs(40), search_epochs(2)
+    (20, 5)
+    """
+    return len(FACTORS) * trial_epochs(epochs)
+
+
 def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowReader]) -> Recipe:
     """Return the recipe with the rate that is best for this network; `training` is that of the recipe as it is.
 
@@ -41,12 +60,19 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
     ------
     InputError
         If the loss diverges at every rate, or another process tries rates of this network.
+    PlanMismatchError
+        If a network of other options, or of a rate that the trials do not give, was begun or finished in this folder.
     PlanMismatchError, CorruptFileError
         As `read_rates` and `fit` do.
     """
     plan, paths = training.plan, training.paths
     short = override(plan.recipe, epochs=trial_epochs(plan.recipe.epochs))
+    there = _trained(paths)
+    if there is not None:
+        _require_same(there, plan, paths)
     record = read_rates(dataclasses.replace(plan, recipe=short), paths)
+    if there is not None and (len(record.rates) < len(FACTORS) or dict(leaves(there)).get(RATE) != record.best):
+        raise _no_rate_of(there, plan, paths)
     if len(record.rates) < len(FACTORS):
         with sole_use(paths.lock, f"rates of {plan.name} are tried already", WRITING):
             record = _tried(read_rates(record.plan, paths), training, rows())
@@ -61,6 +87,37 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
     return override(recipe, lr=record.best)
 
 
+def _trained(paths: NetworkPaths) -> Mapping[str, Any] | None:
+    """Return the plain plan of the network that was begun or finished in a folder, None where there is none."""
+    if exists(paths.record):
+        return plain(describe(paths).plan)
+    begun = checkpoint.read_content(paths)
+    return None if begun is None else begun.plan
+
+
+def _require_same(there: Mapping[str, Any], plan: NetworkPlan, paths: NetworkPaths) -> None:
+    """Raise `PlanMismatchError` if a network differs in more than its rate."""
+    found = [text for text in differences(there, plain(plan)) if not text.startswith(f"{RATE}:")]
+    if found:
+        raise PlanMismatchError(
+            f"{plan.name} was begun here with other options",
+            where=paths.root,
+            got="; ".join(found),
+            run="the same command with another --run, or with the options that are there",
+        )
+
+
+def _no_rate_of(there: Mapping[str, Any], plan: NetworkPlan, paths: NetworkPaths) -> PlanMismatchError:
+    lr = text_of(dict(leaves(there)).get(RATE))
+    return PlanMismatchError(
+        f"{plan.name} was begun here at a learning rate that no search found",
+        where=paths.root,
+        expected="a folder without a network, or one of this search",
+        got=f"a network of --lr {lr}",
+        run=f"the same command with another --run, or with --lr {lr} in the place of --find-rate",
+    )
+
+
 def _tried(record: RatesRecord, training: Training, reader: RowReader) -> RatesRecord:
     """Try what has not been tried; the rows are read once for all."""
     plan, paths = record.plan, training.paths
@@ -69,7 +126,7 @@ def _tried(record: RatesRecord, training: Training, reader: RowReader) -> RatesR
         lr = plan.recipe.lr * factor
         trial_paths = NetworkPaths(inside(paths.rates, f"{lr:g}"))
         trial_plan = dataclasses.replace(plan, recipe=override(plan.recipe, lr=lr))
-        trial = dataclasses.replace(training, plan=trial_plan, paths=trial_paths)
+        trial = dataclasses.replace(training, plan=trial_plan, paths=trial_paths, trial=True)
         with torch_threads(threads_for(plan)):
             rate = _trial(trial, read)
         record = dataclasses.replace(record, rates=(*record.rates, rate))
@@ -83,5 +140,7 @@ def _trial(trial: Training, read: TrainingRows) -> Rate:
     try:
         last = fit(new_network(trial), read.examples, read.partition, trial)[-1]
     except DivergedError:
+        tell(Step(trial.title, ended=True))
+        trial.log(f"{trial.title}: the loss is not finite; this rate is out")
         return Rate(lr, None, None)
     return Rate(lr, last.held_out_loss, last.held_out_accuracy)

@@ -42,6 +42,7 @@ def _network(record: NetworkRecord, paths: NetworkPaths) -> dict[str, Any]:
         "parameters": record.parameters,
         "size_bytes": record.size_bytes,
         "device": record.device,
+        "lr": record.plan.recipe.lr,
         "epochs": len(read_lines(paths.metrics)),
         "seconds": record.seconds,
         "held_out_accuracy": record.held_out_accuracy,

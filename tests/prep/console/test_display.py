@@ -115,7 +115,9 @@ def test_quiet_says_nothing_but_errors_warnings_and_what_was_asked_for(tmp_path:
     (tmp_path / "photos/a").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "photos/a/1.png")
     folder = f"spectral-prep convert --dataset folder --source {tmp_path}/photos --size 8 --q 4 --out {tmp_path}/f"
-    assert run(f"{folder} --quiet").err.startswith("Warning: no test split")
+    warning = run(f"{folder} --quiet").err
+    assert warning.startswith("Warning: no test split")
+    assert "--test-fraction" not in warning  # of one image
 
 
 def test_on_a_terminal_bars_are_drawn_and_taken_away(tmp_path: object) -> None:

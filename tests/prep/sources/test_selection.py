@@ -98,6 +98,33 @@ def test_a_limit_is_of_all_splits_together(tmp_path: Path) -> None:
     assert {split: len(rows.names) for split, rows in found.items()} == {"train": 80, "test": 20}
 
 
+@pytest.mark.parametrize(("limit", "expected"), [(2, [1, 1]), (3, [2, 1]), (5, [4, 1]), (6, [3, 3]), (12, [9, 3])])
+def test_a_limit_below_the_number_of_classes_keeps_some_of_each_split(
+    tmp_path: Path, limit: int, expected: list[int]
+) -> None:
+    rows = [f"train/{name}/{i}.png" for name in "abc" for i in range(6)]
+    write_folder(tmp_path / "pets", [*rows, *(f"test/{name}/{i}.png" for name in "abc" for i in range(2))])
+    source = open_source("folder", tmp_path / "pets", tmp_path / "staging")
+    found = chosen(source, Selection(limit=limit)).index()
+    assert [len(found[split].names) for split in ("train", "test")] == expected
+    assert set(found["test"].labels) <= set(found["train"].labels)
+
+
+def test_classes_without_test_images_can_have_some_set_apart(tmp_path: Path) -> None:
+    rows = [f"train/{name}/{i}.png" for name in "abc" for i in range(6)]
+    write_folder(tmp_path / "pets", [*rows, "test/c/0.png"])
+    source = open_source("folder", tmp_path / "pets", tmp_path / "staging")
+    assert "test" not in chosen(source, Selection(classes=("a", "b"))).index()
+    selection = Selection(classes=("a", "b"), test_fraction=0.2)
+    apart = chosen(source, selection)
+    assert {split: len(rows) for split, rows in names(apart).items()} == {"train": 10, "test": 2}
+    again = picked_again(source.index(), {split: iter(rows) for split, rows in names(apart).items()}, selection)
+    assert again is not None
+    assert all(np.array_equal(again[split].ids, picked.ids) for split, picked in apart.picked.items())
+    with pytest.raises(InputError, match=r"1 test images"):
+        chosen(source, Selection(classes=("a", "c"), test_fraction=0.2))
+
+
 def test_shares_add_up_whatever_is_asked_for() -> None:
     sizes = np.array([1, 1, 40, 7, 0, 300])
     for wanted in range(1, 350):
@@ -185,11 +212,12 @@ def test_every_source_is_read_through_a_selection_on_any_machine(tmp_path: Path,
 
 
 def test_the_names_of_the_rows_alone_give_the_selection_again(photos: Source) -> None:
-    source = chosen(photos, Selection(limit=30, test_fraction=0.2))
-    again = picked_again(photos.index(), {split: iter(rows) for split, rows in names(source).items()})
+    selection = Selection(limit=30, test_fraction=0.2)
+    source = chosen(photos, selection)
+    again = picked_again(photos.index(), {split: iter(rows) for split, rows in names(source).items()}, selection)
     assert again is not None
     assert all(np.array_equal(again[split].ids, picked.ids) for split, picked in source.picked.items())
-    assert picked_again(photos.index(), {"train": iter(["cat/1.png", "cat/gone.png"])}) is None
+    assert picked_again(photos.index(), {"train": iter(["cat/1.png", "cat/gone.png"])}, Selection(limit=2)) is None
 
 
 def test_a_set_of_ones_own_is_called_after_its_folder() -> None:

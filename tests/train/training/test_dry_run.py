@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.run.weights import shape_network
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
-from spectral_train.training.dry_run import dry_run, operations_of
+from spectral_train.training.dry_run import dry_run, operations_of, text
 from spectral_train.training.gpus import EFFICIENCY, GPUS
 from tests.support.commands import run as command
 from tests.support.runs import QUICK, on_cpu
@@ -42,6 +43,27 @@ def test_hours_follow_from_operations_and_the_gpu(data: Path, tmp_path: Path) ->
     seconds = estimate.operations_an_epoch * 40 / (312e12 * EFFICIENCY)
     assert estimate.hours == pytest.approx(seconds / 3600)
     assert estimate.memory > estimate.rows_bytes == 200 * 16
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+def test_the_search_of_the_rate_is_counted_as_it_is_trained(data: Path, tmp_path: Path, baseline: bool) -> None:
+    asked = replace(on_cpu(data, tmp_path, override(QUICK, epochs=20)), find_rate=True)
+    gpu = GPUS["a100"]
+    (estimate,) = dry_run(asked, 1, baseline=baseline, gpu=gpu)
+    lines: list[str] = []
+    if baseline:
+        train_baseline(asked, lines.append)
+    else:
+        train_branches(asked, 1, lines.append)
+    trained = sum(": epoch " in line for line in lines)
+    in_trials = sum(", rate " in line and ": epoch " in line for line in lines)
+    assert (estimate.epochs, estimate.search_epochs) == (trained, in_trials) == (30, 10)
+    (bare,) = dry_run(replace(asked, find_rate=False), 1, baseline=baseline, gpu=gpu)
+    assert (bare.epochs, bare.search_epochs, bare.operations) == (20, 0, 20 * estimate.operations_an_epoch)
+    assert estimate.hours == pytest.approx(1.5 * (bare.hours or 0))
+    said = text([estimate], gpu)
+    assert f"; 30 epochs (with 10 of the search of the rate), {estimate.operations:.3g} operations in all" in said
+    assert "search" not in text([bare], gpu)
 
 
 def test_only_records_are_read(data: Path, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.system.watch import Step, watched
 from spectral_train.device import Resources
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.rates import Rate, RatesRecord, read_rates
 from spectral_train.run.record import read_network
-from spectral_train.training import rates
+from spectral_train.training import network, processes, rates
 from spectral_train.training.baseline import train_baseline
 from spectral_train.training.branch import train_branches
 from spectral_train.training.fit import Training
@@ -70,10 +71,75 @@ def test_a_sweep_that_was_stopped_goes_on(data: Path, tmp_path: Path, monkeypatc
     assert len(tried) == 6
 
 
-def test_a_sweep_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
-    train_branches(request(data, tmp_path), 1)
-    with pytest.raises(PlanMismatchError, match=r"tried here with another plan.*recipe.lr"):
+def test_a_sweep_of_another_recipe_is_refused_and_nothing_has_to_be_deleted(data: Path, tmp_path: Path) -> None:
+    first = train_branches(request(data, tmp_path), 1)
+    refused = r"tried here with another plan.*recipe\.lr.*Run next: the same command with another --run, or with"
+    with pytest.raises(PlanMismatchError, match=refused) as error:
         train_branches(request(data, tmp_path, lr=1e-3), 1)
+    assert "delete" not in str(error.value)
+    assert train_branches(request(data, tmp_path), 1) == first
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_finished_network_of_other_options_is_left_as_it_is_before_any_trial(
+    data: Path, tmp_path: Path, recorded: bool
+) -> None:
+    asked = request(data, tmp_path)
+    first, paths = train_branches(replace(asked, find_rate=recorded), 1), RunPaths(tmp_path).branch(1)
+    paths.rates_record.unlink(missing_ok=True)  # the advice of earlier releases
+    with pytest.raises(PlanMismatchError, match=r"other options.*recipe\.epochs: 2 there, 20 here") as error:
+        train_branches(replace(asked, recipe=replace(RECIPE, epochs=20)), 1)
+    assert "delete" not in str(error.value)
+    lr = first[0].plan.recipe.lr
+    with pytest.raises(PlanMismatchError, match=rf"no search found.*with --lr {lr} in the place of --find-rate"):
+        train_branches(asked, 1)
+    assert not paths.rates_record.exists()
+    assert train_branches(replace(asked, recipe=replace(RECIPE, lr=lr), find_rate=False), 1) == first
+
+
+def test_a_network_that_was_begun_at_another_rate_is_left_as_it_is(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    asked, paths = request(data, tmp_path), RunPaths(tmp_path).branch(1)
+    monkeypatch.setattr(network, "write_network", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_branches(replace(asked, find_rate=False), 1)
+    before = paths.checkpoint.read_bytes()
+    with pytest.raises(PlanMismatchError, match=rf"no search found.*--lr {RECIPE.lr} in the place"):
+        train_branches(asked, 1)
+    assert not paths.rates_record.exists()
+    assert paths.checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_trials_say_their_rate_and_each_branch_what_it_found(
+    data: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "usable_cpus", lambda: 2)
+    told: list[Step] = []
+    lines: list[str] = []
+    asked = replace(request(data, tmp_path), resources=Resources("cpu", workers=workers))
+    with watched(told.append):
+        records = train_branches(asked, log=lines.append)
+    names = {step.name for step in told}
+    for record in records:
+        own, lr = record.plan.name, record.plan.recipe.lr
+        assert names >= {own, *(f"{own}, rate {RECIPE.lr * factor:g}" for factor in rates.FACTORS)}
+        assert [line for line in lines if line.startswith(own) and f"learning rate {lr:g}" in line]
+    if workers == 1:
+        assert any(line.startswith(f"branch 1, rate {RECIPE.lr:g}: epoch 1/1: ") for line in lines)
+
+
+def test_a_trial_that_diverges_is_said_and_its_bar_ends(data: Path, tmp_path: Path) -> None:
+    told: list[Step] = []
+    lines: list[str] = []
+    with watched(told.append), pytest.raises(InputError):
+        train_branches(request(data, tmp_path, lr=1e30), 1, lines.append)
+    assert "branch 1, rate 4e+30: the loss is not finite; this rate is out" in lines
+    assert {step.name for step in told if "rate" in step.name} == {step.name for step in told if step.ended}
 
 
 def test_a_rate_that_diverges_is_out(data: Path, tmp_path: Path) -> None:
