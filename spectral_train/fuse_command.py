@@ -50,7 +50,7 @@ def fuse_command(
     from spectral_train.training.words import write_missing_words
 
     paths = RunPaths(run)
-    records = read_branches(paths, without, allow_missing)
+    records = read_branches(paths, without, allow_missing, data)
     if data is not None:
         write_missing_words(paths, records, data, on, Resources(device), say)
     answer(verdict(fuse(paths, records, on, Fitted(hidden, epochs, seed), say)))

@@ -26,6 +26,7 @@ from spectral_prep.places.url import Place
 from spectral_train.data.shard import Shard
 from spectral_train.models import MODELS, InputShape, branch_options, build, parameter_count
 from spectral_train.recipe.recipe import Recipe, override, resolve
+from spectral_train.run.widths import WidthRule
 from spectral_train.training.request import WidthBy
 
 LARGEST_FILE = 1 << 20
@@ -44,18 +45,37 @@ def own_width(shard: Shard, recipe: Recipe, by: WidthBy) -> Recipe:
     Raises
     ------
     InputError
+        As `width_rule` does.
+    """
+    return in_width(recipe, width_rule(shard, recipe, by), shard)
+
+
+def in_width(recipe: Recipe, rule: WidthRule | None, shard: Shard) -> Recipe:
+    """Return a recipe with the width that a rule gives the branch of a shard."""
+    return recipe if rule is None else override(recipe, model_options={"width": rule.widths[shard.index]})
+
+
+def width_rule(shard: Shard, recipe: Recipe, by: WidthBy) -> WidthRule | None:
+    """Return the widths of all S branches, computed from one shard, and what they follow from; None for "uniform".
+
+    Raises
+    ------
+    InputError
         If the network has no width, or `by` has not one multiplier a shard.
     """
     if by == "uniform":
-        return recipe
+        return None
     own = resolve(recipe, shard.input_shape)
     if own.model not in MODELS:
         raise InputError(f"{own.model} has no width", expected=f"--width-by with one of {', '.join(MODELS)}")
     multipliers = energy_multipliers(shard) if by == "energy" else by
     if len(multipliers) != shard.shards:
         raise InputError("--width-by is of another number of shards", expected=shard.shards, got=len(multipliers))
-    width = widths(own, shapes_of(shard), len(shard.classes), multipliers)[shard.index]
-    return override(recipe, model_options={"width": width})
+    return WidthRule(
+        "energy" if by == "energy" else "multipliers",
+        own.model_options.get("width"),
+        widths(own, shapes_of(shard), len(shard.classes), multipliers),
+    )
 
 
 def energy_multipliers(shard: Shard) -> tuple[float, ...]:

@@ -1,20 +1,28 @@
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spectral_prep.errors import InputError
+from spectral_prep.errors import InputError, PlanMismatchError, SpectralError
 from spectral_prep.spectrum import SpectralSpec
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.shard import open_shard, open_shards
 from spectral_train.models import MODELS, parameter_count
 from spectral_train.recipe.recipe import Recipe, override
+from spectral_train.run.branches import read_branches
+from spectral_train.run.missing import train_command
+from spectral_train.run.paths import RunPaths
+from spectral_train.run.record import read_network
 from spectral_train.run.weights import shape_network
 from spectral_train.training.branch import train_branches
+from spectral_train.training.collect import collect
 from spectral_train.training.plan import branch_plan
 from spectral_train.training.request import TrainingRequest, WidthBy
 from spectral_train.training.widths import own_width, read_multipliers
+from tests.support.commands import done
 from tests.support.commands import run as command
-from tests.support.runs import CPU, QUICK
+from tests.support.runs import CPU, QUICK, equal_weights, rewrite_record
 from tests.support.shards import Images, draw, make_shards
 
 
@@ -87,7 +95,89 @@ def test_what_has_no_width_or_another_number_of_shards_is_refused(data: Path) ->
 
 
 def test_a_stack_has_one_width(data: Path, tmp_path: Path) -> None:
-    done = command(f"spectral-train --shard all --joint --data {data} --run {tmp_path} --width-by energy")
-    assert (done.code, "without --joint" in done.err) == (2, True)
+    refused = command(f"spectral-train --shard all --joint --data {data} --run {tmp_path} --width-by energy")
+    assert (refused.code, "without --joint" in refused.err) == (2, True)
     missing = command(f"spectral-train --shard 0 --data {data} --run {tmp_path} --width-by {tmp_path}/no.json")
     assert (missing.code, "cannot read the width multipliers" in missing.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("by", "options"),
+    [("energy", "--width-by energy"), ((3.0, 1.0, 1.0, 1.0), "--set width=11")],
+)
+def test_a_lost_branch_is_trained_again_as_it_was(data: Path, tmp_path: Path, by: WidthBy, options: str) -> None:
+    paths, recipe = RunPaths(tmp_path), override(QUICK, epochs=1)
+    train_branches(TrainingRequest(data, recipe, tmp_path, resources=CPU, width_by=by))
+    weights = paths.branch(2).model.read_bytes()
+    shutil.rmtree(paths.branch(2).root)
+    with pytest.raises(InputError, match="branch 2 of 4 not trained") as error:
+        read_branches(paths, data=data)
+    parts = dict(error.value.parts)
+    assert f" {options} --data {data} --run {tmp_path}" in parts["Run next"]
+    assert "Got" not in parts, "nothing differs from branch to branch but by that rule"
+    done(f"{parts['Run next']} --device cpu --workers 1")
+    assert paths.branch(2).model.read_bytes() == weights
+    assert len(read_branches(paths)) == 4
+
+
+def test_the_data_set_of_a_lost_branch_is_found_where_it_is(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_shards(tmp_path / "spectral" / "another", dataset_id="f" * 16)
+    train_branches(TrainingRequest(data, override(QUICK, epochs=1), Path("run"), resources=CPU), 0)
+    command = train_command([read_network(RunPaths(Path("run")).branch(0))], 2, RunPaths(Path("run")))[0]
+    assert "--data" not in command
+    shutil.copytree(data, "spectral/right")
+    command = train_command([read_network(RunPaths(Path("run")).branch(0))], 2, RunPaths(Path("run")))[0]
+    assert " --data spectral/right --run run" in command
+    done(f"{command} --device cpu --workers 1")
+    shutil.rmtree("spectral/another")
+    command = train_command([read_network(RunPaths(Path("run")).branch(0))], 2, RunPaths(Path("run")))[0]
+    assert "--data" not in command, "it is the only one"
+
+
+@pytest.mark.parametrize("odd", [0, 2])
+def test_a_branch_of_another_width_than_the_rule_of_its_run_is_refused(data: Path, tmp_path: Path, odd: int) -> None:
+    run, recipe = tmp_path / "run", override(QUICK, epochs=1)
+    train_branches(TrainingRequest(data, recipe, run, resources=CPU, width_by="energy"))
+    shutil.copytree(run, tmp_path / "whole")
+    shutil.rmtree(RunPaths(run).branch(odd).root)
+    train_branches(TrainingRequest(data, recipe, run, resources=CPU), odd)
+    told = (
+        f"branch {odd} and branch {1 if odd == 0 else 0} do not belong together: their widths.*width 16.*branch-0{odd}"
+    )
+    with pytest.raises(PlanMismatchError, match=told) as error:
+        read_branches(RunPaths(run), data=data)
+    with pytest.raises(PlanMismatchError, match="their widths follow no one rule"):
+        collect(tmp_path / "collected", [run])
+    assert len(read_branches(RunPaths(run), without=[odd])) == 3
+    before, _, command = dict(error.value.parts)["Run next"].partition(", then ")
+    assert before == f"delete {RunPaths(run).branch(odd).root}"
+    shutil.rmtree(RunPaths(run).branch(odd).root)
+    done(f"{command} --device cpu --workers 1")
+    assert equal_weights(RunPaths(run).branch(odd), RunPaths(tmp_path / "whole").branch(odd))
+    assert len(read_branches(RunPaths(run))) == 4
+
+
+def test_records_of_earlier_releases_have_no_rule_and_are_read(data: Path, tmp_path: Path) -> None:
+    train_branches(TrainingRequest(data, override(QUICK, epochs=1), tmp_path, resources=CPU, width_by="energy"))
+    for shard in range(4):
+        rewrite_record(tmp_path, shard, lambda record: replace(record, width_rule=None))
+        assert "width_rule" not in RunPaths(tmp_path).branch(shard).record.read_text()
+    assert len(read_branches(RunPaths(tmp_path))) == 4
+    asked = TrainingRequest(data, override(QUICK, epochs=1), tmp_path, resources=CPU, width_by="energy")
+    (again,) = train_branches(asked, 0)
+    assert again.width_rule is None, "the finished branch is left as it is"
+
+
+def test_a_rule_of_other_branches_is_refused(data: Path, tmp_path: Path) -> None:
+    (record,) = train_branches(
+        TrainingRequest(data, override(QUICK, epochs=1), tmp_path, resources=CPU, width_by="energy"), 0
+    )
+    assert record.width_rule is not None
+    assert record.width_rule.widths[0] == record.plan.recipe.model_options["width"]
+    with pytest.raises(SpectralError, match="widths of other branches"):
+        replace(record, width_rule=replace(record.width_rule, widths=(1, 2)))
+    with pytest.raises(SpectralError, match="no widths"):
+        replace(record.width_rule, widths=(1, 2, 3, -4))
