@@ -40,9 +40,15 @@ class WidthRule:
         """The option of `spectral-train` that gives each branch its width, None where that took a file."""
         return "--width-by energy" if self.by == "energy" else None
 
-    def before(self, recipe: Recipe, shard: int) -> Recipe:
-        """Return what the recipe of any branch was before `option`; without one, what that of this shard is."""
-        width = self.usual if self.option else self.widths[shard]
+    def before(self, recipe: Recipe) -> Recipe:
+        """Return what the recipe of a branch was before the rule."""
+        return self._with(recipe, self.usual)
+
+    def for_shard(self, recipe: Recipe, shard: int) -> Recipe:
+        """Return what `option`, or nothing where it is None, makes the recipe of this shard, given any branch's."""
+        return self._with(recipe, self.usual if self.option else self.widths[shard])
+
+    def _with(self, recipe: Recipe, width: float | None) -> Recipe:
         rest = {name: value for name, value in recipe.model_options.items() if name != "width"}
         bare = dataclasses.replace(recipe, model_options=rest)
         return bare if width is None else override(bare, model_options={"width": width})
