@@ -17,6 +17,7 @@ from spectral_train.report.runs import Comparison, compare, overview, overviews
 from spectral_train.report.runs_text import comparison_text
 from spectral_train.run.cleaning import leftovers
 from spectral_train.run.paths import RunPaths
+from spectral_train.run.record import read_network
 from spectral_train.training.branch import train_branches
 from tests.support.commands import run as command
 from tests.support.runs import QUICK, make_run, on_cpu, rewrite_record
@@ -89,9 +90,9 @@ def test_settings_of_a_model_are_none_of_the_images(trained: Path, tmp_path: Pat
 def test_the_settings_of_unequal_branches_are_those_of_all(runs: Path) -> None:
     for shard, width in enumerate((31, 16, 12, 16)):
         own = replace(QUICK, model_options={**QUICK.model_options, "width": width})
-        rewrite_record(
-            runs / "all", shard, lambda record, own=own: replace(record, plan=replace(record.plan, recipe=own))
-        )  # type: ignore[misc]
+        record = read_network(RunPaths(runs / "all").branch(shard))
+        changed = replace(record, plan=replace(record.plan, recipe=own))
+        rewrite_record(runs / "all", shard, lambda _, changed=changed: changed)  # type: ignore[misc]
     found = compare([runs / "all", runs / "one"])
     assert found.settings["model_options.width"] == ((31, 16, 12, 16), 16)
     told = command(f"spectral-ensemble runs {runs}/all {runs}/one").out

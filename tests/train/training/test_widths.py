@@ -79,11 +79,57 @@ def test_multipliers_are_read_from_json_and_csv(tmp_path: Path, name: str, text:
     assert read_multipliers(tmp_path / name) == (1, 2.5)
 
 
-@pytest.mark.parametrize("text", ["[]", "[1, -1]", "[1e-320, 1e-320]", '{"0": 1, "2": 1}', "{", '["x"]', "3"])
-def test_unusable_multipliers_are_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "widths.json").write_text(text)
-    with pytest.raises(InputError, match=r"width multipliers.*widths\.json"):
-        read_multipliers(tmp_path / "widths.json")
+@pytest.mark.parametrize(
+    ("name", "text", "got"),
+    [
+        ("w.json", "[]", "no number"),
+        ("w.json", "[1, -1]", "-1 for shard 1"),
+        ("w.json", "[1, 0]", "0 for shard 1"),
+        ("w.json", "[1, NaN]", "nan for shard 1"),
+        ("w.json", "[1, true]", "True for shard 1"),
+        ("w.json", "[1, null]", "None for shard 1"),
+        ("w.json", f"[1, 1{'0' * 400}]", "for shard 1"),
+        ("w.json", "[1e-320, 1e-320]", "1e-320 for shard 0"),
+        ("w.json", '["x"]', "x for shard 0"),
+        ("w.json", "[[1, 2]]", r"\[1, 2\] for shard 0"),
+        ("w.json", '{"0": 1, "2": 1}', "nothing for shard 1, and one for shard 2"),
+        ("w.json", '{"0": 1, "0": 2}', "shard 0 twice"),
+        ("w.json", '{"0": 1, "a": 2}', "a for a shard"),
+        ("w.json", '{"0": 1, "1000000000000": 2}', "nothing for shard 1, and one for shard 1000000000000"),
+        ("w.json", "{", "Expecting property name"),
+        ("w.json", "3", "3, which is neither a list nor an object"),
+        ("w.csv", "shard,multiplier\n0,1\n0,2\n", "shard 0 twice"),
+        ("w.csv", "0,1\n1\n", "1 in line 2"),
+        ("w.csv", "0,1\n1,wide\n", "wide for shard 1"),
+        ("w.csv", "", "no number"),
+    ],
+)
+def test_unusable_multipliers_are_refused_by_the_first_that_is_none(
+    tmp_path: Path, name: str, text: str, got: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    told = (
+        rf"no width multipliers. Where: .*{name}. Expected: one number above .*for each shard.*Got: .*{got}.*Run next: "
+    )
+    with pytest.raises(InputError, match=told):
+        read_multipliers(tmp_path / name)
+
+
+def test_what_is_no_file_of_multipliers_is_refused(data: Path, tmp_path: Path) -> None:
+    line = f"spectral-train --shard 0 --data {data} --run {tmp_path / 'run'} --model fc --epochs 1 --width-by"
+    refused = command(f"{line} enrgy")
+    told = "Got: enrgy\nRun next: the same command with --width-by energy"
+    assert (refused.code, told in refused.err) == (2, True), refused.err
+    for place, got in (("no.json", "Got: No such file or directory\n"), (".", " is not a regular file\n")):
+        refused = command(f"{line} {tmp_path / place}")
+        assert (refused.code, got in refused.err) == (2, True), refused.err
+    (tmp_path / "w.json").write_text("[1, 2]")
+    refused = command(f"{line} {tmp_path / 'w.json'}")
+    assert (refused.code, "4 multipliers, one for each of the shards 0 to 3\nGot: 2: 1, 2\n" in refused.err) == (
+        2,
+        True,
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_has_no_width_or_another_number_of_shards_is_refused(data: Path) -> None:
@@ -97,8 +143,6 @@ def test_what_has_no_width_or_another_number_of_shards_is_refused(data: Path) ->
 def test_a_stack_has_one_width(data: Path, tmp_path: Path) -> None:
     refused = command(f"spectral-train --shard all --joint --data {data} --run {tmp_path} --width-by energy")
     assert (refused.code, "without --joint" in refused.err) == (2, True)
-    missing = command(f"spectral-train --shard 0 --data {data} --run {tmp_path} --width-by {tmp_path}/no.json")
-    assert (missing.code, "cannot read the width multipliers" in missing.err) == (2, True)
 
 
 @pytest.mark.parametrize(
