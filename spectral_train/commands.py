@@ -220,6 +220,10 @@ def train_command(
         raise click.UsageError("--width-by is for branches, without --joint: a stack has one width")
     if said and (baseline or engine == "ray"):
         raise click.UsageError("--fuse-inputs is for --shard, without --engine ray")
+    if gpu and gpu_tflops:
+        raise click.UsageError("--gpu has its own peak rate: give --gpu or --gpu-tflops")
+    if (gpu or gpu_tflops) and not dry_run:
+        raise click.UsageError("--gpu or --gpu-tflops is for --dry-run")
     number = shard_number(shard)
     if no_cache and (cache or cache_size):
         raise click.UsageError("--no-cache goes without --cache and --cache-size")
@@ -237,8 +241,6 @@ def train_command(
     request = TrainingRequest(
         data, chosen, run, ShardChoice(shards, grouping, common), resources, find_rate, _width_by(width_by)
     )
-    if (gpu or gpu_tflops) and (not dry_run or (gpu and gpu_tflops)):
-        raise click.UsageError("--gpu or --gpu-tflops is for --dry-run")
     if dry_run:
         _dry_run(request, shard, _gpu(gpu, gpu_tflops), as_json)
         return
