@@ -17,13 +17,13 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_prep.system.units import duration, size
-from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.placement import split_bytes
 from spectral_train.data.shard import NO_ROWS, Shard, find_data, open_shard, open_shards
 from spectral_train.models import parameter_count, size_in_bytes
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.record import NetworkPlan
 from spectral_train.run.weights import shape_network
+from spectral_train.training.baseline import all_of
 from spectral_train.training.gpus import EFFICIENCY, Gpu
 from spectral_train.training.plan import baseline_plan, branch_plan
 from spectral_train.training.request import TrainingRequest
@@ -69,7 +69,7 @@ def dry_run(
     """
     root = find_data(request.data)
     if baseline:
-        whole = open_shard(root, 0, ShardChoice(shards=1))
+        whole = all_of(root, request.choice)
         plan = baseline_plan(whole, request.recipe)
         return (_estimate(plan, whole, _rows(whole) * math.prod(plan.input_shape), gpu),)  # images as uint8
     opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
