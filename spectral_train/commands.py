@@ -22,7 +22,7 @@ from spectral_prep.places.url import Place, place_of
 from spectral_prep.printable import printable
 from spectral_train.data.grouping import DEFAULT_CHOICE, GROUPINGS, ShardChoice
 from spectral_train.device import DEVICES, LOG_NAMES, ONE_GPU, Resources
-from spectral_train.models import AUTO, MODELS, TIMM
+from spectral_train.models import AUTO, MODELS, TIMM, nearest
 from spectral_train.recipe.augmentation import WORDS
 from spectral_train.recipe.listing import LISTINGS, listing_text
 from spectral_train.recipe.options import PRETRAINED, parse_settings
@@ -220,6 +220,10 @@ def train_command(
         raise click.UsageError("--width-by is for branches, without --joint: a stack has one width")
     if said and (baseline or engine == "ray"):
         raise click.UsageError("--fuse-inputs is for --shard, without --engine ray")
+    if gpu and gpu_tflops:
+        raise click.UsageError("--gpu has its own peak rate: give --gpu or --gpu-tflops")
+    if (gpu or gpu_tflops) and not dry_run:
+        raise click.UsageError("--gpu or --gpu-tflops is for --dry-run")
     number = shard_number(shard)
     if no_cache and (cache or cache_size):
         raise click.UsageError("--no-cache goes without --cache and --cache-size")
@@ -237,8 +241,6 @@ def train_command(
     request = TrainingRequest(
         data, chosen, run, ShardChoice(shards, grouping, common), resources, find_rate, _width_by(width_by)
     )
-    if (gpu or gpu_tflops) and (not dry_run or (gpu and gpu_tflops)):
-        raise click.UsageError("--gpu or --gpu-tflops is for --dry-run")
     if dry_run:
         _dry_run(request, shard, _gpu(gpu, gpu_tflops), as_json)
         return
@@ -298,11 +300,21 @@ def _dry_run(request: TrainingRequest, shard: str | None, gpu: Gpu | None, as_js
 
 
 def _width_by(text: str) -> WidthBy:
-    """Return how wide branches are."""
+    """Return how wide branches are; raise `InputError` for what is neither a word nor a file of multipliers."""
     if text == "uniform":
         return "uniform"
     if text == "energy":
         return "energy"
+    from spectral_prep.places import is_there
     from spectral_train.training.widths import read_multipliers
 
-    return read_multipliers(place_of(text))
+    place = place_of(text)
+    if place.suffix not in (".json", ".csv") and not is_there(place):
+        raise InputError(
+            "neither a way to choose widths nor a file",
+            where="--width-by",
+            expected="uniform, energy, or a .json or .csv file of multipliers",
+            got=text,
+            run=f"the same command with --width-by {nearest(text, ('energy', 'uniform'))[0]}",
+        )
+    return read_multipliers(place)

@@ -241,7 +241,7 @@ def _viewed(run: Place, combination: Combination, data: Place | None) -> Viewed:
     from spectral_train.training.view_outputs import Viewer
 
     paths = RunPaths(run)
-    records = read_branches(paths, combination.without, combination.allow_missing)
+    records = read_branches(paths, combination.without, combination.allow_missing, data)
     viewer, baseline = Viewer(paths, data, cast(Views, combination.views)), read_baseline(paths, records[0])
     return Viewed(viewer.of_branches(records), None if baseline is None else viewer.of_baseline(baseline))
 

@@ -1,7 +1,7 @@
 """What a folder is that was given for a run or for a data set, and what to run where it is another thing.
 
 Input: a place. Output: its `Kind`, which the names in it tell, or an error that says what it is and what to do next.
-Of all that is there only the number of a single spectral folder is read.
+Of all that is there only the record of a spectral folder is read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from spectral_prep.errors import InputError
+from spectral_prep.errors import InputError, SpectralError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
@@ -92,6 +92,13 @@ def runs_in(folder: Place) -> list[Place]:
 def data_sets_in(folder: Place) -> list[Place]:
     """Return the data sets in a folder, whole or not, by name."""
     return [each for each in _folders_in(folder) if any(map(_is_spectral, _folders_in(each)))]
+
+
+def data_set_to_name(dataset_id: str) -> Place | None:
+    """Return the data set of this id that `--data` has to name; None if it is the usual one, or is not found here."""
+    usual = data_sets_in(DEFAULT_DATA)
+    found = next((each for each in [*usual, *data_sets_in(Path())] if _is_of(each, dataset_id)), None)
+    return None if [found] == usual else found
 
 
 def parent_of(place: Place) -> Place:
@@ -281,6 +288,14 @@ def _folders_in(folder: Place) -> list[Place]:
     except OSError:
         return []
     return [folder / name for name in names if not name.startswith(".")][:MOST_LOOKED_INTO]
+
+
+def _is_of(data: Place, dataset_id: str) -> bool:
+    """Whether a data set has this id; one whose record is damaged is another."""
+    try:
+        return read_record(DatasetPaths(data).spectrals()[0].record, SpectralRecord).dataset_id == dataset_id
+    except SpectralError:
+        return False
 
 
 def _is_spectral(folder: Place) -> bool:

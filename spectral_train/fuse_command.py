@@ -51,7 +51,7 @@ def fuse_command(
     from spectral_train.training.words import write_missing_words
 
     paths = RunPaths(run)
-    records = read_branches(paths, without, allow_missing)
+    records = read_branches(paths, without, allow_missing, data)
     if exists(folder_of(paths, records).fused_record):
         say("A head of these branches is there; the new one replaces it when it is fitted.")
     try:

@@ -83,6 +83,16 @@ class ShardChoice:
     grouping: str = "contiguous"
     common: tuple[int, ...] = ()
 
+    @property
+    def options(self) -> str:
+        """The options of `spectral-train` that ask for this.
+
+        >>> ShardChoice(4, "balanced", (0,)).options
+        '--shards 4 --grouping balanced --common 0'
+        """
+        shards = "" if self.shards is None else f"--shards {self.shards} "
+        return " ".join([f"{shards}--grouping {self.grouping}", *(f"--common {k}" for k in self.common)])
+
     def count(self, q: int) -> int:
         """Return S of Q spectrals."""
         return q if self.shards is None else self.shards

@@ -112,7 +112,10 @@ def overview(run: Place) -> Overview:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side: `settings` that differ, each with a value a run, and `figures` of all, None where unknown."""
+    """Runs side by side: `settings` that differ, each with a value a run, and `figures` of all, None where unknown.
+
+    Where the branches of a run differ in a setting, its value is a tuple, one a branch.
+    """
 
     runs: tuple[str, ...]
     settings: Mapping[str, tuple[Any, ...]]
@@ -130,7 +133,7 @@ def compare(runs: Sequence[Place]) -> Comparison:
     evaluations = [evaluate(run, [DEFAULT_SCHEME], Combination(allow_missing=True)) for run in runs]
     records = [[describe(RunPaths(run).branch(shard)) for shard in RunPaths(run).finished()] for run in runs]
     settings = [
-        {**_settings(each[0]), "accuracies on": evaluation.measured_on}
+        {**_settings(each), "accuracies on": evaluation.measured_on}
         for each, evaluation in zip(records, evaluations, strict=True)
     ]
     names = list(dict.fromkeys(name for each in settings for name in each))
@@ -154,6 +157,14 @@ def compare(runs: Sequence[Place]) -> Comparison:
     )
 
 
-def _settings(record: NetworkRecord) -> dict[str, Any]:
+def _settings(records: Sequence[NetworkRecord]) -> dict[str, Any]:
+    """Return the settings of the branches of a run: a value where all have it, else a tuple with that of each."""
+    each = [_settings_of(record) for record in records]
+    names = dict.fromkeys(name for settings in each for name in settings)
+    values = {name: tuple(settings.get(name) for settings in each) for name in names}
+    return {name: found[0] if all(value == found[0] for value in found) else found for name, found in values.items()}
+
+
+def _settings_of(record: NetworkRecord) -> dict[str, Any]:
     plan = {name: value for name, value in plain(record.plan).items() if name not in OF_ONE_BRANCH}
     return {name.removeprefix("recipe."): value for name, value in leaves(plan)}

@@ -13,6 +13,7 @@ from spectral_prep.printable import shown
 from spectral_prep.system.units import duration, size
 from spectral_train.ensemble.evaluate import percent
 from spectral_train.report.runs import ACCURACIES, Comparison, Overview
+from spectral_train.run.common import across
 
 NOTHING = "–"
 
@@ -52,6 +53,8 @@ def comparison_text(found: Comparison, width: int | None = None) -> str:
 
 
 def _setting(value: object) -> str:
+    if isinstance(value, tuple):
+        return shown(across(NOTHING if each is None else each for each in value))
     return f"{value:.4g}" if isinstance(value, float) else shown(value)
 
 

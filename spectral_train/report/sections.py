@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from spectral_prep.printable import one_line, shown
 from spectral_prep.store.record_file import plain
 from spectral_train.ensemble.evaluate import NO_TEST, percent, settings_text
-from spectral_train.recipe.options import command_options
 from spectral_train.report.cost import Cost, widest_layer
 from spectral_train.report.papers import Bounds, Published, published
+from spectral_train.report.settings import of_each_branch, options, setting, width_option
 from spectral_train.report.summary import Summary, worst_confusions
 
 NONE = "–"
@@ -75,9 +75,7 @@ def over_runs(summaries: Sequence[Summary]) -> str:
             each.plan.dataset,
             str(each.plan.spec.q),
             _branches(each),
-            each.plan.recipe.model,
-            str(each.plan.recipe.epochs),
-            str(each.plan.recipe.seed),
+            *(setting(each.records, name) for name in ("model", "epochs", "seed")),
             *(show(of(each)) for of, show in _MEASURES.values()),
         ]
         for each in summaries
@@ -130,7 +128,6 @@ def section(summary: Summary, figures: Mapping[str, str]) -> str:
 
 def _facts(summary: Summary) -> str:
     plan, rows = summary.plan, summary.records[0].rows
-    options = command_options(plan.recipe)
     missing, soups = summary.evaluation.missing, [len(record.ingredients) for record in summary.records]
     grouped = "" if plan.shards == plan.spec.q else f", {plan.shards} shards ({plain_text(plan.grouping)})"
     lines = [
@@ -139,7 +136,8 @@ def _facts(summary: Summary) -> str:
         f"Q = {plan.spec.q} ({plan.spec.q1}×{plan.spec.q2}, {plan.spec.layout}, {plan.spec.transform}, "
         f"{plan.encoding.dtype}){grouped}"
         + (f", in every branch also {', '.join(map(str, plan.common))}" if plan.common else ""),
-        code_text(" ".join(filter(None, ["spectral-train --shard all", options]))),
+        code_text(" ".join(["spectral-train --shard all", *options(summary.records), *width_option(summary.records)])),
+        *map(plain_text, of_each_branch(summary.records)),
         *([NO_TEST.format(rows=summary.evaluation.rows)] if summary.evaluation.measured_on == "held_out" else []),
         *([f"Soup: networks averaged in each branch: {', '.join(map(str, soups))}"] if any(soups) else []),
         *([f"Branches that take no part: {', '.join(map(str, missing))}"] if missing else []),
@@ -222,8 +220,7 @@ def _cost_notes(summary: Summary) -> str:
     )
     if costs.baseline:
         return note
-    options = command_options(summary.plan.recipe)
-    command = " ".join(filter(None, ["spectral-train --baseline", options, f"--run {summary.name}"]))
+    command = " ".join(["spectral-train --baseline", *options(summary.records), f"--run {summary.name}"])
     return (
         f"{note}\n\nNo ratio: the baseline was not trained. Accuracy and size of the conventional network, "
         f"compression, computation and speed-up are filled by {code_text(command)} with the `--data` of the branches."
@@ -262,15 +259,15 @@ def _confusions(summary: Summary) -> str:
 def _differences(summary: Summary, known: Sequence[Published]) -> str:
     if not known:
         return f"The recipe {code_text(summary.plan.recipe.name)} is none of the papers'."
-    plan, rows = summary.plan, summary.records[0].rows
+    rows = summary.records[0].rows
     here = {
-        "data set": plan.dataset,
+        "data set": summary.plan.dataset,
         "training rows": f"{rows['training']:,} (and {rows['held_out']:,} held out)",
         "test rows": f"{rows['test']:,}",
-        "optimizer": plan.recipe.optimizer,
-        "learning rate": f"{plan.recipe.lr:g}, {plan.recipe.schedule}",
-        "batch size": str(plan.recipe.batch_size),
-        "epochs": str(plan.recipe.epochs),
+        "optimizer": setting(summary.records, "optimizer"),
+        "learning rate": f"{setting(summary.records, 'lr')}, {setting(summary.records, 'schedule')}",
+        "batch size": setting(summary.records, "batch_size"),
+        "epochs": setting(summary.records, "epochs"),
         "hardware": ", ".join(sorted({record.device for record in summary.records})),
     }
     lines = [[word, here[word], *(each.setting.get(word, NONE) for each in known)] for word in here]
@@ -279,7 +276,8 @@ def _differences(summary: Summary, known: Sequence[Published]) -> str:
 
 def _bounds(summary: Summary) -> Bounds:
     plan = summary.plan
-    return Bounds.of(plan.recipe.model, math.prod(plan.input_shape), widest_layer(plan), plan.shards)
+    widest = max(widest_layer(record.plan) for record in summary.records)
+    return Bounds.of(plan.recipe.model, math.prod(plan.input_shape), widest, plan.shards)
 
 
 def _by_plan(summaries: Sequence[Summary]) -> list[list[Summary]]:
@@ -288,7 +286,8 @@ def _by_plan(summaries: Sequence[Summary]) -> list[list[Summary]]:
     for summary in summaries:
         plan = plain(summary.plan)
         plan["recipe"] = {**plan["recipe"], "seed": None}
-        groups.setdefault(json.dumps([plan, summary.evaluation.missing], sort_keys=True), []).append(summary)
+        networks = [plain(record.plan.recipe)["model_options"] for record in summary.records]
+        groups.setdefault(json.dumps([plan, networks, summary.evaluation.missing], sort_keys=True), []).append(summary)
     return list(groups.values())
 
 

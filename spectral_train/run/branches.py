@@ -14,6 +14,7 @@ import torch
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.places import exists
+from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.folders import not_a_run
@@ -21,10 +22,11 @@ from spectral_train.run.missing import train_command
 from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs, accuracy, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, train_again
+from spectral_train.run.widths import odd_width, rule_of
 
 
 def read_branches(
-    run: RunPaths, without: Collection[int] = (), allow_missing: bool = False
+    run: RunPaths, without: Collection[int] = (), allow_missing: bool = False, data: Place | None = None
 ) -> tuple[NetworkRecord, ...]:
     """Return the records of the branches of a run, by shard.
 
@@ -34,13 +36,15 @@ def read_branches(
         Shards to leave out, whether their branches are there or not: lost nodes. Their files are not read.
     allow_missing
         Do with the branches that are there.
+    data
+        Their data set, if the user named it, for the command that trains a missing one.
 
     Raises
     ------
     InputError
         If there is no run, or branches are missing: the message names them and the command that trains the first.
     PlanMismatchError
-        If two branches do not belong together, naming both and what differs.
+        If two branches do not belong together, naming both and what differs, or one is not as wide as their rule says.
     CorruptFileError
         If a file of a branch is damaged.
     """
@@ -63,12 +67,13 @@ def read_branches(
             raise PlanMismatchError(
                 "a branch lies in the folder of another", expected=f"branch {number}", got=record.plan.name
             )
+    require_widths(records, run, data)
     shards = records[0].plan.shards
     if unknown := sorted(set(without) - set(range(shards))):
         raise InputError(f"--without {unknown[0]} does not exist", expected=f"0 to {shards - 1}")
     lost = [shard for shard in missing(records) if shard not in without]
     if lost and not allow_missing:
-        command, differing = train_command(records, lost[0], run)
+        command, differing = train_command(records, lost[0], run, data)
         raise InputError(
             f"{_listed(lost)} of {shards} not trained",
             where=run.root,
@@ -216,6 +221,27 @@ def require_belonging(first: NetworkPlan, other: NetworkPlan) -> None:
             got="; ".join(found),
             run=f"train {other.name} again as the others, or put them into another run",
         )
+
+
+def require_widths(records: Sequence[NetworkRecord], run: RunPaths | None = None, data: Place | None = None) -> None:
+    """Raise `PlanMismatchError` if a branch is not as wide as the rule says that another one was trained by.
+
+    The folder of `run` holds them, if they lie in one: then the command that trains that branch again is named.
+    """
+    if (odd := odd_width(records)) is None:
+        return
+    shard, others = shard_of(odd.record), [record for record in records if record is not odd.record]
+    again = f"train {odd.record.plan.name} again as the others, or put it into another run"
+    if run is not None:
+        again = f"delete {run.branch(shard).root}, then {train_command(others, shard, run, data)[0]}"
+    rule = rule_of([odd.beside])
+    raise PlanMismatchError(
+        f"{odd.record.plan.name} and {odd.beside.plan.name} do not belong together: their widths follow no one rule",
+        where=None if run is None else run.branch(shard).root,
+        expected=f"width {odd.expected:g}, as {(rule and rule.option) or 'the multipliers of --width-by'} gives it",
+        got=f"width {odd.got:g}",
+        run=again,
+    )
 
 
 def _shared(plan: NetworkPlan) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics, read_lines
 from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.tensor_file import readable
+from spectral_train.run.widths import WidthRule
 
 ROWS = {"training", "held_out", "test"}
 FILES = {"model.safetensors", "outputs.safetensors"}
@@ -92,6 +93,8 @@ class NetworkRecord:
 
     `size_bytes` is that of weights and buffers; `seconds` the training time of all epochs; `rows` counts "training",
     "held_out" and "test". `ingredients` holds the sha256 of the weights that a soup averages, and is empty otherwise.
+    `width_rule` is what made the branches of the run unequally wide, None where nothing did or an earlier release wrote
+    the record.
     """
 
     KIND: ClassVar[str] = "branch"
@@ -106,10 +109,13 @@ class NetworkRecord:
     rows: Mapping[str, Count]
     files: tuple[FileEntry, ...]
     ingredients: tuple[Sha256, ...] = ()
+    width_rule: WidthRule | None = field(default=None, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         require(set(self.rows) == ROWS, "rows of other kinds", ", ".join(sorted(ROWS)), ", ".join(sorted(self.rows)))
         require(0 <= self.held_out_accuracy <= 1, "no accuracy", "0 to 1", self.held_out_accuracy)
+        widths = self.plan.shards if self.width_rule is None else len(self.width_rule.widths)
+        require(widths == self.plan.shards, "widths of other branches", self.plan.shards, widths)
         names = {entry.path for entry in self.files}
         require(FILES <= names <= {*FILES, METRICS}, "other files", ", ".join(sorted(FILES)), ", ".join(sorted(names)))
 

@@ -12,8 +12,10 @@ import functools
 import torch
 from torch import Tensor
 
+from spectral_prep.errors import InputError
 from spectral_prep.kernel import fused_merge
-from spectral_train.data.grouping import ShardChoice
+from spectral_prep.places.url import Place
+from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.nearby import nearby
 from spectral_train.data.pieces import PieceReader
 from spectral_train.data.reader import RowReader
@@ -22,8 +24,8 @@ from spectral_train.data.shard import NO_ROWS, Shard, check_files, find_data, op
 from spectral_train.data.standardise import Standardisation
 from spectral_train.device import choose_device
 from spectral_train.run.metrics import Log, silent
-from spectral_train.run.paths import run_of
-from spectral_train.run.record import NetworkRecord
+from spectral_train.run.paths import RunPaths, run_of
+from spectral_train.run.record import NetworkRecord, describe
 from spectral_train.training.fit import Training
 from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import baseline_plan
@@ -34,17 +36,21 @@ from spectral_train.training.request import TrainingRequest
 def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord:
     """Train the conventional network; it is finished, resumed and refused as a branch is.
 
-    It needs all Q spectral folders, and memory for the images as uint8. Of the request, `choice` only says to which
-    default run it belongs, and of `resources` the device and the compilation count.
+    It needs all Q spectral folders, and memory for the images as uint8. Of the request, `choice` only says to which run
+    it belongs, and of `resources` the device and the compilation count.
 
     Raises
     ------
     InputError
-        If spectral folders are missing, naming them; otherwise as `train_branch` does.
+        If spectral folders are missing, naming them, or `choice` is none of this data set or not that of the run's
+        branches; otherwise as `train_branch` does.
     """
-    all_spectrals = open_shard(find_data(request.data), 0, ShardChoice(shards=1))
+    all_spectrals = all_of(find_data(request.data), request.choice)
     branches = dataclasses.replace(all_spectrals, choice=request.choice.resolved(all_spectrals.spec.q))
-    paths = run_of(branches, request.recipe, request.run).baseline
+    run = run_of(branches, request.recipe, request.run)
+    if request.choice != DEFAULT_CHOICE:
+        _require_beside(run, branches.choice)
+    paths = run.baseline
     resources, recipe = request.resources, request.recipe
     device, plan = choose_device(resources.device), baseline_plan(all_spectrals, recipe)
     training = Training(plan, paths, device, log, resources.compiled, resources.logs)
@@ -63,6 +69,27 @@ def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord
             log(f"{training.plan.name}: finished already in {paths.root}")
             return record
         return train_network(training, rows())
+
+
+def all_of(data: Place, choice: ShardChoice) -> Shard:
+    """Return all Q spectrals as one shard; raise `InputError` if they could not be cut into those of a choice."""
+    found = open_shard(data, 0, ShardChoice(shards=1))
+    choice.members(0, found.spec.q, found.first.energy)
+    return found
+
+
+def _require_beside(run: RunPaths, choice: ShardChoice) -> None:
+    """Refuse a choice of shards that is not the one of the branches in a run: it would change nothing here."""
+    for shard in run.finished()[:1]:
+        there = describe(run.branch(shard)).plan.choice
+        if there != choice:
+            raise InputError(
+                "the branches of this run have other shards, and the baseline has none",
+                where=run.root,
+                expected=there.options,
+                got=choice.options,
+                run="the same command without --shards, --grouping and --common",
+            )
 
 
 def image_reader(all_spectrals: Shard, standardise: Standardisation) -> RowReader:

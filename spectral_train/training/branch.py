@@ -24,13 +24,14 @@ from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths, run_of
 from spectral_train.run.record import NetworkRecord
+from spectral_train.run.widths import WidthRule
 from spectral_train.training.fit import Training
 from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import branch_plan
 from spectral_train.training.processes import needs_of, processes_for
 from spectral_train.training.rates import with_found_rate
 from spectral_train.training.request import TrainingRequest
-from spectral_train.training.widths import own_width
+from spectral_train.training.widths import in_width, width_rule
 
 
 def train_branches(request: TrainingRequest, shard: int | None = None, log: Log = silent) -> tuple[NetworkRecord, ...]:
@@ -106,14 +107,16 @@ class BranchTask:
     paths: NetworkPaths
     resources: Resources
     find_rate: bool = False
+    width_rule: WidthRule | None = None
 
     def __str__(self) -> str:
         return self.paths.root.name
 
 
 def _task(shard: Shard, request: TrainingRequest, run: RunPaths, resources: Resources) -> BranchTask:
-    recipe = own_width(shard, request.recipe, request.width_by)
-    return BranchTask(shard, recipe, run.branch(shard.index), resources, request.find_rate)
+    rule = width_rule(shard, request.recipe, request.width_by)
+    recipe = in_width(request.recipe, rule, shard)
+    return BranchTask(shard, recipe, run.branch(shard.index), resources, request.find_rate, rule)
 
 
 def run_task(task: BranchTask, log: Log = silent) -> NetworkRecord:
@@ -130,7 +133,7 @@ def run_task(task: BranchTask, log: Log = silent) -> NetworkRecord:
     recipe = task.recipe
     if task.find_rate:
         recipe = found_rate(task, log)
-    return train_branch(task.shard, recipe, task.paths, task.resources, log)
+    return train_branch(task.shard, recipe, task.paths, task.resources, log, task.width_rule)
 
 
 def found_rate(task: BranchTask, log: Log = silent) -> Recipe:
@@ -146,6 +149,7 @@ def train_branch(
     paths: NetworkPaths,
     resources: Resources = DEFAULT_RESOURCES,
     log: Log = silent,
+    width_rule: WidthRule | None = None,
 ) -> NetworkRecord:
     """Train the branch of a shard to the end of its recipe; a finished one is returned, a begun one resumed.
 
@@ -165,6 +169,8 @@ def train_branch(
         Device, memory and compilation.
     log
         Takes a line of progress an epoch.
+    width_rule
+        What the width in the recipe follows from, for the record.
 
     Raises
     ------
@@ -176,7 +182,8 @@ def train_branch(
         If the loss stops being finite, too few rows are good, or another process trains this branch.
     """
     plan = branch_plan(shard, recipe)
-    training = Training(plan, paths, choose_device(resources.device), log, resources.compiled, resources.logs)
+    device = choose_device(resources.device)
+    training = Training(plan, paths, device, log, resources.compiled, resources.logs, width_rule)
     with alone(plan, paths) as record:
         if record is not None:
             log(f"{plan.name}: finished already in {paths.root}")

@@ -19,7 +19,7 @@ from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.folders import not_a_run, require_run_folder
-from spectral_train.run.branches import require_belonging, require_same_rows
+from spectral_train.run.branches import require_belonging, require_same_rows, require_widths
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths
 from spectral_train.run.record import NetworkRecord, read_network, train_again
@@ -111,6 +111,7 @@ def _require_together(networks: Sequence[Found]) -> None:
     branches = [each for each in networks if each.number is not None]
     for each in branches[1:]:
         require_belonging(branches[0].record.plan, each.record.plan)
+    require_widths([each.record for each in branches])
     for each in networks:
         if each.number is None and branches:
             require_same_rows(branches[0].record.plan, each.record, each.paths)

@@ -17,13 +17,13 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_prep.system.units import duration, size
-from spectral_train.data.grouping import ShardChoice
 from spectral_train.data.placement import split_bytes
 from spectral_train.data.shard import NO_ROWS, Shard, find_data, open_shard, open_shards
 from spectral_train.models import parameter_count, size_in_bytes
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.record import NetworkPlan
 from spectral_train.run.weights import shape_network
+from spectral_train.training.baseline import all_of
 from spectral_train.training.gpus import EFFICIENCY, Gpu
 from spectral_train.training.plan import baseline_plan, branch_plan
 from spectral_train.training.rates import search_epochs
@@ -77,7 +77,7 @@ def dry_run(
     """
     root, find_rate = find_data(request.data), request.find_rate
     if baseline:
-        whole = open_shard(root, 0, ShardChoice(shards=1))
+        whole = all_of(root, request.choice)
         plan = baseline_plan(whole, request.recipe)
         images_bytes = _rows(whole) * math.prod(plan.input_shape)  # as uint8
         return (_estimate(plan, whole, images_bytes, find_rate=find_rate, gpu=gpu),)

@@ -35,6 +35,7 @@ from spectral_train.recipe.schedules import factor
 from spectral_train.run.metrics import EpochMetrics, Log, write_lines
 from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkPlan, same_plan
+from spectral_train.run.widths import WidthRule
 from spectral_train.seeds import derive_seed
 from spectral_train.training import checkpoint
 from spectral_train.training.logs import Writer, epoch_logs
@@ -63,6 +64,7 @@ class Training:
 
     `compiled` runs the network through `torch.compile`: the same checkpoint, other rounding. `logs` are names of
     `training.logs.LOGS`. A `trial` of a learning rate is called after it in what is said of its progress.
+    `training.logs.LOGS`. `width_rule` is what the plan's width follows from, for the record alone.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class Training:
     compiled: bool = False
     logs: tuple[str, ...] = ()
     trial: bool = False
+    width_rule: WidthRule | None = None
 
     def __post_init__(self) -> None:
         self.augmenter  # noqa: B018 refuses what would not be exact

@@ -186,6 +186,7 @@ def write_network(
         rows={"training": trained.rows, "held_out": len(held_out_rows.ids), "test": len(test_rows.ids)},
         files=tuple(files),
         ingredients=trained.ingredients,
+        width_rule=training.width_rule,
     )
     write_record(paths.record, record, WRITING)
     with explained(paths.checkpoint, WRITING):

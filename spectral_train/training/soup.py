@@ -118,8 +118,9 @@ def soup(
     root = find_data(data)
     records = []
     for ingredients in zip(*collected, strict=True):
-        plan = ingredients[0].record.plan
-        training = Training(plan, target.branch(shard_of(ingredients[0].record)), choose_device(device), log)
+        first = ingredients[0].record
+        plan, paths = first.plan, target.branch(shard_of(first))
+        training = Training(plan, paths, choose_device(device), log, width_rule=first.width_rule)
         done = _finished(ingredients, training)
         with contextlib.ExitStack() as held:
             if done is None:

@@ -16,6 +16,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ import torch
 from spectral_prep.errors import InputError
 from spectral_prep.places import at
 from spectral_prep.places.url import Place
+from spectral_prep.printable import shown
 from spectral_train.data.shard import Shard
 from spectral_train.models import MODELS, InputShape, branch_options, build, parameter_count
 from spectral_train.recipe.recipe import Recipe, override, resolve
+from spectral_train.run.widths import WidthRule
 from spectral_train.training.request import WidthBy
 
 LARGEST_FILE = 1 << 20
@@ -34,6 +37,9 @@ LEAST_ENERGY = 1e-6
 
 LEAST_MULTIPLIER = 1e-300
 """The widths of all branches are divided by the largest."""
+
+EXAMPLES = "as [2, 1, 1, 1] in a .json file, or as lines such as 0,2 in a .csv file"
+MOST_NAMED = 8
 
 TRIED = (0.5, 1.0, 2.0)
 
@@ -44,18 +50,42 @@ def own_width(shard: Shard, recipe: Recipe, by: WidthBy) -> Recipe:
     Raises
     ------
     InputError
+        As `width_rule` does.
+    """
+    return in_width(recipe, width_rule(shard, recipe, by), shard)
+
+
+def in_width(recipe: Recipe, rule: WidthRule | None, shard: Shard) -> Recipe:
+    """Return a recipe with the width that a rule gives the branch of a shard."""
+    return recipe if rule is None else override(recipe, model_options={"width": rule.widths[shard.index]})
+
+
+def width_rule(shard: Shard, recipe: Recipe, by: WidthBy) -> WidthRule | None:
+    """Return the widths of all S branches, computed from one shard, and what they follow from; None for "uniform".
+
+    Raises
+    ------
+    InputError
         If the network has no width, or `by` has not one multiplier a shard.
     """
     if by == "uniform":
-        return recipe
+        return None
     own = resolve(recipe, shard.input_shape)
     if own.model not in MODELS:
         raise InputError(f"{own.model} has no width", expected=f"--width-by with one of {', '.join(MODELS)}")
     multipliers = energy_multipliers(shard) if by == "energy" else by
     if len(multipliers) != shard.shards:
-        raise InputError("--width-by is of another number of shards", expected=shard.shards, got=len(multipliers))
-    width = widths(own, shapes_of(shard), len(shard.classes), multipliers)[shard.index]
-    return override(recipe, model_options={"width": width})
+        raise InputError(
+            "--width-by is of another number of shards",
+            expected=f"{shard.shards} multipliers, one for each of the shards 0 to {shard.shards - 1}",
+            got=f"{len(multipliers)}: {', '.join(f'{each:g}' for each in multipliers[:MOST_NAMED])}",
+            run=f"the same command with a file of {shard.shards} numbers, or with --width-by energy",
+        )
+    return WidthRule(
+        "energy" if by == "energy" else "multipliers",
+        own.model_options.get("width"),
+        widths(own, shapes_of(shard), len(shard.classes), multipliers),
+    )
 
 
 def energy_multipliers(shard: Shard) -> tuple[float, ...]:
@@ -104,29 +134,63 @@ def read_multipliers(path: Place) -> tuple[float, ...]:
     Raises
     ------
     InputError
-        If it cannot be read, or has not one positive number for each of the shards 0 to S−1.
+        If it cannot be read, or has not one positive number for each of the shards 0 to S−1; the message names the
+        first entry that is none.
     """
     try:
         text = at(path).read(LARGEST_FILE).decode()
-        found = json.loads(text) if path.suffix == ".json" else _csv(text)
-        pairs = dict(enumerate(found)) if isinstance(found, list) else {int(k): found[k] for k in found}
-        numbers = tuple(float(pairs[shard]) for shard in range(len(pairs)))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        pairs = _of_json(text) if path.suffix == ".json" else _of_csv(text)
+        return _in_order(pairs)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            "cannot read the width multipliers", where=path, expected="one number a shard, 0 to S-1", got=error
+            "these are no width multipliers",
+            where=path,
+            expected=f"one number above {LEAST_MULTIPLIER:g} for each shard, {EXAMPLES}",
+            got=error.strerror if isinstance(error, OSError) and error.strerror else error,
+            run="the same command after changing the file, or with --width-by energy",
         ) from error
-    if not numbers or not all(LEAST_MULTIPLIER < number < math.inf for number in numbers):
-        raise InputError(
-            "unusable width multipliers", where=path, expected=f"numbers above {LEAST_MULTIPLIER:g}", got=numbers
-        )
-    return numbers
 
 
-def _csv(text: str) -> dict[str, str]:
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    if rows and not rows[0][0].strip().isdecimal():
+def _of_json(text: str) -> list[tuple[Any, Any]]:
+    """Return (shard, multiplier) of each entry; objects are read as tuples, lest one name hide another."""
+    found = json.loads(text, object_pairs_hook=tuple)
+    if isinstance(found, tuple):
+        return list(found)
+    if isinstance(found, list):
+        return list(enumerate(found))
+    raise ValueError(f"{shown(found)}, which is neither a list nor an object")
+
+
+def _of_csv(text: str) -> list[tuple[Any, Any]]:
+    rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
+    if rows and not rows[0][1][0].strip().isdecimal():
         rows = rows[1:]  # a heading
-    return {shard: multiplier for shard, multiplier in rows}  # noqa: C416 a row of another length is refused
+    if (wrong := next(((number, row) for number, row in rows if len(row) != 2), None)) is not None:
+        raise ValueError(f"{shown(','.join(wrong[1]))} in line {wrong[0]}")
+    return [(row[0], row[1]) for _, row in rows]
+
+
+def _in_order(pairs: Sequence[tuple[Any, Any]]) -> tuple[float, ...]:
+    """Return the multipliers of the shards 0 to S−1; raise `ValueError` if one is missing, double or no multiplier."""
+    found: dict[int, float] = {}
+    for name, value in pairs:
+        if not str(name).strip().isdecimal():
+            raise ValueError(f"{shown(name)} for a shard")
+        shard = int(name)
+        if shard in found:
+            raise ValueError(f"shard {shard} twice")
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not LEAST_MULTIPLIER < number < math.inf:
+            raise ValueError(f"{shown(value)} for shard {shard}")
+        found[shard] = number
+    if not found:
+        raise ValueError("no number")
+    if missing := [shard for shard in range(len(found)) if shard not in found]:
+        raise ValueError(f"nothing for shard {missing[0]}, and one for shard {shown(max(found))}")
+    return tuple(found[shard] for shard in range(len(found)))
 
 
 def _members(shard: Shard) -> list[tuple[int, ...]]:

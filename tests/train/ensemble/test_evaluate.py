@@ -237,7 +237,8 @@ def test_what_is_another_branchs_own_is_not_in_the_command_for_a_missing_one(run
     differs = parts["Got"]
     assert differs.startswith("branches 0, 1, 3, which differ in ")
     assert "--lr (branch 0: 0.01, branch 1: 0.02, branch 3: 0.01), or --find-rate" in differs
-    assert "--set width (branch 0: 31, branch 1: 16, branch 3: 16), or --width-by" in differs
+    assert differs.endswith("--set width (branch 0: 31, branch 1: 16, branch 3: 16), or --width-by energy")
+    assert "model_options" not in differs, "nobody can type it"
 
 
 def test_an_unfinished_branch_is_a_missing_one(run: Path) -> None:

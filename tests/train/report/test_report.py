@@ -1,4 +1,5 @@
 import base64
+import functools
 import io
 import re
 import shutil
@@ -14,11 +15,14 @@ from PIL import Image
 from spectral_prep.errors import CorruptFileError, InputError
 from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.evaluate import evaluate, percent
+from spectral_train.recipe.recipe import Recipe
 from spectral_train.report.figures import FIGURES
-from spectral_train.report.report import HTML, MARKDOWN, report
+from spectral_train.report.report import HTML, MARKDOWN, compose, report
 from spectral_train.report.summary import condensed, summarise
 from spectral_train.run.outputs import TEST, read_outputs
 from spectral_train.run.paths import RunPaths
+from spectral_train.run.record import NetworkRecord
+from spectral_train.run.widths import WidthRule
 from spectral_train.training.baseline import train_baseline
 from tests.support.browser import seen
 from tests.support.runs import QUICK, make_run, on_cpu, rewrite_record
@@ -173,3 +177,24 @@ def test_markdown_that_is_not_installed_is_named_with_the_line_that_installs_it(
     monkeypatch.setitem(sys.modules, "markdown", None)
     with pytest.raises(InputError, match=r"Markdown.*spectral-shards\[report\]"):
         report(runs[:1], tmp_path / "none")
+
+
+def test_settings_of_one_branch_are_not_said_of_all(runs: list[Path], tmp_path: Path) -> None:
+    run, widths = Path(shutil.copytree(runs[1], tmp_path / "unequal")), (22, 14, 12, 16)
+    for rule in (WidthRule("energy", 16, widths), None):
+        for shard, width in enumerate(widths):
+            options = {**QUICK.model_options, "width": width}
+            own = replace(QUICK, lr=0.01 * (1 + shard % 2), model_options=options)
+            change = functools.partial(_changed, recipe=own, rule=rule)
+            rewrite_record(run, shard, change)
+        text = compose([summarise(run)], {})
+        assert "- width of the branches 0, 1, 2, 3: 22, 14, 12, 16" in text
+        assert "- lr of the branches 0, 1, 2, 3: 0.01, 0.02, 0.01, 0.02" in text
+        assert ("`spectral-train --shard all" in text, "--lr" in text, "width=22" in text) == (True, False, False)
+        assert ("--width-by energy`" in text, "--set width=16" in text) == (rule is not None, rule is not None)
+        (baseline,) = re.findall("`(spectral-train --baseline [^`]*)`", text)
+        assert "--width-by" not in baseline, "that is for branches"
+
+
+def _changed(record: NetworkRecord, recipe: Recipe, rule: WidthRule | None) -> NetworkRecord:
+    return replace(record, plan=replace(record.plan, recipe=recipe), width_rule=rule)

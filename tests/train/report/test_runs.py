@@ -17,9 +17,10 @@ from spectral_train.report.runs import Comparison, compare, overview, overviews
 from spectral_train.report.runs_text import comparison_text
 from spectral_train.run.cleaning import leftovers
 from spectral_train.run.paths import RunPaths
+from spectral_train.run.record import read_network
 from spectral_train.training.branch import train_branches
 from tests.support.commands import run as command
-from tests.support.runs import QUICK, make_run, on_cpu
+from tests.support.runs import QUICK, make_run, on_cpu, rewrite_record
 from tests.support.shards import make_shards
 from tests.support.trees import tree
 
@@ -84,6 +85,18 @@ def test_settings_of_a_model_are_none_of_the_images(trained: Path, tmp_path: Pat
     assert compare([tmp_path / "4", tmp_path / "8"]).settings == {"model_options.width": (4, 8)}
     found = compare([trained / "one", tmp_path / "4"]).settings
     assert "width" not in found, "that of the images, which is the same"
+
+
+def test_the_settings_of_unequal_branches_are_those_of_all(runs: Path) -> None:
+    for shard, width in enumerate((31, 16, 12, 16)):
+        own = replace(QUICK, model_options={**QUICK.model_options, "width": width})
+        record = read_network(RunPaths(runs / "all").branch(shard))
+        changed = replace(record, plan=replace(record.plan, recipe=own))
+        rewrite_record(runs / "all", shard, lambda _, changed=changed: changed)  # type: ignore[misc]
+    found = compare([runs / "all", runs / "one"])
+    assert found.settings["model_options.width"] == ((31, 16, 12, 16), 16)
+    told = command(f"spectral-ensemble runs {runs}/all {runs}/one").out
+    assert any(line.split() == ["model_options.width", "12", "to", "31", "16"] for line in told.splitlines()), told
 
 
 def test_rounded_figures_stand_in_the_table() -> None:

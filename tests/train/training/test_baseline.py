@@ -14,6 +14,8 @@ from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import read_network
 from spectral_train.training.baseline import read_images, train_baseline
 from spectral_train.training.branch import train_branch
+from tests.support.commands import done
+from tests.support.commands import run as command
 from tests.support.runs import CPU, QUICK, equal_weights, on_cpu
 from tests.support.shards import draw, make_shards
 
@@ -65,3 +67,18 @@ def test_missing_spectral_folders_are_named(tmp_path: Path) -> None:
     shutil.rmtree(data / "spectral-02")
     with pytest.raises(InputError, match="no spectral-00, spectral-02"):
         train_baseline(on_cpu(data, tmp_path / "run"))
+
+
+def test_shards_that_would_change_nothing_are_refused(tmp_path: Path) -> None:
+    data, run = make_shards(tmp_path / "data"), tmp_path / "run"
+    line = f"spectral-train --baseline --data {data} --model fc --epochs 1"
+    for more in (f"--run {run}", "--dry-run"):
+        refused = command(f"{line} --shards 3 {more}")
+        assert (refused.code, "3 shards do not divide 4 spectrals" in refused.err) == (2, True), refused.err
+    train_branch(open_shard(data, 0), QUICK, RunPaths(run).branch(0), CPU)
+    refused = command(f"{line} --shards 2 --run {run}")
+    assert (refused.code, "Got: --shards 2 --grouping contiguous\n" in refused.err) == (2, True), refused.err
+    assert "Expected: --shards 4 --grouping contiguous\n" in refused.err
+    assert not RunPaths(run).baseline.root.exists()
+    done(f"{line} --shards 4 --run {run}")
+    done(f"{line} --run {run}")

@@ -84,3 +84,5 @@ def test_only_records_are_read(data: Path, tmp_path: Path) -> None:
 def test_a_gpu_is_for_a_dry_run(data: Path, tmp_path: Path) -> None:
     done = command(f"spectral-train --shard 0 --data {data} --run {tmp_path} --gpu h100")
     assert (done.code, "is for --dry-run" in done.err) == (2, True)
+    both = command(f"spectral-train --shard 0 --data {data} --dry-run --gpu h100 --gpu-tflops 10")
+    assert (both.code, "give --gpu or --gpu-tflops" in both.err) == (2, True), both.err

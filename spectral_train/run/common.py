@@ -1,0 +1,58 @@
+"""What the branches of a run have in common and what each has of its own, for whoever tells a reader of all of them.
+
+Input: their records. Output: settings by name, with the value in each branch, and these in words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from spectral_train.recipe.options import OPTIONS, text_of
+from spectral_train.recipe.recipe import Recipe
+from spectral_train.run.record import NetworkRecord
+
+CHOOSES = {"lr": "--find-rate", "width": "--width-by energy"}
+"""What gives each branch its own."""
+
+
+def own_settings(records: Sequence[NetworkRecord], recipes: Sequence[Recipe]) -> dict[str, list[tuple[str, Any]]]:
+    """Return the settings that are not the same everywhere, with the value in each branch by the branch's name."""
+    settings = [_settings(recipe) for recipe in recipes]
+    names = dict.fromkeys(name for each in settings for name in each)
+    values = {
+        name: [(record.plan.name, each.get(name)) for record, each in zip(records, settings, strict=True)]
+        for name in names
+    }
+    return {name: found for name, found in values.items() if any(value != found[0][1] for _, value in found)}
+
+
+def _settings(recipe: Recipe) -> Mapping[str, Any]:
+    fields = {known.name: getattr(recipe, known.name) for known in dataclasses.fields(recipe)}
+    options = fields.pop("model_options")
+    return {**fields, **options}
+
+
+def own_text(name: str, values: Sequence[tuple[str, Any]]) -> str:
+    """Say how an option is called and what it is elsewhere.
+
+    >>> own_text("lr", [("branch 0", 0.1), ("branch 2", 0.4)])
+    '--lr (branch 0: 0.1, branch 2: 0.4), or --find-rate'
+    """
+    option = "--recipe" if name == "name" else f"--{name.replace('_', '-')}" if name in OPTIONS else f"--set {name}"
+    named = ", ".join(f"{branch}: {'the usual' if value is None else text_of(value)}" for branch, value in values)
+    return f"{option} ({named})" + (f", or {CHOOSES[name]}" if name in CHOOSES else "")
+
+
+def across(values: Iterable[Any]) -> str:
+    """Say what a setting is in all branches: once where it is the same, else its range, or each kind that there is.
+
+    >>> across([16, 16]), across([31, 16, 22]), across(["cpu", "cuda", "cpu"])
+    ('16', '16 to 31', 'cpu, cuda')
+    """
+    found = list(values)
+    least, most = (min(found), max(found)) if all(isinstance(value, (int, float)) for value in found) else (0, 0)
+    if least < most:
+        return f"{least:.4g} to {most:.4g}"
+    return ", ".join(dict.fromkeys(f"{value:.4g}" if isinstance(value, float) else str(value) for value in found))

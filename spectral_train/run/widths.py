@@ -1,0 +1,80 @@
+"""What made the branches of a run unequally wide, as the record of each branch remembers it.
+
+Input: records of branches. Output: the first whose width is not the one that another's rule gives it. Which rules there
+are, and how widths follow from them, stands in `training.widths`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from spectral_prep.store.fields import require
+from spectral_train.models import branch_options
+from spectral_train.recipe.recipe import Recipe, override
+
+if TYPE_CHECKING:
+    from spectral_train.run.record import NetworkRecord
+
+
+@dataclass(frozen=True)
+class WidthRule:
+    """`by` the energies of the shards or by multipliers of a file; the `widths` of the S branches that follow from it.
+
+    `usual` is the width that the recipe asked for, None where it left that to the model.
+    """
+
+    by: Literal["energy", "multipliers"]
+    usual: int | float | None
+    widths: tuple[int | float, ...]
+
+    def __post_init__(self) -> None:
+        allowed = all(0 < width < math.inf for width in self.widths)
+        require(allowed, "no widths", "finite numbers above 0", self.widths)
+
+    @property
+    def option(self) -> str | None:
+        """The option of `spectral-train` that gives each branch its width, None where that took a file."""
+        return "--width-by energy" if self.by == "energy" else None
+
+    def before(self, recipe: Recipe) -> Recipe:
+        """Return what the recipe of a branch was before the rule."""
+        return self._with(recipe, self.usual)
+
+    def for_shard(self, recipe: Recipe, shard: int) -> Recipe:
+        """Return what `option`, or nothing where it is None, makes the recipe of this shard, given any branch's."""
+        return self._with(recipe, self.usual if self.option else self.widths[shard])
+
+    def _with(self, recipe: Recipe, width: float | None) -> Recipe:
+        rest = {name: value for name, value in recipe.model_options.items() if name != "width"}
+        bare = dataclasses.replace(recipe, model_options=rest)
+        return bare if width is None else override(bare, model_options={"width": width})
+
+
+class Odd(NamedTuple):
+    """A branch of another width than the rule of one beside it says."""
+
+    record: NetworkRecord
+    beside: NetworkRecord
+    expected: float
+    got: float
+
+
+def rule_of(records: Sequence[NetworkRecord]) -> WidthRule | None:
+    """Return the rule that the first of these branches which has one was trained by."""
+    return next((record.width_rule for record in records if record.width_rule is not None), None)
+
+
+def odd_width(records: Sequence[NetworkRecord]) -> Odd | None:
+    """Return the first branch of another width than a rule says; other models, and runs without a rule, have none."""
+    for beside in records:
+        for record in records if beside.width_rule is not None else ():
+            if record.plan.recipe.model == beside.plan.recipe.model and beside.width_rule is not None:
+                expected = beside.width_rule.widths[record.plan.shard or 0]
+                got = branch_options(record.plan.recipe.model, record.plan.recipe.model_options)["width"]
+                if got != expected:
+                    return Odd(record, beside, expected, got)
+    return None
