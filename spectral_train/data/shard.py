@@ -53,7 +53,7 @@ class SpectralFolder:
     def read(cls, root: Place) -> SpectralFolder:
         """Read `spectral.json`; raise what `read_record` raises."""
         paths = SpectralPaths(root)
-        return cls(paths, read_record(paths.record, SpectralRecord))
+        return cls(paths, read_record(paths.record, SpectralRecord, damaged=COPY_AGAIN))
 
 
 @dataclass(frozen=True)

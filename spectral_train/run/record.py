@@ -133,7 +133,7 @@ def _upgraded(content: Content) -> Content:
 
 def describe(paths: NetworkPaths) -> NetworkRecord:
     """Return the record of a finished network, whose files are not looked at; raises what `read_record` raises."""
-    return read_record(paths.record, NetworkRecord, _upgraded)
+    return read_record(paths.record, NetworkRecord, _upgraded, train_again(paths))
 
 
 def read_network(paths: NetworkPaths) -> NetworkRecord:

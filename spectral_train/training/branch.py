@@ -183,7 +183,7 @@ def train_branch(
     """
     plan = branch_plan(shard, recipe)
     device = choose_device(resources.device)
-    training = Training(plan, paths, device, log, resources.compiled, resources.logs, width_rule)
+    training = Training(plan, paths, device, log, resources.compiled, resources.logs, width_rule=width_rule)
     with alone(plan, paths) as record:
         if record is not None:
             log(f"{plan.name}: finished already in {paths.root}")

@@ -104,9 +104,10 @@ def write_missing_words(
     run: RunPaths, records: Sequence[NetworkRecord], data: Place, on: On, resources: Resources, log: Log = silent
 ) -> None:
     """Write what these branches of a run say, from the data set they were trained on, where it is not written yet."""
+    root = find_data(data)
     for record in records:
         shard = record.plan.shard or 0
-        write_words(record, run.branch(shard), open_shard(data, shard, record.plan.choice), on, resources, log)
+        write_words(record, run.branch(shard), open_shard(root, shard, record.plan.choice), on, resources, log)
 
 
 class Speaker:

@@ -195,6 +195,7 @@ def test_another_data_set_is_refused_though_nothing_is_to_be_written(run: Path, 
     other = make_shards(tmp_path / "other", dataset_id="fedcba9876543210")
     with pytest.raises(PlanMismatchError, match="branch 0 was trained on another shard"):
         write_all_words(on_cpu(other, run, RECIPE), None, "logits")
+    assert "no such data folder" in command(f"spectral-ensemble fuse {run} --data {tmp_path / 'nosuch'}").err
 
 
 def test_a_head_that_cannot_be_used_leaves_the_other_schemes(run: Path) -> None:
