@@ -7,6 +7,7 @@ Of all that is there only the record of a spectral folder is read.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -145,7 +146,7 @@ def not_a_data_set(place: Place) -> InputError:
         "no such data folder" if kind in ("nothing", "a file") else "no spectral folder here",
         where=place,
         expected="a converted data set: spectral-00/ … with a spectral.json in each, or one of these",
-        got=_named(place) if kind == "another folder" else kind,
+        got=some(at(place).children()) if kind == "another folder" else kind,
         run=_instead_of_data(place, kind),
     )
 
@@ -154,6 +155,36 @@ def what_to_train_on() -> str:
     """Return what to run where there is no data set in the usual folder."""
     here = _data_elsewhere()
     return f"the same command with --data {quoted(here)}" if here is not None else CONVERT
+
+
+def without_folders(data: Place, needed: Sequence[str], missing: Sequence[str], whole: Sequence[int]) -> InputError:
+    """Return the error where some of the spectral folders that are needed are not in a data set.
+
+    Where one spectral folder was given, they belong beside it. `whole` are shards that could be trained nevertheless.
+    """
+    alone = exists(SpectralPaths(data).record)
+    home = parent_of(data) if alone else data
+    absent = [name for name in missing if not at(home / name).is_folder()]
+    copy = f"copy {some(absent)} from the converted data set into {quoted(home)}, then " if absent else ""
+    run = f"{copy}the same command" + (f" with --data {quoted(home)}" if alone else "")
+    return InputError(
+        f"missing {len(missing)} of the {len(needed)} spectral folders that are needed",
+        where=data,
+        expected=some(needed),
+        got=f"no {some(missing)}",
+        run=f"the same command with --shard {whole[0]}, which is here; or {run}" if whole else run,
+    )
+
+
+def some(names: Iterable[str]) -> str:
+    """Name the first of these.
+
+    >>> some(["a", "b"]), some("abcdefghij")
+    ('a, b', 'a, b, c, d, e, f, g, h and 2 more')
+    """
+    found = list(names)
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return ", ".join(found[:MOST_NAMED]) + more
 
 
 def _training(run: Place | None) -> str:
@@ -184,7 +215,7 @@ def _said_of_run(place: Place, kind: Kind, train: str) -> tuple[str, str]:
     match kind:
         case "nothing":
             beside = runs_in(parent_of(place))
-            got = f"nothing; runs beside it: {_listed(beside)}" if beside else kind
+            got = f"nothing; runs beside it: {some(each.name for each in beside)}" if beside else kind
             return got, f"spectral-ensemble runs {quoted(parent_of(place))}" if beside else train
         case "an empty folder":
             return kind, train
@@ -202,12 +233,12 @@ def _said_of_run(place: Place, kind: Kind, train: str) -> tuple[str, str]:
         case "a conversion that is not finished":
             return kind, _conversion(place)
         case "a folder of runs":
-            return f"{kind}: {_listed(runs_in(place))}", f"spectral-ensemble runs {quoted(place)}"
+            return f"{kind}: {some(each.name for each in runs_in(place))}", f"spectral-ensemble runs {quoted(place)}"
         case "a folder of data sets":
             found = data_sets_in(place)
-            return f"{kind}: {_listed(found)}", _training_on(found[0])
+            return f"{kind}: {some(each.name for each in found)}", _training_on(found[0])
         case _:
-            return (kind if kind == "a file" else _named(place)), anywhere
+            return (kind if kind == "a file" else some(at(place).children())), anywhere
 
 
 def _of_network(place: Place) -> str:
@@ -300,16 +331,6 @@ def _is_of(data: Place, dataset_id: str) -> bool:
 
 def _is_spectral(folder: Place) -> bool:
     return folder.name.startswith("spectral-") and exists(SpectralPaths(folder).record)
-
-
-def _named(folder: Place) -> str:
-    """Name what is in a folder."""
-    names = at(folder).children()
-    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
-
-
-def _listed(places: list[Place]) -> str:
-    return ", ".join(each.name for each in places[:MOST_NAMED])
 
 
 def _name(place: Place) -> str:

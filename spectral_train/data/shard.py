@@ -34,7 +34,7 @@ from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import SpectralRecord, SplitInfo
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
 from spectral_train.data.standardise import Standardisation
-from spectral_train.folders import DEFAULT_DATA, data_sets_in, not_a_data_set, what_to_train_on
+from spectral_train.folders import DEFAULT_DATA, data_sets_in, not_a_data_set, what_to_train_on, without_folders
 
 NO_ROWS = SplitInfo(rows=0, block_rows=1)
 SHARED = ("dataset", "spec", "encoding", "store", "height", "width", "channels", "classes", "splits", "energy")
@@ -219,8 +219,12 @@ def open_shard(data: Place, shard: int, choice: ShardChoice = DEFAULT_CHOICE) ->
 
 def open_shards(data: Place, choice: ShardChoice = DEFAULT_CHOICE) -> tuple[Shard, ...]:
     """Return all S shards, whose folders have to be here; raises as `open_shard` does."""
-    first = open_shard(data, 0, choice)
-    return (first, *(open_shard(data, number, choice) for number in range(1, first.shards)))
+    known = _any_folder(data, 0)
+    q, energy = known.record.spec.q, known.record.energy
+    members = [choice.members(number, q, energy) for number in range(choice.count(q))]
+    here = [number for number, own in enumerate(members) if not _missing(data, own, known)]
+    _require(data, sorted({k for own in members for k in own}), known, here)
+    return tuple(open_shard(data, number, choice) for number in range(len(members)))
 
 
 def open_folders(
@@ -228,15 +232,8 @@ def open_folders(
 ) -> tuple[SpectralFolder, ...]:
     """Return the folders of these spectrals, all of one conversion; raises as `open_shard` does."""
     known = known or _any_folder(data, members[0])
-    roots = {k: known.paths.root if k == known.record.k else DatasetPaths(data).spectral(k).root for k in members}
-    if missing := [spectral_name(k) for k, root in roots.items() if not at(root).is_folder()]:
-        raise InputError(
-            f"missing {len(missing)} of the {len(roots)} spectral folders that are needed",
-            where=data,
-            expected=", ".join(spectral_name(k) for k in members),
-            got=f"no {', '.join(missing)}",
-            run="copy them here from the converted data set",
-        )
+    _require(data, members, known)
+    roots = _roots(data, members, known)
     folders = tuple(known if k == known.record.k else SpectralFolder.read(root) for k, root in roots.items())
     for (k, root), folder in zip(roots.items(), folders, strict=True):
         if folder.record.k != k:
@@ -327,6 +324,20 @@ def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
         raise CorruptFileError("labels cannot be read", where=where, got=error, run=COPY_AGAIN) from error
     views = folder.record.splits[split].views
     return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
+
+
+def _roots(data: Place, members: Sequence[int], known: SpectralFolder) -> dict[int, Place]:
+    return {k: known.paths.root if k == known.record.k else DatasetPaths(data).spectral(k).root for k in members}
+
+
+def _missing(data: Place, members: Sequence[int], known: SpectralFolder) -> list[str]:
+    return [spectral_name(k) for k, root in _roots(data, members, known).items() if not at(root).is_folder()]
+
+
+def _require(data: Place, members: Sequence[int], known: SpectralFolder, whole: Sequence[int] = ()) -> None:
+    """Refuse to go on without some of these folders; `whole` are shards that could be trained nevertheless."""
+    if missing := _missing(data, members, known):
+        raise without_folders(data, [spectral_name(k) for k in members], missing, whole)
 
 
 def _any_folder(data: Place, preferred: int) -> SpectralFolder:

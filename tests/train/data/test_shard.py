@@ -14,7 +14,7 @@ from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.spectrum import SpectralSpec, split
 from spectral_prep.store.record_file import read_content, write_content
 from spectral_train.data.grouping import DEFAULT_CHOICE, ShardChoice
-from spectral_train.data.shard import check_files, find_data, open_shard
+from spectral_train.data.shard import check_files, find_data, open_shard, open_shards
 from spectral_train.run.paths import RunPaths
 from tests.support.runs import QUICK, equal_weights, make_run
 from tests.support.shards import CLASSES, Stored, draw, make_shards, stored
@@ -118,6 +118,30 @@ def test_a_missing_folder_is_named(data: Path) -> None:
         open_shard(data, 1, ShardChoice(2))
     with pytest.raises(InputError, match="no spectral-02"):
         open_shard(data / "spectral-03", 2)
+
+
+def test_all_shards_miss_all_folders_that_are_not_here(data: Path) -> None:
+    for name in ("spectral-00", "spectral-02", "spectral-03"):
+        shutil.rmtree(data / name)
+    told = r"missing 3 of the 4 .*Got: no spectral-00, spectral-02, spectral-03\. Run next: .* with --shard 1, "
+    for place in (data, data / "spectral-01"):
+        with pytest.raises(InputError, match=told):
+            open_shards(place)
+    with pytest.raises(InputError, match=rf"missing 3 of the 4.*Run next: copy .* into {data}, then the same command$"):
+        open_shards(data, ShardChoice(2))
+    assert open_shard(data, 1).spectrals == (1,)
+
+
+def test_a_common_spectral_belongs_beside_the_one_that_was_given(data: Path, tmp_path: Path) -> None:
+    choice, alone = ShardChoice(common=(0,)), tmp_path / "node" / "spectral-01"
+    shutil.copytree(data / "spectral-01", alone)
+    copied = rf"Run next: copy spectral-00 .* into {alone.parent}, then the same command with --data {alone.parent}$"
+    with pytest.raises(InputError, match=copied):
+        open_shard(alone, 1, choice)
+    shutil.copytree(data / "spectral-00", alone.parent / "spectral-00")
+    with pytest.raises(InputError, match=rf"Run next: the same command with --data {alone.parent}$"):
+        open_shard(alone, 1, choice)
+    assert open_shard(alone.parent, 1, choice).spectrals == (0, 1)
 
 
 def test_a_damaged_record_of_another_shard_does_no_harm(data: Path) -> None:
