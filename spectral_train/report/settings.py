@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spectral_train.recipe.options import command_options
-from spectral_train.run.common import across, own_settings
+from spectral_train.run.common import across, own_settings, rule_of
 from spectral_train.run.record import NetworkRecord
-from spectral_train.run.widths import rule_of
 
 
 def options(records: Sequence[NetworkRecord]) -> list[str]:

@@ -1,17 +1,20 @@
 """What the branches of a run have in common and what each has of its own, for whoever tells a reader of all of them.
 
-Input: their records. Output: settings by name, with the value in each branch, and these in words.
+Input: their records. Output: settings by name, with the value in each branch, and these in words; and the first branch
+whose width is not the one that another's rule gives it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from spectral_train.models import branch_options
 from spectral_train.recipe.options import OPTIONS, text_of
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.record import NetworkRecord
+from spectral_train.run.widths import WidthRule
 
 CHOOSES = {"lr": "--find-rate", "width": "--width-by energy"}
 """What gives each branch its own."""
@@ -56,3 +59,29 @@ def across(values: Iterable[Any]) -> str:
     if least < most:
         return f"{least:.4g} to {most:.4g}"
     return ", ".join(dict.fromkeys(f"{value:.4g}" if isinstance(value, float) else str(value) for value in found))
+
+
+class Odd(NamedTuple):
+    """A branch of another width than the rule of one beside it says."""
+
+    record: NetworkRecord
+    beside: NetworkRecord
+    expected: float
+    got: float
+
+
+def rule_of(records: Sequence[NetworkRecord]) -> WidthRule | None:
+    """Return the rule that the first of these branches which has one was trained by."""
+    return next((record.width_rule for record in records if record.width_rule is not None), None)
+
+
+def odd_width(records: Sequence[NetworkRecord]) -> Odd | None:
+    """Return the first branch of another width than a rule says; other models, and runs without a rule, have none."""
+    for beside in records:
+        for record in records if beside.width_rule is not None else ():
+            if record.plan.recipe.model == beside.plan.recipe.model and beside.width_rule is not None:
+                expected = beside.width_rule.widths[record.plan.shard or 0]
+                got = branch_options(record.plan.recipe.model, record.plan.recipe.model_options)["width"]
+                if got != expected:
+                    return Odd(record, beside, expected, got)
+    return None

@@ -15,11 +15,10 @@ from spectral_prep.store.record_file import read_record
 from spectral_train.folders import data_set_to_name
 from spectral_train.recipe.options import command_options
 from spectral_train.recipe.recipe import override
-from spectral_train.run.common import own_settings, own_text
+from spectral_train.run.common import own_settings, own_text, rule_of
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.rates import RatesRecord
 from spectral_train.run.record import NetworkRecord
-from spectral_train.run.widths import rule_of
 
 
 def train_command(

@@ -1,23 +1,18 @@
 """What made the branches of a run unequally wide, as the record of each branch remembers it.
 
-Input: records of branches. Output: the first whose width is not the one that another's rule gives it. Which rules there
-are, and how widths follow from them, stands in `training.widths`.
+Input: a recipe. Output: the same before the rule, or as the rule makes it. Which rules there are, and how widths follow
+from them, stands in `training.widths`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
 from spectral_prep.store.fields import require
-from spectral_train.models import branch_options
 from spectral_train.recipe.recipe import Recipe, override
-
-if TYPE_CHECKING:
-    from spectral_train.run.record import NetworkRecord
 
 
 @dataclass(frozen=True)
@@ -52,29 +47,3 @@ class WidthRule:
         rest = {name: value for name, value in recipe.model_options.items() if name != "width"}
         bare = dataclasses.replace(recipe, model_options=rest)
         return bare if width is None else override(bare, model_options={"width": width})
-
-
-class Odd(NamedTuple):
-    """A branch of another width than the rule of one beside it says."""
-
-    record: NetworkRecord
-    beside: NetworkRecord
-    expected: float
-    got: float
-
-
-def rule_of(records: Sequence[NetworkRecord]) -> WidthRule | None:
-    """Return the rule that the first of these branches which has one was trained by."""
-    return next((record.width_rule for record in records if record.width_rule is not None), None)
-
-
-def odd_width(records: Sequence[NetworkRecord]) -> Odd | None:
-    """Return the first branch of another width than a rule says; other models, and runs without a rule, have none."""
-    for beside in records:
-        for record in records if beside.width_rule is not None else ():
-            if record.plan.recipe.model == beside.plan.recipe.model and beside.width_rule is not None:
-                expected = beside.width_rule.widths[record.plan.shard or 0]
-                got = branch_options(record.plan.recipe.model, record.plan.recipe.model_options)["width"]
-                if got != expected:
-                    return Odd(record, beside, expected, got)
-    return None
