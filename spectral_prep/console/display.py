@@ -27,6 +27,9 @@ LOG_SECONDS = 30.0
 LOG_GAP_SECONDS = 1.0
 RATE_SECONDS, SAMPLE_SECONDS = 60.0, 1.0
 """Over which a rate is measured, and how often what is done is looked at."""
+ENOUGH_SHARE, ENOUGH_SECONDS = 0.02, 30.0
+"""How much of what was to be done, or how long a step has to go on, before its rate says how long the rest takes: the
+first images wait for processes that start."""
 FRAMES_A_SECOND = 4
 
 
@@ -84,11 +87,16 @@ class Meter:
             parts.append(f"{self.done:,} {unit}")
         if rate:
             parts.append(f"{spoken(rate)} {unit}/s")
-        if rate and total:
+        if rate and total and self._enough(total, now):
             parts.append(f"about {duration((total - self.done) / rate)} left")
         elif not total and now - self.started >= LOG_GAP_SECONDS:
             parts.append(duration(now - self.started))
         return ", ".join(parts)
+
+    def _enough(self, total: int, now: float) -> bool:
+        """Whether so much is done that the rate says how long the rest takes."""
+        share = (self.done - self.first) / max(1, total - self.first)
+        return share >= ENOUGH_SHARE or now - self.started >= ENOUGH_SECONDS
 
     def summary(self, now: float) -> str:
         """Return what the step came to."""

@@ -48,9 +48,10 @@ def warning_text(plan: Plan) -> str | None:
 
 def outlook_text(found: Estimate) -> str:
     """Say what a conversion that begins will take: memory, room and time."""
+    staged = f" beside {size(found.staged_bytes)} of scratch files, which go at the end" if found.staged_bytes else ""
     return (
         f"at most {size(found.peak_memory)} of memory with {workers_text(found.workers)}; "
-        f"{size(found.remaining_bytes)} to write, {_free(found)}; "
+        f"{size(found.remaining_bytes)} to write{staged}, {_free(found)}; "
         f"about {duration(found.seconds_a_task)}"
     )
 
@@ -81,7 +82,8 @@ def _estimate_lines(found: Estimate, out: Place) -> Iterator[str]:
     yield f"files      {found.files:,}, {found.files_a_spectral:,} a spectral; {blocks}"
     yield f"memory     at most {size(found.peak_memory)} with {workers_text(found.workers)}"
     enough = "enough" if found.enough_room else "not enough"
-    yield f"room       {size(found.needed_bytes)} needed, {_free(found)} at {out}: {enough}"
+    scratch = f", {size(found.scratch_bytes)} of it for scratch files" if found.scratch_bytes else ""
+    yield f"room       {size(found.needed_bytes)} needed{scratch}, {_free(found)} at {out}: {enough}"
     yield (
         f"time       about {duration(found.seconds)} with {workers_text(found.workers)} "
         f"({1 / found.sample.seconds_a_row:,.0f} images/s each)"

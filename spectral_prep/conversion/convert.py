@@ -34,7 +34,7 @@ from spectral_prep.store.block_groups import BlockGroup, block_groups
 from spectral_prep.store.layout import WRITING, DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan
 from spectral_prep.store.records import BadRow, BlockRecord
-from spectral_prep.system.staging import staging_folder
+from spectral_prep.system.staging import staged_bytes, staging_folder
 from spectral_prep.system.watch import Step, tell
 
 SAMPLED_SHARE = 1 / 64
@@ -148,7 +148,7 @@ def convert(
         if opened and pending:
             _refuse_unseen(opened, engine)
         first = execution.task == ALONE or not planned  # further tasks do not estimate what was estimated
-        found = _estimated(opened, pending, execution) if opened and pending and first else None
+        found = _estimated(opened, pending, execution, staging) if opened and pending and first else None
         progress(Progress(plan, done, wanted, None, found))
         _tell(done, wanted)
         if found and execution.space_check:
@@ -197,7 +197,7 @@ def begin(
     with at(out).shared_use(WRITING), staging_folder(out) as staging:
         if open_catalogue(paths, request, source) is None:
             conversion = open_conversion(paths, request, source, staging, execution)
-            plan, found = conversion.plan, _estimated(conversion, block_groups(conversion.plan), execution)
+            plan, found = conversion.plan, _estimated(conversion, block_groups(conversion.plan), execution, staging)
             progress(Progress(plan, dict.fromkeys(plan.splits, 0), _rows(plan, plan.blocks), None, found))
             if execution.space_check:
                 refuse_without_room(found, out)
@@ -206,8 +206,9 @@ def begin(
     return paths
 
 
-def _estimated(conversion: Conversion, pending: Sequence[BlockGroup], execution: Execution) -> Estimate:
-    return estimate_pending(conversion, pending, replace(execution, task=ALONE), SAMPLED_SHARE)
+def _estimated(conversion: Conversion, pending: Sequence[BlockGroup], execution: Execution, staging: Path) -> Estimate:
+    found = estimate_pending(conversion, pending, replace(execution, task=ALONE), SAMPLED_SHARE)
+    return replace(found, staged_bytes=staged_bytes(staging) if isinstance(conversion.paths.root, Path) else 0)
 
 
 def _converted(

@@ -40,7 +40,8 @@ from spectral_prep.store import STORES
 from spectral_prep.store.block_groups import BlockGroup, block_groups
 from spectral_prep.store.layout import DatasetPaths
 from spectral_prep.store.plan_record import Block, Plan, SplitPlan
-from spectral_prep.system.staging import staging_folder
+from spectral_prep.system.staging import staged_bytes, staging_folder
+from spectral_prep.system.units import size
 from spectral_prep.system.watch import counted
 
 GROUPS = 8
@@ -88,8 +89,9 @@ class Estimate:
 
     `bytes` are of the whole data set and `remaining_bytes` of what is not written yet, as is `seconds`, on this machine
     with `workers` processes; `free_bytes` are at the output, None for a bucket. `scratch_bytes` are what the source
-    will put there. `units` are the groups of blocks that remain, of which a task has whole ones. Views are timed as if
-    each image were decoded once for all of them; some are decoded twice.
+    will put there, `staged_bytes` what it put there already, until the conversion ends. `units` are the groups of
+    blocks that remain, of which a task has whole ones. Views are timed as if each image were decoded once for all of
+    them; some are decoded twice.
     """
 
     plan: Plan
@@ -106,6 +108,7 @@ class Estimate:
     workers: int
     tasks: int
     units: int
+    staged_bytes: int = 0
 
     @property
     def peak_memory(self) -> int:
@@ -186,8 +189,7 @@ def estimate(request: Request, source: Place, out: Place, execution: Execution =
         finished = {record.number for record in finished_blocks(conversion.paths, conversion.plan)}
         pending = [left for group in block_groups(conversion.plan) if (left := group.without(finished))]
         found = estimate_pending(conversion, pending, execution)
-        staged = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
-        return replace(found, scratch_bytes=staged if pending else 0)
+        return replace(found, scratch_bytes=staged_bytes(staging) if pending else 0)
 
 
 def estimate_pending(
@@ -232,11 +234,12 @@ def estimate_pending(
 def refuse_without_room(found: Estimate, out: Place) -> None:
     """Raise StorageError if what remains does not fit at `out`."""
     if not found.enough_room:
+        staged = f", beside {size(found.staged_bytes)} of scratch files" if found.staged_bytes else ""
         raise StorageError(
             "not enough room on the disk for what is still to be written",
             where=out,
             expected=f"{found.needed_bytes:,} bytes free",
-            got=f"{found.free_bytes:,}",
+            got=f"{found.free_bytes:,}{staged}",
             run="the same command after making room, with --out on another disk, or with --no-space-check",
         )
 

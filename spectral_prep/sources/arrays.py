@@ -29,8 +29,8 @@ import numpy.typing as npt
 
 from spectral_prep.errors import CorruptSourceError, InputError, StorageError
 from spectral_prep.sources.interface import RawImage, RowIndex
-from spectral_prep.system.files import explain
-from spectral_prep.system.staging import SCRATCH
+from spectral_prep.system.files import Advice, explain
+from spectral_prep.system.staging import SCRATCH, scratch_of
 
 BATCH_BYTES = 1 << 20
 PIXELS, LABELS, PARTIAL = ".pixels", ".labels", ".partial"
@@ -149,6 +149,7 @@ def stage(
     staging: Path,
     *,
     whole: bool = True,
+    bytes_in_all: int | None = None,
 ) -> ArraySource:
     """Stream a release into scratch files and return the source over them.
 
@@ -164,6 +165,8 @@ def stage(
         A folder of the caller's, made if need be; scratch files that a killed run left in it are removed.
     whole
         Whether every split must have rows; else one that has none is left out.
+    bytes_in_all
+        About what the scratch files will take, where it is known: for the user whose disk is full.
 
     Raises
     ------
@@ -173,7 +176,8 @@ def stage(
         If the scratch files cannot be written.
     """
     _clear(staging)
-    drafts = {part: _Draft(staging / part) for part in splits}
+    advice = SCRATCH if bytes_in_all is None else scratch_of(bytes_in_all)
+    drafts = {part: _Draft(staging / part, advice) for part in splits}
     classes: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     for item in content:
@@ -196,6 +200,7 @@ class _Draft:
     """The scratch files of a part while they grow."""
 
     path: Path
+    advice: Advice
     rows: int = 0
     pixels_hash: hashlib._Hash = field(default_factory=hashlib.sha256)
     labels_hash: hashlib._Hash = field(default_factory=hashlib.sha256)
@@ -208,8 +213,8 @@ class _Draft:
         self.pixels_hash.update(pixels.data)
         self.labels_hash.update(labels.data)
         self.rows += len(labels)
-        _append(self.growing(PIXELS), pixels)
-        _append(self.growing(LABELS), labels)
+        _append(self.growing(PIXELS), pixels, self.advice)
+        _append(self.growing(LABELS), labels, self.advice)
 
     def finish(self, split: str, name: str, staging: Path) -> StagedPart:
         if not self.rows:
@@ -263,12 +268,12 @@ def _clear(staging: Path) -> None:
         raise explain(error, staging, SCRATCH) from error
 
 
-def _append(path: Path, values: npt.NDArray[np.uint8]) -> None:
+def _append(path: Path, values: npt.NDArray[np.uint8], advice: Advice) -> None:
     try:
         with open(path, "ab") as file:
             file.write(values.data)
     except OSError as error:
-        raise explain(error, path, SCRATCH) from error
+        raise explain(error, path, advice) from error
 
 
 def _fingerprint(classes: tuple[str, ...], shape: tuple[int, ...], parts: tuple[StagedPart, ...]) -> str:

@@ -52,7 +52,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Release:
-    """CIFAR-10 or CIFAR-100: the split of each part, and where the label stands in a record or a pickle."""
+    """CIFAR-10 or CIFAR-100: the split of each part, and where the label stands in a record or a pickle.
+
+    `rows` are those of all parts, as they are published.
+    """
 
     splits: Mapping[str, str]
     class_count: int
@@ -60,6 +63,7 @@ class Release:
     labels_key: bytes
     names_key: bytes
     forms: tuple[Form, ...]
+    rows: int = 60_000
 
 
 def open_cifar(dataset: str, path: Place, staging: Path, *, to_train: bool = True) -> ArraySource:
@@ -90,14 +94,15 @@ def open_cifar(dataset: str, path: Place, staging: Path, *, to_train: bool = Tru
                 expected=f"{layouts}, or a folder that holds one",
                 run=f"the same command with --source {quoted(path.parent)}",
             )
-        content = _archive_content(release, place, to_train=to_train)
+        content, bytes_in_all = _archive_content(release, place, to_train=to_train), release.rows * PIXEL_BYTES
     else:
         wanted = release if to_train else _splits_there(release, lambda part: exists(place / form.file(part)))
         if lacking := [name for name in _file_names(wanted, form) if not exists(place / name)]:
             whole = "all files of the release" if to_train else "all files of a split, and the names of the classes"
             raise missing(dataset, place, whole, got=f"no {', '.join(lacking)}", to_train=to_train)
         content = _folder_content(wanted, form, place)
-    return stage(release.splits, release.class_count, content, staging, whole=to_train)
+        bytes_in_all = sum(at(place / form.file(part)).size() or 0 for part in wanted.splits)
+    return stage(release.splits, release.class_count, content, staging, whole=to_train, bytes_in_all=bytes_in_all)
 
 
 def standing(dataset: str, path: Place) -> tuple[Place, dict[str, str]] | None:

@@ -12,19 +12,37 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from spectral_prep.system.files import Advice, explained, is_temporary, sync_folder
+from spectral_prep.system.units import size
 
 PREFIX = ".staging-"
 KEPT = f"{PREFIX}kept"
 """The folder of what further runs and tasks can use until the data set is complete."""
 
+ELSEWHERE = "plan, verify, and --out in a bucket: set TMPDIR to a folder on another disk"
 SCRATCH = Advice(
-    full="free space there (plan and verify: set TMPDIR to a folder on another disk), then the same command",
+    full=f"free space there ({ELSEWHERE}), then the same command",
     refused="the same command with --out in such a folder (plan and verify: with TMPDIR set to one)",
 )
 """For the user whose scratch files cannot be written."""
+
+
+def scratch_of(bytes_in_all: int) -> Advice:
+    """Return that advice for scratch files that take so many bytes in all.
+
+    >>> scratch_of(184_000_000).full.partition(" (")[0]
+    'make room there for 184.0 MB of scratch files'
+    """
+    wanted = f"make room there for {size(bytes_in_all)} of scratch files ({ELSEWHERE}), then the same command"
+    return replace(SCRATCH, full=wanted)
+
+
+def staged_bytes(staging: Path) -> int:
+    """Return the bytes of all scratch files in a folder, 0 where it was not made."""
+    return sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
 
 
 @contextlib.contextmanager

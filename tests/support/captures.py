@@ -40,7 +40,8 @@ HEAD = """# What is seen while the commands work
 
 Progress and errors go to stderr, results to stdout. On a terminal a step that is going on has a bar, which goes when
 it ends; a step that took a second leaves a line. Elsewhere, in the log of a scheduler say, there is a line at once and
-then one every 30 seconds. `--quiet` says nothing but errors, warnings and what was asked for (figures, `--json`): no
+then one every 30 seconds. How long the rest takes is said when 2 % is done or 30 s have gone: the first images wait for
+processes that start. `--quiet` says nothing but errors, warnings and what was asked for (figures, `--json`): no
 progress, and no summary of what was written. `--verbose` also says when each step ends, and what caused an error.
 `NO_COLOR` and `TERM=dumb` are heeded; nothing is coloured where there is no terminal.
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from spectral_prep.console.display import Display
+from spectral_prep.console.display import Display, Meter
 from spectral_prep.system.watch import Step
 from tests.support.commands import run
 from tests.support.terminals import Screen
@@ -52,6 +52,27 @@ def test_a_log_has_a_line_at_once_and_then_every_half_minute() -> None:
         "converting: 6,000 of 60,000 images, 10 %, 100 images/s, about 9 min left",
         "converting: 9,000 of 60,000 images, 15 %, 100 images/s, about 8 min left",
     ]
+
+
+def test_the_time_left_is_said_when_enough_is_done_to_know_it() -> None:
+    def calibrating(done: int) -> Step:
+        return Step("calibrating", done, 1000, "images")
+
+    assert logged([(0, Step("opening")), (0.5, calibrating(0)), (3, calibrating(1)), (34, calibrating(500))]) == [
+        "opening",
+        "calibrating: 1 of 1,000 images, 0 %, 0.4 images/s",
+        "calibrating: 500 of 1,000 images, 50 %, 15 images/s, about 34 s left",
+    ]
+    meter = Meter(calibrating(0), 0.0)
+    meter.told(calibrating(0), 0.0)
+    for second, done, said in ((3, 1, False), (4, 19, False), (5, 20, True)):
+        meter.told(calibrating(done), second)
+        assert ("left" in meter.figures(second)) == said
+    meter = Meter(calibrating(500), 0.0, 500, 500)  # resumed
+    meter.told(calibrating(500), 0.0)
+    for second, done, said in ((3, 501, False), (29, 502, False), (31, 503, True)):
+        meter.told(calibrating(done), second)
+        assert ("left" in meter.figures(second)) == said
 
 
 def test_steps_that_take_no_time_are_not_logged_but_the_first() -> None:

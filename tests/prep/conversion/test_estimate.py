@@ -17,7 +17,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from spectral_prep.conversion.convert import convert
+from spectral_prep.console.text import estimate_text, outlook_text
+from spectral_prep.conversion.convert import Progress, convert
 from spectral_prep.conversion.estimate import estimate
 from spectral_prep.conversion.execution import Execution
 from spectral_prep.conversion.request import Request
@@ -85,10 +86,16 @@ def test_a_conversion_does_not_start_without_the_room_that_remains(
 ) -> None:
     request = Request("digits", "4")
     monkeypatch.setattr("spectral_prep.conversion.estimate._free", lambda out: 1000)
-    with pytest.raises(StorageError, match=r"not enough room.*bytes free.*--no-space-check"):
+    with pytest.raises(StorageError, match=r"not enough room.*bytes free.*Got: 1,000, beside 116\.8 kB of.*--no-space"):
         convert(request, Path(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    convert(request, Path(), tmp_path / "out", Execution(space_check=False))
+    planned = estimate(request, Path(), tmp_path / "out")
+    assert planned.scratch_bytes == 1797 * (64 + 1)  # pixels and labels
+    assert "of it for scratch files" in estimate_text(planned, tmp_path / "out")
+    told: list[Progress] = []
+    convert(request, Path(), tmp_path / "out", Execution(space_check=False), told.append)
+    assert told[0].estimate is not None
+    assert " to write beside 116.8 kB of scratch files, which go at the end, " in outlook_text(told[0].estimate)
     convert(request, Path(), tmp_path / "out")
 
 

@@ -177,6 +177,8 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StorageError, match=r"the disk is full.*one\.pixels") as caught:
         stage(SPLITS, 10, content(), tmp_path)
     assert caught.value.exit_code == 1
+    with pytest.raises(StorageError, match=r"Run next: make room there for 184\.3 MB of scratch files \(.*TMPDIR"):
+        stage(SPLITS, 10, content(), tmp_path, bytes_in_all=184_320_000)
 
 
 def test_an_unwritable_staging_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gzip
 import os
 import pickle
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectral_prep.errors import CorruptSourceError, InputError, SpectralError
+from spectral_prep.errors import CorruptSourceError, InputError, SpectralError, StorageError
 from spectral_prep.sources import open_source
 from spectral_prep.sources.cifar import LARGEST_MEMBER
+from spectral_prep.system.units import size
 from tests.support.releases import (
     CIFAR_LAYOUTS,
     cifar_files,
@@ -55,6 +57,21 @@ def test_the_fingerprint_is_the_same_from_every_layout(tmp_path: Path, dataset: 
     labels[0] = (labels[0] + 1) % 10
     changed = write_cifar(tmp_path / "changed", dataset, "binary", parts)
     assert open_source(dataset, changed, tmp_path / "staging").fingerprint not in fingerprints
+
+
+@pytest.mark.parametrize("layout", CIFAR_LAYOUTS)
+def test_a_full_disk_is_told_how_much_is_staged(tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = write_cifar(tmp_path / "data", "cifar10", layout, cifar_rows("cifar10"))
+
+    def full(path: Path, mode: str) -> object:
+        return builtins.open("/dev/full", mode)
+
+    monkeypatch.setattr("spectral_prep.sources.arrays.open", full, raising=False)
+    wanted = (
+        size(60_000 * 3072) if written.is_file() else size(sum(each.stat().st_size for each in written.glob("*_b*")))
+    )
+    with pytest.raises(StorageError, match=rf"the disk is full.*make room there for {wanted} of scratch files"):
+        open_source("cifar10", written, tmp_path / "staging")
 
 
 def test_members_may_come_in_any_order_and_beside_others(tmp_path: Path) -> None:
