@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.system.resources import usable_cpus
@@ -45,7 +46,8 @@ REAL = os.environ.get("SPECTRAL_TEST_DATA")
 EPOCHS = 20
 SMALL = {"width": 0.05, "last_map": 1}
 RUNS = Path("runs/imagenet")
-TABLES = runpy.run_path(str(ROOT / "deploy/imagenet/tables.py"))["tables"]
+SCRIPT = runpy.run_path(str(ROOT / "deploy/imagenet/tables.py"))
+TABLES, MAIN = SCRIPT["tables"], SCRIPT["main"]
 
 
 @pytest.fixture
@@ -144,9 +146,18 @@ def test_each_recipe_is_of_networks_that_can_be_built_on_flipped_shards(tmp_path
     assert Training(plan, NetworkPaths(tmp_path), torch.device("cpu"), silent).augmenter.flips
 
 
-def test_a_run_that_is_not_finished_is_named_in_the_table(tmp_path: Path) -> None:
-    (tmp_path / "vgg16").mkdir()
-    assert "- vgg16 is left out: " in TABLES([tmp_path / "vgg16"])
+@pytest.mark.parametrize(("names", "got"), [([], "no folder in it"), (["vgg16"], "vgg16 is left out: ")])
+def test_without_a_finished_run_no_table_is_written_and_an_older_one_stays(
+    tmp_path: Path, names: list[str], got: str
+) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / "tables.md").write_text("older")
+    refused = CliRunner().invoke(MAIN, [str(tmp_path)])
+    assert refused.exit_code == 1
+    assert refused.output.startswith(f"Error: {tmp_path}: no run here has all its branches. ")
+    assert got in refused.output
+    assert (tmp_path / "tables.md").read_text() == "older"
 
 
 def test_a_data_set_without_test_rows_has_a_table_of_its_own_that_says_so(tmp_path: Path) -> None:
@@ -156,7 +167,9 @@ def test_a_data_set_without_test_rows_has_a_table_of_its_own_that_says_so(tmp_pa
         run = make_run(data, tmp_path / "runs" / name, replace(QUICK, epochs=1))
         for shard in range(4):
             rewrite_record(run, shard, lambda record, of=name: replace(record, plan=replace(record.plan, dataset=of)))  # type: ignore[misc]
-    table = TABLES([tmp_path / "runs/imagenet", tmp_path / "runs/imagenet21k"])
+    (tmp_path / "runs/vgg16").mkdir()
+    table = TABLES([tmp_path / "runs/imagenet", tmp_path / "runs/imagenet21k", tmp_path / "runs/vgg16"])
+    assert "- vgg16 is left out: " in table
     of_1k, of_21k = re.split("# Table 4 of the long paper, on imagenet21k\n", table)
     assert of_1k.startswith("# Table 3 of the long paper, on imagenet\n")
     assert "top-1 on the test split." in of_1k
