@@ -13,10 +13,11 @@
 # AT_ONCE         conventional networks that train at the same time: each has all images in memory, 193 GB; default 2
 # MODELS SHARDS TRAIN_OPTIONS BRANCH_OPTIONS CONVENTIONAL_OPTIONS
 #                 which networks and how, see train.sh
-# PYTHON          the one that has the package, for the table; default python
+# PYTHON          the one that has the package, for the checks before and the table; default python
 # CONVERT_OPTIONS more options of spectral-prep convert: '--views 4 --augmentation crop' (the images of the conventional
 #                 network are then five times as many)
 #
+# What cannot be trained with is refused before anything is converted (check.py).
 # Stop it at any time (Ctrl-C, kill): the same line goes on after the last whole block, and after the last whole epoch of
 # each network. What failed is said at the end, and the same line tries it again.
 set -euo pipefail
@@ -34,8 +35,18 @@ declare -A TEST_FRACTION=([imagenet21k]='--test-fraction 0.01')
 read -r -a models <<<"$MODELS"
 read -r -a options <<<"--transform dct2 ${TEST_FRACTION[$DATASET]:-} ${CONVERT_OPTIONS:-}"
 
+"${PYTHON:-python}" "$here/check.py" --shards "$SHARDS" --at-once "${AT_ONCE:-2}" "${models[@]/#/--model=}" \
+  "${devices[@]/#/--device=}"
+
 children=()
-trap 'trap - INT TERM; ((${#children[@]} == 0)) || kill "${children[@]}" 2>/dev/null; wait; exit 130' INT TERM
+stop() {
+  trap '' INT TERM
+  ((${#children[@]} == 0)) || kill "${children[@]}" 2>/dev/null || true
+  wait
+  echo "Stopped: finished blocks and epochs are kept. Run next: the same line; it goes on where it stopped." >&2
+  exit 130
+}
+trap stop INT TERM
 
 spectral-prep convert --dataset "$DATASET" --source "$SOURCE" --q 16 --out "$DATA" "${options[@]}" &
 children=($!)
@@ -46,7 +57,8 @@ taken="$(mktemp -d)"
 trap 'rm -rf "$taken"' EXIT
 work() {
   local device="$1" place="$2" number child failed=0
-  trap '[[ -z ${child:-} ]] || kill "$child" 2>/dev/null; wait; exit 130' TERM
+  # Ctrl-C comes here, too, and would end this shell before its child.
+  trap 'trap "" INT TERM; [[ -z ${child:-} ]] || kill "$child" 2>/dev/null; wait; exit 130' INT TERM
   for ((number = 0; number < ${#models[@]} * (SHARDS + 1); number++)); do
     ((number % (SHARDS + 1) != 0 || place < ${AT_ONCE:-2})) || continue
     mkdir "$taken/$number" 2>/dev/null || continue

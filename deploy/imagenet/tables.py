@@ -2,7 +2,8 @@
 
     python deploy/imagenet/tables.py runs/imagenet      # writes runs/imagenet/tables.md, and prints it
 
-The folder holds a run a network; those whose branches are not all trained are named and left out. Accuracy, size
+The folder holds a run a network; those whose branches are not all trained are named and left out. Without a
+run of which all branches are trained there is no table, and a file that is there stays as it is. Accuracy, size
 and training time by scheme as in the paper, whose "weighted sum" is `loss` and "select-the-best" `best`, and `learned`;
 then compression, computation and speed-up. Without the conventional network its line and the ratios are empty, and it
 is named. Runs of two data sets are two tables.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from spectral_prep.errors import SpectralError
+from spectral_prep.errors import InputError, SpectralError
 from spectral_train.ensemble.combination import SchemeName
 from spectral_train.ensemble.evaluate import evaluate, percent
 from spectral_train.report.cost import Costs
@@ -72,7 +73,13 @@ def of_run(run: Path) -> Lines:
 
 
 def tables(runs: Sequence[Path]) -> str:
-    """Return both tables of finished runs as Markdown, of each data set; what is not finished is said."""
+    """Return both tables of finished runs as Markdown, of each data set; what is not finished is said.
+
+    Raises
+    ------
+    InputError
+        If none is finished.
+    """
     found: dict[str, list[Lines]] = {}
     missing = []
     for run in runs:
@@ -84,7 +91,14 @@ def tables(runs: Sequence[Path]) -> str:
         found.setdefault(lines.dataset, []).append(lines)
         if not lines.conventional:
             missing.append(f"- {run.name}: the conventional network is not trained")
-    parts = [_of_dataset(dataset, each) for dataset, each in found.items()] or ["# The long paper's networks"]
+    if not found:
+        raise InputError(
+            "no run here has all its branches",
+            expected="a folder with a run a network, as deploy/imagenet/train.sh writes them: --run FOLDER/MODEL",
+            got="\n".join(missing) or "no folder in it",
+            run="the trainings that are missing, or this with the folder of the runs",
+        )
+    parts = [_of_dataset(dataset, each) for dataset, each in found.items()]
     return "\n\n".join([*parts, *(["\n".join(missing)] if missing else [])]) + "\n"
 
 
@@ -122,7 +136,10 @@ def _or_none(value: float | None, show: Callable[[float], str]) -> str:
 def main(folder: Path) -> None:
     """Write the tables of all runs in a folder."""
     runs = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    text = tables(runs)
+    try:
+        text = tables(runs)
+    except InputError as error:
+        raise click.ClickException(f"{folder}: {error}") from error
     (folder / "tables.md").write_text(text)
     click.echo(text, nl=False)
 

@@ -24,6 +24,17 @@ number="${1:-${SLURM_ARRAY_TASK_ID:?set by sbatch --array=0-24, or give a number
 shards="${SHARDS:-4}"
 read -r -a models <<<"${MODELS:-alexnet vgg16 resnet34 cyclemlp mobilevit}"
 read -r -a options <<<"${TRAIN_OPTIONS:-}"
+if ! [[ $shards =~ ^[1-9][0-9]*$ ]]; then
+  echo "Error: no number of branches. Expected: 4, say. Got: $shards. Run next: the same line with another SHARDS" >&2
+  exit 2
+fi
+networks=$((${#models[@]} * (shards + 1)))
+if ! [[ $number =~ ^[0-9]{1,9}$ ]] || ((10#$number >= networks)); then
+  echo "Error: no such network. Expected: 0 to $((networks - 1)), for SHARDS=$shards and MODELS='${models[*]}'." \
+    "Got: $number. Run next: the same line with one of these numbers" >&2
+  exit 2
+fi
+number=$((10#$number))
 model="${models[number / (shards + 1)]}"
 part=$((number % (shards + 1)))
 if ((part == 0)); then

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from spectral_prep.spectrum import SpectralSpec
 from spectral_prep.system.resources import usable_cpus
@@ -45,7 +46,8 @@ REAL = os.environ.get("SPECTRAL_TEST_DATA")
 EPOCHS = 20
 SMALL = {"width": 0.05, "last_map": 1}
 RUNS = Path("runs/imagenet")
-TABLES = runpy.run_path(str(ROOT / "deploy/imagenet/tables.py"))["tables"]
+SCRIPT = runpy.run_path(str(ROOT / "deploy/imagenet/tables.py"))
+TABLES, MAIN = SCRIPT["tables"], SCRIPT["main"]
 
 
 @pytest.fixture
@@ -134,6 +136,94 @@ def test_a_task_of_the_array_is_a_network(tmp_path: Path, number: str, expected:
     assert done.stdout.strip() == f"{expected} --device auto"
 
 
+@pytest.mark.parametrize(("number", "shards"), [("3", "2"), ("7", "2"), ("one", "2"), ("0", "two")])
+def test_a_task_that_is_no_network_is_refused_in_words(tmp_path: Path, number: str, shards: str) -> None:
+    env = {"PATH": os.environ["PATH"], "DATA": "d", "RUNS": "r", "MODELS": "alexnet", "SHARDS": shards}
+    done = subprocess.run(
+        [ROOT / "deploy/imagenet/train.sh", number], env=env, cwd=tmp_path, capture_output=True, text=True
+    )
+    expected = (
+        f"no such network. Expected: 0 to 2, .*Got: {number}" if shards == "2" else "no number of branches.*Got: two"
+    )
+    assert done.returncode == 2
+    assert re.search(f"^Error: {expected}\\. Run next: the same line with ", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("MODELS", "alexnet alexnt", "some of alexnet vgg16 resnet34 cyclemlp mobilevit. Got: alexnt"),
+        ("SHARDS", "3", "one of 1, 2, 4, 8, 16. Got: 3"),
+        ("SHARDS", "x", "one of 1, 2, 4, 8, 16. Got: x"),
+        ("AT_ONCE", "0", "1 or more. Got: 0"),
+        ("DEVICES", "cpu cuda:99", "cuda:99: no "),
+        ("DEVICES", "0", "0: unknown device"),
+    ],
+)
+def test_what_cannot_be_trained_with_is_refused_before_anything_is_converted(
+    tmp_path: Path, commands: Path, variable: str, value: str, expected: str
+) -> None:
+    done = subprocess.run(
+        [ROOT / "deploy/imagenet/run.sh"],
+        env={
+            **environment(tmp_path, commands),
+            "PATH": fakes(tmp_path),
+            "PYTHON": str(commands / "python"),
+            variable: value,
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert expected in done.stderr
+    assert done.stderr.endswith(f"Run next: the same line with another {variable}\n")
+    assert not (tmp_path / "begun").exists()
+
+
+@pytest.mark.parametrize("stage", ["spectral-prep", "spectral-train"])
+def test_an_interrupt_ends_all_that_run_sh_began_and_says_how_to_go_on(
+    tmp_path: Path, commands: Path, stage: str
+) -> None:
+    env = {**environment(tmp_path, commands), "PATH": fakes(tmp_path, waiting=stage), "DEVICES": "cpu cpu"}
+    script, wanted = ROOT / "deploy/imagenet/run.sh", 2 if stage == "spectral-train" else 1
+
+    def processes() -> list[int]:
+        begun = tmp_path / "begun"
+        return [int(line) for line in begun.read_text().split()] if begun.exists() else []
+
+    with subprocess.Popen(
+        [script],
+        env={**env, "PYTHON": str(commands / "python")},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as stopped:
+        assert stopped.stderr is not None
+        wait_until(lambda: len(processes()) >= wanted or stopped.poll() is not None, lambda: f"only {processes()}", 150)
+        assert stopped.poll() is None, stopped.stderr.read()
+        os.killpg(stopped.pid, signal.SIGINT)
+        assert stopped.wait(20) == 130
+        assert stopped.stderr.read().endswith("Run next: the same line; it goes on where it stopped.\n")
+    for process in processes():
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+def fakes(folder: Path, waiting: str | None = None) -> str:
+    """Return a PATH with commands that do nothing; the one that waits writes its process id first, and heeds TERM."""
+    for name in ("spectral-prep", "spectral-train"):
+        waits = "echo $$ >> begun; trap 'exit 143' TERM; while :; do sleep 0.1; done" if name == waiting else "exit 0"
+        if waiting is None:
+            waits = "echo $$ >> begun"
+        (folder / name).write_text(f"#!/bin/bash\n{waits}\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_each_recipe_is_of_networks_that_can_be_built_on_flipped_shards(tmp_path: Path, name: str) -> None:
     data = make_shards(tmp_path / "data", train=draw(24, 24, 3), spec=SpectralSpec(2, 2, transform="dct2"))
@@ -144,9 +234,18 @@ def test_each_recipe_is_of_networks_that_can_be_built_on_flipped_shards(tmp_path
     assert Training(plan, NetworkPaths(tmp_path), torch.device("cpu"), silent).augmenter.flips
 
 
-def test_a_run_that_is_not_finished_is_named_in_the_table(tmp_path: Path) -> None:
-    (tmp_path / "vgg16").mkdir()
-    assert "- vgg16 is left out: " in TABLES([tmp_path / "vgg16"])
+@pytest.mark.parametrize(("names", "got"), [([], "no folder in it"), (["vgg16"], "vgg16 is left out: ")])
+def test_without_a_finished_run_no_table_is_written_and_an_older_one_stays(
+    tmp_path: Path, names: list[str], got: str
+) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / "tables.md").write_text("older")
+    refused = CliRunner().invoke(MAIN, [str(tmp_path)])
+    assert refused.exit_code == 1
+    assert refused.output.startswith(f"Error: {tmp_path}: no run here has all its branches. ")
+    assert got in refused.output
+    assert (tmp_path / "tables.md").read_text() == "older"
 
 
 def test_a_data_set_without_test_rows_has_a_table_of_its_own_that_says_so(tmp_path: Path) -> None:
@@ -156,7 +255,9 @@ def test_a_data_set_without_test_rows_has_a_table_of_its_own_that_says_so(tmp_pa
         run = make_run(data, tmp_path / "runs" / name, replace(QUICK, epochs=1))
         for shard in range(4):
             rewrite_record(run, shard, lambda record, of=name: replace(record, plan=replace(record.plan, dataset=of)))  # type: ignore[misc]
-    table = TABLES([tmp_path / "runs/imagenet", tmp_path / "runs/imagenet21k"])
+    (tmp_path / "runs/vgg16").mkdir()
+    table = TABLES([tmp_path / "runs/imagenet", tmp_path / "runs/imagenet21k", tmp_path / "runs/vgg16"])
+    assert "- vgg16 is left out: " in table
     of_1k, of_21k = re.split("# Table 4 of the long paper, on imagenet21k\n", table)
     assert of_1k.startswith("# Table 3 of the long paper, on imagenet\n")
     assert "top-1 on the test split." in of_1k
@@ -172,7 +273,7 @@ def test_a_release_without_test_images_has_some_set_apart(tmp_path: Path, datase
     env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "DATASET": dataset, "SOURCE": "s", "DEVICES": "cpu"}
     done = subprocess.run(
         [ROOT / "deploy/imagenet/run.sh"],
-        env={**env, "CONVERT_OPTIONS": "--views 4"},
+        env={**env, "CONVERT_OPTIONS": "--views 4", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
