@@ -33,7 +33,7 @@ def test_each_machine_has_one_spectral_and_the_branches_are_one_run(clone: Path)
     finished = subprocess.run([script], env=env, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "my-photos (Q = 4)" in finished.stdout
-    assert "\nfused (" in finished.stdout
+    assert "\nfused on logits (" in finished.stdout
     for number in range(4):
         node = clone / f"four-machines/node-{number}"
         assert sorted(os.listdir(node)) == ["run", f"spectral-0{number}"]
