@@ -15,7 +15,7 @@ import click
 from spectral_prep.console.failure import ERROR, show_labelled
 from spectral_prep.console.group import SETTINGS, OrderedGroup
 from spectral_prep.console.options import field_options, stacked
-from spectral_prep.console.progress import PLACE, answer, as_json, conclude, say
+from spectral_prep.console.progress import PLACE, answer, as_json, conclude, insist, say
 from spectral_prep.console.tables import output_width
 from spectral_prep.places.url import Place
 from spectral_prep.printable import one_line, printable, quoted, shown
@@ -97,7 +97,7 @@ def runs_command(folders: tuple[Place, ...], clean: bool, unfinished: bool, yes:
         found = overviews(folders[0] if folders else DEFAULT_RUNS)
         for each in found:
             if each.fault is not None:
-                say(f"Warning: {one_line(each.run)}: {each.fault}")
+                insist(f"Warning: {one_line(each.run)}: {each.fault}")
         click.echo(
             json.dumps([each.to_dict() for each in found])
             if as_json
@@ -221,7 +221,7 @@ def evaluate_command(
 
 
 def _warn(line: str) -> None:
-    say(f"Warning: {line}")
+    insist(f"Warning: {line}")
 
 
 def _show_figures(figures: dict[str, Any], text: str, combination: Combination, as_json: bool) -> None:
@@ -258,7 +258,7 @@ def _evaluate_source(
 
     found = evaluate_source(run, Labelled(*labelled), combination, predictions)
     for sentence in left_out(found):
-        say(f"Warning: {sentence}")
+        insist(f"Warning: {sentence}")
     _show_figures(found.to_dict(), source_text(found, output_width()), combination, as_json)
 
 

@@ -46,14 +46,6 @@ Kind = Literal[
     "another folder",
 ]
 
-NOT_WRITTEN_TO = (
-    "the folder of one network",
-    "a converted data set",
-    "a spectral folder",
-    "a conversion that is not finished",
-)
-"""By a run."""
-
 OF_ONE_NETWORK = {"branch.json", "checkpoint.safetensors", "training.lock", "fused.json"}
 TO_THE_END = "the same spectral-train again; it goes on where it stopped"
 MOST_LOOKED_INTO = 64
@@ -64,18 +56,11 @@ NAMED_BY_Q = re.compile(r"(.+)-q(\d+(?:x\d+)?)")
 
 def kind_of(place: Place) -> Kind:
     """Return what a place is; of a folder that is several things, what may least be written to as a run."""
-    here = at(place)
-    if not here.is_folder():
+    if not at(place).is_folder():
         return "a file" if exists(place) else "nothing"
-    names, folders = set(here.names()), here.folders()
-    if exists(SpectralPaths(place).record):
-        return "a spectral folder"
-    if OF_ONE_NETWORK & names:
-        return "the folder of one network"
-    if DatasetPaths(place).spectrals():
-        return "a converted data set"
-    if exists(DatasetPaths(place).plan):
-        return "a conversion that is not finished"
+    names, folders = at(place).names(), at(place).folders()
+    if (closed := _closed_to_runs(place, names, folders)) is not None:
+        return closed
     if any(map(NETWORK.fullmatch, folders)):
         return "a run"
     if runs_in(place):
@@ -83,6 +68,17 @@ def kind_of(place: Place) -> Kind:
     if data_sets_in(place):
         return "a folder of data sets"
     return "another folder" if names or folders else "an empty folder"
+
+
+def _closed_to_runs(place: Place, names: Sequence[str], folders: Sequence[str]) -> Kind | None:
+    """Return what a folder with these files and folders is, if no run may be written into it."""
+    if SpectralPaths(place).record.name in names:
+        return "a spectral folder"
+    if OF_ONE_NETWORK & set(names):
+        return "the folder of one network"
+    if any(_is_spectral(place / name) for name in folders):
+        return "a converted data set"
+    return "a conversion that is not finished" if DatasetPaths(place).plan.name in names else None
 
 
 def runs_in(folder: Place) -> list[Place]:
@@ -105,21 +101,28 @@ def data_set_to_name(dataset_id: str) -> Place | None:
 def parent_of(place: Place) -> Place:
     """Return the folder that a place is in, as the user would type it.
 
-    >>> parent_of(Path("runs/mine/branch-00")), parent_of(Path("."))
-    (PosixPath('runs/mine'), PosixPath('..'))
+    >>> parent_of(Path("runs/mine/branch-00")), parent_of(Path(".")), parent_of(Path(".."))
+    (PosixPath('runs/mine'), PosixPath('..'), PosixPath('../..'))
     """
-    return Path("..") if place == Path() else place.parent
+    return place / ".." if place.name in ("", "..") else place.parent
 
 
 def require_run_folder(place: Place, option: str) -> None:
-    """Refuse to write a run into what is another thing of ours; raise `InputError`, which names the option if any."""
-    kind = kind_of(place)
-    if kind not in NOT_WRITTEN_TO:
+    """Refuse to write a run into what is another thing of ours; raise `InputError`, which names the option if any.
+
+    Every training begins with this: a folder of runs is not looked into.
+    """
+    if not at(place).is_folder():
         return
-    run = f"the same command with another folder, such as {option}{quoted(DEFAULT_RUNS / (_name(place) or 'mine'))}"
+    folders = at(place).folders()
+    kind = _closed_to_runs(place, at(place).names(), folders)
+    if kind is None:
+        return
+    other = DEFAULT_RUNS / (place.name.strip(".") or "mine")
+    run = f"the same command with another folder, such as {option}{quoted(other)}"
     if kind == "the folder of one network" and kind_of(parent_of(place)) == "a run":
         run = f"the same command with {option}{quoted(parent_of(place))}"
-    if begun := [name for name in at(place).folders() if NETWORK.fullmatch(name)]:
+    if begun := [name for name in folders if NETWORK.fullmatch(name)]:
         run += f", after moving there what an earlier release wrote here: {', '.join(begun)}"
     raise InputError("a run cannot be written here", where=place, expected="a run, or a new folder", got=kind, run=run)
 
@@ -226,10 +229,8 @@ def _said_of_run(place: Place, kind: Kind, train: str) -> tuple[str, str]:
             return f"begun and not finished: {', '.join(begun)}", TO_THE_END
         case "the folder of one network":
             return kind, _of_network(place)
-        case "a converted data set":
+        case "a converted data set" | "a spectral folder":
             return kind, _training_on(place)
-        case "a spectral folder":
-            return f"{kind} of a converted data set", _training_on(place)
         case "a conversion that is not finished":
             return kind, _conversion(place)
         case "a folder of runs":
@@ -283,13 +284,15 @@ def _convert(out: Place) -> str | None:
 
 
 def _source(place: Place) -> str | None:
-    """Return the command that converts the images at a place, None where it does not look like any."""
-    dataset = looks_like(place)
-    if dataset == "folder":
-        if not _has_images(place):
+    """Return the command that converts the images at a place, None where it does not look like any, as far as seen."""
+    try:
+        dataset = looks_like(place)
+        if dataset == "folder" and not _has_images(place):
             return None
-        if any(map(_is_image, at(place).names())):  # of one class: the classes are beside it
+        if dataset == "folder" and any(map(_is_image, at(place).names())):  # of one class: the classes are beside it
             place = parent_of(place)
+    except (OSError, SpectralError):
+        return None
     size = " --size 224 --resize 256" if dataset in ("folder", "imagenet", "parquet", "webdataset") else ""
     return f"spectral-prep convert --dataset {dataset} --source {quoted(place)} --q 4{size}"
 
@@ -300,7 +303,7 @@ def _has_images(place: Place) -> bool:
     for _ in range(3):
         if any(_is_image(name) for each in folders for name in at(each).names()):
             return True
-        folders = [inner for each in folders[:MOST_NAMED] for inner in _folders_in(each)]
+        folders = [inner for each in folders for inner in _folders_in(each)[:MOST_NAMED]]
     return False
 
 
@@ -316,7 +319,7 @@ def _folders_in(folder: Place) -> list[Place]:
     """Return the folders in a folder; none of one that may not be read, or is none: this is looked at for advice."""
     try:
         names = at(folder).folders()
-    except OSError:
+    except (OSError, SpectralError):
         return []
     return [folder / name for name in names if not name.startswith(".")][:MOST_LOOKED_INTO]
 
@@ -331,7 +334,3 @@ def _is_of(data: Place, dataset_id: str) -> bool:
 
 def _is_spectral(folder: Place) -> bool:
     return folder.name.startswith("spectral-") and exists(SpectralPaths(folder).record)
-
-
-def _name(place: Place) -> str:
-    return "" if place == Path() else place.name

@@ -94,14 +94,14 @@ def open_cifar(dataset: str, path: Place, staging: Path, *, to_train: bool = Tru
                 expected=f"{layouts}, or a folder that holds one",
                 run=f"the same command with --source {quoted(path.parent)}",
             )
-        content, bytes_in_all = _archive_content(release, place, to_train=to_train), release.rows * PIXEL_BYTES
+        content = _archive_content(release, place, to_train=to_train)
     else:
         wanted = release if to_train else _splits_there(release, lambda part: exists(place / form.file(part)))
         if lacking := [name for name in _file_names(wanted, form) if not exists(place / name)]:
             whole = "all files of the release" if to_train else "all files of a split, and the names of the classes"
             raise missing(dataset, place, whole, got=f"no {', '.join(lacking)}", to_train=to_train)
         content = _folder_content(wanted, form, place)
-        bytes_in_all = sum(at(place / form.file(part)).size() or 0 for part in wanted.splits)
+    bytes_in_all = release.rows * PIXEL_BYTES if to_train else None  # else perhaps one split alone
     return stage(release.splits, release.class_count, content, staging, whole=to_train, bytes_in_all=bytes_in_all)
 
 

@@ -222,8 +222,7 @@ def open_shards(data: Place, choice: ShardChoice = DEFAULT_CHOICE) -> tuple[Shar
     known = _any_folder(data, 0)
     q, energy = known.record.spec.q, known.record.energy
     members = [choice.members(number, q, energy) for number in range(choice.count(q))]
-    here = [number for number, own in enumerate(members) if not _missing(data, own, known)]
-    _require(data, sorted({k for own in members for k in own}), known, here)
+    _require(data, sorted({k for own in members for k in own}), known, members)
     return tuple(open_shard(data, number, choice) for number in range(len(members)))
 
 
@@ -330,14 +329,11 @@ def _roots(data: Place, members: Sequence[int], known: SpectralFolder) -> dict[i
     return {k: known.paths.root if k == known.record.k else DatasetPaths(data).spectral(k).root for k in members}
 
 
-def _missing(data: Place, members: Sequence[int], known: SpectralFolder) -> list[str]:
-    return [spectral_name(k) for k, root in _roots(data, members, known).items() if not at(root).is_folder()]
-
-
-def _require(data: Place, members: Sequence[int], known: SpectralFolder, whole: Sequence[int] = ()) -> None:
-    """Refuse to go on without some of these folders; `whole` are shards that could be trained nevertheless."""
-    if missing := _missing(data, members, known):
-        raise without_folders(data, [spectral_name(k) for k in members], missing, whole)
+def _require(data: Place, members: Sequence[int], known: SpectralFolder, shards: Sequence[Sequence[int]] = ()) -> None:
+    """Refuse to go on without some of these folders; of `shards` those that are whole could be trained nevertheless."""
+    if missing := [k for k, root in _roots(data, members, known).items() if not at(root).is_folder()]:
+        whole = [number for number, own in enumerate(shards) if not set(own) & set(missing)]
+        raise without_folders(data, [spectral_name(k) for k in members], [spectral_name(k) for k in missing], whole)
 
 
 def _any_folder(data: Place, preferred: int) -> SpectralFolder:

@@ -53,9 +53,8 @@ def comparison_text(found: Comparison, width: int | None = None) -> str:
 
 
 def _setting(value: object) -> str:
-    if isinstance(value, tuple):
-        return shown(across(NOTHING if each is None else each for each in value))
-    return f"{value:.4g}" if isinstance(value, float) else shown(value)
+    each = value if isinstance(value, tuple) else (value,)
+    return shown(across(NOTHING if own is None else own for own in each))
 
 
 def _branches(each: Overview) -> str:

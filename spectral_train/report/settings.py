@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spectral_train.recipe.options import command_options
-from spectral_train.run.common import across, own_settings, rule_of
+from spectral_train.run.common import across, own_settings, own_value, rule_of
 from spectral_train.run.record import NetworkRecord
 
 
@@ -32,7 +32,7 @@ def of_each_branch(records: Sequence[NetworkRecord]) -> list[str]:
     own = own_settings(records, [record.plan.recipe for record in records])
     shards = ", ".join(str(record.plan.shard) for record in records)
     return [
-        f"{name} of the branches {shards}: {', '.join(str(value) for _, value in values)}"
+        f"{name} of the branches {shards}: {', '.join(own_value(value) for _, value in values)}"
         for name, values in own.items()
     ]
 

@@ -44,8 +44,13 @@ def own_text(name: str, values: Sequence[tuple[str, Any]]) -> str:
     '--lr (branch 0: 0.1, branch 2: 0.4), or --find-rate'
     """
     option = "--recipe" if name == "name" else f"--{name.replace('_', '-')}" if name in OPTIONS else f"--set {name}"
-    named = ", ".join(f"{branch}: {'the usual' if value is None else text_of(value)}" for branch, value in values)
+    named = ", ".join(f"{branch}: {own_value(value)}" for branch, value in values)
     return f"{option} ({named})" + (f", or {CHOOSES[name]}" if name in CHOOSES else "")
+
+
+def own_value(value: object) -> str:
+    """Say what a setting is in one branch, which has the model's own where nothing was asked for."""
+    return "the usual" if value is None else text_of(value)
 
 
 def across(values: Iterable[Any]) -> str:
@@ -53,12 +58,17 @@ def across(values: Iterable[Any]) -> str:
 
     >>> across([16, 16]), across([31, 16, 22]), across(["cpu", "cuda", "cpu"])
     ('16', '16 to 31', 'cpu, cuda')
+    >>> across([0.001, 0.00025]), across([20_240_101, 20_240_102]), across([False, True])
+    ('0.00025 to 0.001', '20240101 to 20240102', 'False, True')
     """
     found = list(values)
-    least, most = (min(found), max(found)) if all(isinstance(value, (int, float)) for value in found) else (0, 0)
-    if least < most:
-        return f"{least:.4g} to {most:.4g}"
-    return ", ".join(dict.fromkeys(f"{value:.4g}" if isinstance(value, float) else str(value) for value in found))
+    if all(type(value) in (int, float) for value in found) and min(found) < max(found):
+        return f"{_short(min(found))} to {_short(max(found))}"
+    return ", ".join(dict.fromkeys(map(_short, found)))
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 class Odd(NamedTuple):
@@ -78,10 +88,12 @@ def rule_of(records: Sequence[NetworkRecord]) -> WidthRule | None:
 def odd_width(records: Sequence[NetworkRecord]) -> Odd | None:
     """Return the first branch of another width than a rule says; other models, and runs without a rule, have none."""
     for beside in records:
-        for record in records if beside.width_rule is not None else ():
-            if record.plan.recipe.model == beside.plan.recipe.model and beside.width_rule is not None:
-                expected = beside.width_rule.widths[record.plan.shard or 0]
-                got = branch_options(record.plan.recipe.model, record.plan.recipe.model_options)["width"]
-                if got != expected:
+        if (rule := beside.width_rule) is None:
+            continue
+        for record in records:
+            recipe = record.plan.recipe
+            if recipe.model == beside.plan.recipe.model:
+                expected = rule.widths[record.plan.shard or 0]
+                if (got := branch_options(recipe.model, recipe.model_options)["width"]) != expected:
                     return Odd(record, beside, expected, got)
     return None

@@ -40,7 +40,10 @@ class WidthRule:
         return self._with(recipe, self.usual)
 
     def for_shard(self, recipe: Recipe, shard: int) -> Recipe:
-        """Return what `option`, or nothing where it is None, makes the recipe of this shard, given any branch's."""
+        """Return what to ask for, given any branch's recipe, so that the branch of a shard gets its width.
+
+        It is the recipe before the rule where `option` makes that width of it, else the recipe with the width.
+        """
         return self._with(recipe, self.usual if self.option else self.widths[shard])
 
     def _with(self, recipe: Recipe, width: float | None) -> Recipe:

@@ -63,8 +63,8 @@ class Training:
     """One network's training: what, into which folder, on which device, and who hears of each epoch.
 
     `compiled` runs the network through `torch.compile`: the same checkpoint, other rounding. `logs` are names of
-    `training.logs.LOGS`. A `trial` of a learning rate is called after it in what is said of its progress.
-    `training.logs.LOGS`. `width_rule` is what the plan's width follows from, for the record alone.
+    `training.logs.LOGS`. A `trial` of a learning rate is called after it in what is said of its progress. `width_rule`
+    is what the plan's width follows from, for the record alone.
 
     Raises
     ------

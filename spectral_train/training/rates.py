@@ -61,9 +61,10 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
     InputError
         If the loss diverges at every rate, or another process tries rates of this network.
     PlanMismatchError
-        If a network of other options, or of a rate that the trials do not give, was begun or finished in this folder.
-    PlanMismatchError, CorruptFileError
-        As `read_rates` and `fit` do.
+        If a network of other options, or of a rate that the trials do not give, was begun or finished in this folder;
+        otherwise as `read_rates` and `fit` do.
+    CorruptFileError
+        As `read_rates` and `fit` do, or if the network in this folder is damaged.
     """
     plan, paths = training.plan, training.paths
     short = override(plan.recipe, epochs=trial_epochs(plan.recipe.epochs))

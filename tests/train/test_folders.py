@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.errors import InputError
-from spectral_train.folders import kind_of, not_a_data_set, not_a_run
+from spectral_prep.places.disk import DiskPlace
+from spectral_train.folders import kind_of, not_a_data_set, not_a_run, require_run_folder
 from tests.support.commands import done, run
 from tests.support.releases import write_folder
 from tests.support.runs import QUICK, make_run
@@ -111,6 +114,31 @@ def test_a_run_is_not_written_into_what_is_another_thing(here: Path, place: str)
         refused = run(line)
         assert (refused.code, "a run cannot be written here" in refused.err) == (2, True), refused.err
     assert tree(here) == before
+
+
+def test_a_training_begins_without_a_look_into_the_folders_of_where_it_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, folders = list[Path](), DiskPlace.folders
+
+    def look(here: DiskPlace) -> list[str]:
+        looked.append(here.path)
+        return folders(here)
+
+    monkeypatch.setattr(DiskPlace, "folders", look)
+    require_run_folder(Path(), "--run ")
+    assert looked == [Path()]
+
+
+def test_a_folder_in_it_that_may_not_be_read_is_no_reason_to_say_another_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("unrelated/locked").mkdir()
+    names = DiskPlace.names
+
+    def refuse(here: DiskPlace) -> list[str]:
+        if here.path.name == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(here.path))
+        return names(here)
+
+    monkeypatch.setattr(DiskPlace, "names", refuse)
+    assert advice(not_a_data_set(Path("unrelated"))) == ("locked, notes.txt", "the same command with --data data")
 
 
 def test_a_run_that_was_written_into_a_data_set_can_be_saved(here: Path) -> None:

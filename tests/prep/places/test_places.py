@@ -11,7 +11,8 @@ from threading import Barrier
 
 import pytest
 
-from spectral_prep.places import at, atomic_write, exists, is_there, on_disk, sha256_of
+from spectral_prep.places import at, atomic_write, exists, is_there, on_disk, replace_together, sha256_of
+from spectral_prep.places.interface import NewFile
 from spectral_prep.places.url import Place
 from spectral_prep.system.files import ANYWHERE
 
@@ -94,6 +95,32 @@ def test_a_stream_reads_seeks_and_ends_as_a_file_does(root: Place) -> None:
         assert stream.read() == content
         stream.seek(len(content) + 5)
         assert stream.read() == b""
+
+
+@pytest.mark.parametrize("named", [0, 1])
+def test_files_that_were_not_all_replaced_have_nothing_that_vouches_for_them(
+    root: Place, named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, record = put(root / "part", b"old"), put(root / "record", b"old")
+    unused = at(part).new(ANYWHERE)
+    unused.abandon()
+    kind, done = type(unused), list[Place]()
+    finish = kind.finish
+
+    def killed(file: NewFile) -> None:
+        if len(done) == named:
+            raise KeyboardInterrupt
+        done.append(file.place)
+        finish(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            replace_together({part: b"new", record: b"new"})
+    assert (exists(record), at(part).read(3)) == (False, b"new" if named else b"old")
+    replace_together({part: b"new", record: b"new"})
+    assert at(part).read(3) == at(record).read(3) == b"new"
+    assert sorted(at(root).files()) == [("part", 3), ("record", 3)]
 
 
 def test_an_empty_file_is_a_file(root: Place) -> None:

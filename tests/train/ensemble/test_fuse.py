@@ -200,7 +200,7 @@ def test_another_data_set_is_refused_though_nothing_is_to_be_written(run: Path, 
 
 def test_a_head_that_cannot_be_used_leaves_the_other_schemes(run: Path) -> None:
     (run / "fused" / "model.safetensors").write_bytes(b"")
-    done = command(f"spectral-ensemble evaluate {run}")
+    done = command(f"spectral-ensemble evaluate {run} --quiet")
     assert done.code == 0, done.err
     assert "Warning: the fused network is left out: a file of the fused network is missing or damaged" in done.err
     assert "learned" in done.out

@@ -194,6 +194,9 @@ def test_settings_of_one_branch_are_not_said_of_all(runs: list[Path], tmp_path: 
         assert ("--width-by energy`" in text, "--set width=16" in text) == (rule is not None, rule is not None)
         (baseline,) = re.findall("`(spectral-train --baseline [^`]*)`", text)
         assert "--width-by" not in baseline, "that is for branches"
+    usual = replace(QUICK, model_options={"depth": QUICK.model_options["depth"]})
+    rewrite_record(run, 3, functools.partial(_changed, recipe=usual, rule=None))
+    assert "- width of the branches 0, 1, 2, 3: 22, 14, 12, the usual" in compose([summarise(run)], {})
 
 
 def _changed(record: NetworkRecord, recipe: Recipe, rule: WidthRule | None) -> NetworkRecord:
