@@ -15,10 +15,6 @@ from spectral_prep.errors import InputError, SpectralError
 from spectral_prep.places import at, exists
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
-from spectral_prep.sources import PUBLISHED
-from spectral_prep.sources.layout import looks_like
-from spectral_prep.sources.opening import EXTENSIONS
-from spectral_prep.sources.releases import RELEASES
 from spectral_prep.store.layout import DatasetPaths, SpectralPaths
 from spectral_prep.store.record_file import read_record
 from spectral_prep.store.records import SpectralRecord
@@ -272,6 +268,9 @@ def _instead_of_data(place: Place, kind: Kind) -> str:
 
 def _convert(out: Place) -> str | None:
     """Return the command that converts what a folder is called after, None where it is called after nothing known."""
+    from spectral_prep.sources import PUBLISHED  # sources take a tenth of a second: this is for advice alone
+    from spectral_prep.sources.releases import RELEASES
+
     named = NAMED_BY_Q.fullmatch(out.name)
     if named is None:
         return None
@@ -285,6 +284,8 @@ def _convert(out: Place) -> str | None:
 
 def _source(place: Place) -> str | None:
     """Return the command that converts the images at a place, None where it does not look like any, as far as seen."""
+    from spectral_prep.sources.layout import looks_like
+
     try:
         dataset = looks_like(place)
         if dataset == "folder" and not _has_images(place):
@@ -308,6 +309,8 @@ def _has_images(place: Place) -> bool:
 
 
 def _is_image(name: str) -> bool:
+    from spectral_prep.sources.opening import EXTENSIONS
+
     return name.lower().endswith(EXTENSIONS)
 
 
