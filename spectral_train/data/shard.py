@@ -210,11 +210,7 @@ def open_shard(data: Place, shard: int, choice: ShardChoice = DEFAULT_CHOICE) ->
     CorruptFileError
         If a record is damaged.
     """
-    beginning = _any_folder(data, shard)
-    record = beginning.record
-    folders = open_folders(data, choice.members(shard, record.spec.q, record.energy), beginning)
-    same_conversion(beginning, folders[0])
-    return Shard(shard, choice.resolved(record.spec.q), folders)
+    return _opened(data, shard, choice, _any_folder(data, shard))
 
 
 def open_shards(data: Place, choice: ShardChoice = DEFAULT_CHOICE) -> tuple[Shard, ...]:
@@ -223,7 +219,7 @@ def open_shards(data: Place, choice: ShardChoice = DEFAULT_CHOICE) -> tuple[Shar
     q, energy = known.record.spec.q, known.record.energy
     members = [choice.members(number, q, energy) for number in range(choice.count(q))]
     _require(data, sorted({k for own in members for k in own}), known, members)
-    return tuple(open_shard(data, number, choice) for number in range(len(members)))
+    return tuple(_opened(data, number, choice, known) for number in range(len(members)))
 
 
 def open_folders(
@@ -323,6 +319,13 @@ def _folder_labels(folder: SpectralFolder, split: str) -> Labels:
         raise CorruptFileError("labels cannot be read", where=where, got=error, run=COPY_AGAIN) from error
     views = folder.record.splits[split].views
     return Labels(torch.from_numpy(labels), ids.astype(np.int32, copy=False), views)
+
+
+def _opened(data: Place, shard: int, choice: ShardChoice, known: SpectralFolder) -> Shard:
+    record = known.record
+    folders = open_folders(data, choice.members(shard, record.spec.q, record.energy), known)
+    same_conversion(known, folders[0])
+    return Shard(shard, choice.resolved(record.spec.q), folders)
 
 
 def _roots(data: Place, members: Sequence[int], known: SpectralFolder) -> dict[int, Place]:
