@@ -82,9 +82,9 @@ def runs_in(folder: Place) -> list[Place]:
     return [each for each in _folders_in(folder) if any(NETWORK.fullmatch(inner.name) for inner in _folders_in(each))]
 
 
-def data_sets_in(folder: Place) -> list[Place]:
-    """Return the data sets in a folder, whole or not, by name."""
-    return [each for each in _folders_in(folder) if any(map(_is_spectral, _folders_in(each)))]
+def data_sets_in(folder: Place, most: int | None = MOST_LOOKED_INTO) -> list[Place]:
+    """Return the data sets in a folder, whole or not, by name; not more than so many folders are looked into."""
+    return [each for each in _folders_in(folder, most) if any(map(_is_spectral, _folders_in(each)))]
 
 
 def data_set_to_name(dataset_id: str) -> Place | None:
@@ -318,13 +318,13 @@ def _conversion(place: Place) -> str:
     return f"the same spectral-prep convert again; spectral-prep info {quoted(place)} says how far it is"
 
 
-def _folders_in(folder: Place) -> list[Place]:
+def _folders_in(folder: Place, most: int | None = MOST_LOOKED_INTO) -> list[Place]:
     """Return the folders in a folder; none of one that may not be read, or is none: this is looked at for advice."""
     try:
         names = at(folder).folders()
     except (OSError, SpectralError):
         return []
-    return [folder / name for name in names if not name.startswith(".")][:MOST_LOOKED_INTO]
+    return [folder / name for name in names if not name.startswith(".")][:most]
 
 
 def _is_of(data: Place, dataset_id: str) -> bool:

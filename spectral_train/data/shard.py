@@ -151,7 +151,7 @@ def find_data(data: Place | None = None) -> Place:
         if not at(data).is_folder():
             raise not_a_data_set(data)
         return data
-    found = data_sets_in(DEFAULT_DATA)
+    found = data_sets_in(DEFAULT_DATA, most=None)
     if len(found) != 1:
         raise InputError(
             f"{len(found) or 'no'} data sets here",

@@ -262,7 +262,8 @@ def test_data_defaults_to_the_only_data_set_here(whole: Path, tmp_path: Path, mo
     with pytest.raises(InputError, match=r"no data sets here.*spectral-prep convert"):
         find_data()
     shutil.copytree(whole, tmp_path / "spectral" / "one")
-    (tmp_path / "spectral" / "unfinished").mkdir()
+    for number in range(70):
+        (tmp_path / "spectral" / f"notes-{number}").mkdir()
     assert find_data() == Path("spectral/one")
     shutil.copytree(whole, tmp_path / "spectral" / "two")
     with pytest.raises(InputError, match=r"2 data sets here.*one, two.*--data spectral/one"):
