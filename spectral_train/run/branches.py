@@ -18,7 +18,7 @@ from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.folders import not_a_run
-from spectral_train.run.common import odd_width, rule_of
+from spectral_train.run.common import odd_width
 from spectral_train.run.missing import train_command
 from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs, accuracy, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
@@ -234,11 +234,12 @@ def require_widths(records: Sequence[NetworkRecord], run: RunPaths | None = None
     again = f"train {odd.record.plan.name} again as the others, or put it into another run"
     if run is not None:
         again = f"delete {run.branch(shard).root}, then {train_command(others, shard, run, data)[0]}"
-    rule = rule_of([odd.beside])
+    rule = odd.beside.width_rule
+    source = "branches beside it have" if rule is None else f"{rule.option or 'the multipliers of --width-by'} gives"
     raise PlanMismatchError(
         f"{odd.record.plan.name} and {odd.beside.plan.name} do not belong together: their widths follow no one rule",
         where=None if run is None else run.branch(shard).root,
-        expected=f"width {odd.expected:g}, as {(rule and rule.option) or 'the multipliers of --width-by'} gives it",
+        expected=f"width {odd.expected:g}, as {source} it",
         got=f"width {odd.got:g}",
         run=again,
     )

@@ -72,7 +72,7 @@ def _short(value: object) -> str:
 
 
 class Odd(NamedTuple):
-    """A branch of another width than the rule of one beside it says."""
+    """A branch of another width than most beside it let expect: of one of these, and of the rule that it shows."""
 
     record: NetworkRecord
     beside: NetworkRecord
@@ -81,19 +81,27 @@ class Odd(NamedTuple):
 
 
 def rule_of(records: Sequence[NetworkRecord]) -> WidthRule | None:
-    """Return the rule that the first of these branches which has one was trained by."""
-    return next((record.width_rule for record in records if record.width_rule is not None), None)
+    """Return the rule that most of these branches which have one were trained by, of equally many the first."""
+    rules = [record.width_rule for record in records if record.width_rule is not None]
+    return max(rules, key=rules.count, default=None)
 
 
 def odd_width(records: Sequence[NetworkRecord]) -> Odd | None:
-    """Return the first branch of another width than a rule says; other models, and runs without a rule, have none."""
-    for beside in records:
-        if (rule := beside.width_rule) is None:
-            continue
-        for record in records:
-            recipe = record.plan.recipe
-            if recipe.model == beside.plan.recipe.model:
-                expected = rule.widths[record.plan.shard or 0]
-                if (got := branch_options(recipe.model, recipe.model_options)["width"]) != expected:
-                    return Odd(record, beside, expected, got)
-    return None
+    """Return a branch of another width than the rule of the others says, None where one rule gives all their widths.
+
+    Where most do not follow it, the odd one is that with the rule. Other models, and runs without a rule, have none.
+    """
+    if (rule := rule_of(records)) is None:
+        return None
+    ruled = next(record for record in records if record.width_rule == rule)
+    alike = [record for record in records if record.plan.recipe.model == ruled.plan.recipe.model]
+    odd = [record for record in alike if _width(record) != rule.widths[record.plan.shard or 0]]
+    if not odd:
+        return None
+    if 2 * len(odd) > len(alike):
+        return Odd(ruled, odd[0], _width(odd[0]), _width(ruled))
+    return Odd(odd[0], ruled, rule.widths[odd[0].plan.shard or 0], _width(odd[0]))
+
+
+def _width(record: NetworkRecord) -> float:
+    return branch_options(record.plan.recipe.model, record.plan.recipe.model_options)["width"]

@@ -12,7 +12,7 @@ from spectral_train.models import MODELS, parameter_count
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.run.branches import read_branches
 from spectral_train.run.missing import train_command
-from spectral_train.run.paths import RunPaths
+from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import read_network
 from spectral_train.run.weights import shape_network
 from spectral_train.training.branch import train_branches
@@ -202,6 +202,32 @@ def test_a_branch_of_another_width_than_the_rule_of_its_run_is_refused(data: Pat
     done(f"{command} --device cpu --workers 1")
     assert equal_weights(RunPaths(run).branch(odd), RunPaths(tmp_path / "whole").branch(odd))
     assert len(read_branches(RunPaths(run))) == 4
+
+
+def test_a_branch_that_is_as_wide_by_another_rule_belongs_to_the_others(data: Path, tmp_path: Path) -> None:
+    recipe = override(QUICK, epochs=1)
+    records = train_branches(TrainingRequest(data, recipe, tmp_path, resources=CPU, width_by="energy"))
+    widths = [record.plan.recipe.model_options["width"] for record in records]
+    rule = records[0].width_rule
+    assert rule is not None
+    other = replace(rule, by="multipliers", widths=(widths[0] + 9, *widths[1:]))
+    rewrite_record(tmp_path, 2, lambda record: replace(record, width_rule=other))
+    assert len(read_branches(RunPaths(tmp_path))) == 4
+
+
+def test_the_only_branch_with_a_rule_is_the_odd_one(data: Path, tmp_path: Path) -> None:
+    recipe = override(QUICK, epochs=1)
+    train_branches(TrainingRequest(data, recipe, tmp_path, resources=CPU))
+    shutil.copytree(tmp_path / "branch-01", tmp_path / "before")
+    shutil.rmtree(tmp_path / "branch-01")
+    train_branches(TrainingRequest(data, recipe, tmp_path, resources=CPU, width_by="energy"), 1)
+    with pytest.raises(PlanMismatchError, match=r"branch 1 and branch 0 .*width 16, as branches beside it") as error:
+        read_branches(RunPaths(tmp_path), data=data)
+    before, _, command = dict(error.value.parts)["Run next"].partition(", then ")
+    assert before == f"delete {tmp_path / 'branch-01'}"
+    shutil.rmtree(tmp_path / "branch-01")
+    done(f"{command} --device cpu --workers 1")
+    assert equal_weights(RunPaths(tmp_path).branch(1), NetworkPaths(tmp_path / "before"))
 
 
 def test_records_of_earlier_releases_have_no_rule_and_are_read(data: Path, tmp_path: Path) -> None:
