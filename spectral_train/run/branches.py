@@ -18,7 +18,7 @@ from spectral_prep.places.url import Place
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.folders import not_a_run
-from spectral_train.run.common import odd_width
+from spectral_train.run.common import Branch, odd_width
 from spectral_train.run.missing import train_command
 from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs, accuracy, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths
@@ -196,7 +196,7 @@ def checked_outputs(record: NetworkRecord, paths: NetworkPaths, rows: str) -> Ou
     return outputs
 
 
-def shard_of(record: NetworkRecord) -> int:
+def shard_of(record: Branch) -> int:
     """Return the shard of a branch; `read_branches` has proved that it has one."""
     if record.plan.shard is None:
         raise InputError("the baseline is no branch")
@@ -212,14 +212,17 @@ def _same_rows(one: Outputs, other: Outputs) -> bool:
     return np.array_equal(one.ids, other.ids) and torch.equal(one.labels, other.labels)
 
 
-def require_belonging(first: NetworkPlan, other: NetworkPlan) -> None:
-    """Raise `PlanMismatchError` if two branches cannot be of one ensemble; their recipes may differ."""
+def require_belonging(first: NetworkPlan, other: NetworkPlan, run: str | None = None) -> None:
+    """Raise `PlanMismatchError` if two branches cannot be of one ensemble; their recipes may differ.
+
+    `run` is what to do about the other one, which is trained unless that is said.
+    """
     if found := differences(_shared(first), _shared(other), names=(f"in {first.name}", f"in {other.name}")):
         raise PlanMismatchError(
             f"{first.name} and {other.name} do not belong together",
             expected="one data set, spec, hold-out, shards, grouping and common",
             got="; ".join(found),
-            run=f"train {other.name} again as the others, or put them into another run",
+            run=run or f"train {other.name} again as the others, or put them into another run",
         )
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from spectral_train.models import branch_options
 from spectral_train.recipe.options import OPTIONS, text_of
 from spectral_train.recipe.recipe import Recipe
-from spectral_train.run.record import NetworkRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.run.widths import WidthRule
 
 CHOOSES = {"lr": "--find-rate", "width": "--width-by energy"}
@@ -71,22 +71,34 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+class Branch(Protocol):
+    """One that is trained or is to be."""
+
+    @property
+    def plan(self) -> NetworkPlan:
+        """What decides its weights."""
+
+    @property
+    def width_rule(self) -> WidthRule | None:
+        """What its width follows from, None where that was asked for or an earlier release trained it."""
+
+
 class Odd(NamedTuple):
     """A branch of another width than most beside it let expect: of one of these, and of the rule that it shows."""
 
-    record: NetworkRecord
-    beside: NetworkRecord
+    record: Branch
+    beside: Branch
     expected: float
     got: float
 
 
-def rule_of(records: Sequence[NetworkRecord]) -> WidthRule | None:
+def rule_of(records: Sequence[Branch]) -> WidthRule | None:
     """Return the rule that most of these branches which have one were trained by, of equally many the first."""
     rules = [record.width_rule for record in records if record.width_rule is not None]
     return max(rules, key=rules.count, default=None)
 
 
-def odd_width(records: Sequence[NetworkRecord]) -> Odd | None:
+def odd_width(records: Sequence[Branch]) -> Odd | None:
     """Return a branch of another width than the rule of the others says, None where one rule gives all their widths.
 
     Where most do not follow it, the odd one is that with the rule. Other models, and runs without a rule, have none.
@@ -95,13 +107,14 @@ def odd_width(records: Sequence[NetworkRecord]) -> Odd | None:
         return None
     ruled = next(record for record in records if record.width_rule == rule)
     alike = [record for record in records if record.plan.recipe.model == ruled.plan.recipe.model]
-    odd = [record for record in alike if _width(record) != rule.widths[record.plan.shard or 0]]
+    odd = [record for record in alike if width_of(record) != rule.widths[record.plan.shard or 0]]
     if not odd:
         return None
     if 2 * len(odd) > len(alike):
-        return Odd(ruled, odd[0], _width(odd[0]), _width(ruled))
-    return Odd(odd[0], ruled, rule.widths[odd[0].plan.shard or 0], _width(odd[0]))
+        return Odd(ruled, odd[0], width_of(odd[0]), width_of(ruled))
+    return Odd(odd[0], ruled, rule.widths[odd[0].plan.shard or 0], width_of(odd[0]))
 
 
-def _width(record: NetworkRecord) -> float:
+def width_of(record: Branch) -> float:
+    """Return the width of a network, the model's own where none was asked for."""
     return branch_options(record.plan.recipe.model, record.plan.recipe.model_options)["width"]

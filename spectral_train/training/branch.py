@@ -6,7 +6,7 @@ Input: a shard and a recipe. Output: the folder of a finished branch (`run.paths
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from spectral_train.device import DEFAULT_RESOURCES, Resources, choose_device
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths, run_of
-from spectral_train.run.record import NetworkRecord
+from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.run.widths import WidthRule
+from spectral_train.training.beside import require_beside
 from spectral_train.training.fit import Training
 from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import branch_plan
@@ -44,7 +45,7 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
     Raises
     ------
     InputError, PlanMismatchError, CorruptFileError
-        As `find_data`, `open_shard` and `train_branch` do, or as the engine does.
+        As `find_data`, `open_shard`, `require_beside` and `train_branch` do, or as the engine does.
     """
     if request.resources.engine.elsewhere:
         return _train_elsewhere(request, shard, log)
@@ -53,7 +54,7 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
     paths = run_of(opened[0], recipe, request.run)
     processes = processes_for(branch_plan(opened[0], recipe), resources, len(opened))
     own = replace(resources, memory=memory_each(resources.memory, processes))
-    tasks = [_task(each, request, paths, own) for each in opened]
+    tasks = _tasks(opened, request, paths, own)
     if processes == 1:
         trained = tuple(run_task(each, log) for each in tasks)
         log(what_next(paths))
@@ -75,7 +76,7 @@ def _train_elsewhere(request: TrainingRequest, shard: int | None, log: Log) -> t
         workers = min(resources.workers or len(opened), resources.engine.at_once(needs), len(opened))
         device = "cuda" if needs.gpus else "cpu"
         own = replace(resources, device=device, memory=rows if resources.memory is None else resources.memory)
-        tasks = [_task(each, request, paths, own) for each in opened]
+        tasks = _tasks(opened, request, paths, own)
         return _told(resources.engine.run(run_task, tasks, workers, needs), request, paths, log)
 
 
@@ -112,11 +113,21 @@ class BranchTask:
     def __str__(self) -> str:
         return self.paths.root.name
 
+    @property
+    def plan(self) -> NetworkPlan:
+        """What decides the weights of the branch, but for a learning rate that is yet to be found."""
+        return branch_plan(self.shard, self.recipe)
 
-def _task(shard: Shard, request: TrainingRequest, run: RunPaths, resources: Resources) -> BranchTask:
-    rule = width_rule(shard, request.recipe, request.width_by)
-    recipe = in_width(request.recipe, rule, shard)
-    return BranchTask(shard, recipe, run.branch(shard.index), resources, request.find_rate, rule)
+
+def _tasks(shards: Sequence[Shard], request: TrainingRequest, run: RunPaths, resources: Resources) -> list[BranchTask]:
+    """Return a task a shard; raise `PlanMismatchError` if one does not belong to the finished branches of the run."""
+    tasks = []
+    for shard in shards:
+        rule = width_rule(shard, request.recipe, request.width_by)
+        recipe = in_width(request.recipe, rule, shard)
+        tasks.append(BranchTask(shard, recipe, run.branch(shard.index), resources, request.find_rate, rule))
+    require_beside(tasks, run, request.data)
+    return tasks
 
 
 def run_task(task: BranchTask, log: Log = silent) -> NetworkRecord:
@@ -138,8 +149,8 @@ def run_task(task: BranchTask, log: Log = silent) -> NetworkRecord:
 
 def found_rate(task: BranchTask, log: Log = silent) -> Recipe:
     """Return the recipe of a branch with its own best learning rate; raises as `rates.with_found_rate` does."""
-    plan, resources = branch_plan(task.shard, task.recipe), task.resources
-    training = Training(plan, task.paths, choose_device(resources.device), log, resources.compiled)
+    resources = task.resources
+    training = Training(task.plan, task.paths, choose_device(resources.device), log, resources.compiled)
     return with_found_rate(task.recipe, training, lambda: _rows(task.shard, training, resources))
 
 

@@ -60,6 +60,13 @@ def stored(shard: Shard, split: str) -> Stored:
     return Stored(read_values(shard, split), labels.y, labels.ids)
 
 
+def smooth(rows: int, seed: int) -> Images:
+    """Return images whose low frequencies are stronger than the others."""
+    fine, coarse = draw(rows, size=16, channels=3, seed=seed), draw(rows, size=8, channels=3, seed=seed)
+    pixels = coarse.pixels.repeat(2, axis=1).repeat(2, axis=2) // 2 + fine.pixels // 4
+    return Images(pixels, fine.labels)
+
+
 def make_shards(
     root: Path,
     *,

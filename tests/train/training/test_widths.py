@@ -23,14 +23,7 @@ from spectral_train.training.widths import own_width, read_multipliers
 from tests.support.commands import done
 from tests.support.commands import run as command
 from tests.support.runs import CPU, QUICK, equal_weights, rewrite_record
-from tests.support.shards import Images, draw, make_shards
-
-
-def smooth(rows: int, seed: int) -> Images:
-    """Return images whose low frequencies are stronger than the others."""
-    fine, coarse = draw(rows, size=16, channels=3, seed=seed), draw(rows, size=8, channels=3, seed=seed)
-    pixels = coarse.pixels.repeat(2, axis=1).repeat(2, axis=2) // 2 + fine.pixels // 4
-    return Images(pixels, fine.labels)
+from tests.support.shards import make_shards, smooth
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +180,8 @@ def test_a_branch_of_another_width_than_the_rule_of_its_run_is_refused(data: Pat
     train_branches(TrainingRequest(data, recipe, run, resources=CPU, width_by="energy"))
     shutil.copytree(run, tmp_path / "whole")
     shutil.rmtree(RunPaths(run).branch(odd).root)
-    train_branches(TrainingRequest(data, recipe, run, resources=CPU), odd)
+    train_branches(TrainingRequest(data, recipe, tmp_path / "other", resources=CPU), odd)
+    shutil.copytree(RunPaths(tmp_path / "other").branch(odd).root, RunPaths(run).branch(odd).root)
     told = (
         f"branch {odd} and branch {1 if odd == 0 else 0} do not belong together: their widths.*width 16.*branch-0{odd}"
     )
@@ -218,9 +212,9 @@ def test_a_branch_that_is_as_wide_by_another_rule_belongs_to_the_others(data: Pa
 def test_the_only_branch_with_a_rule_is_the_odd_one(data: Path, tmp_path: Path) -> None:
     recipe = override(QUICK, epochs=1)
     train_branches(TrainingRequest(data, recipe, tmp_path, resources=CPU))
-    shutil.copytree(tmp_path / "branch-01", tmp_path / "before")
-    shutil.rmtree(tmp_path / "branch-01")
-    train_branches(TrainingRequest(data, recipe, tmp_path, resources=CPU, width_by="energy"), 1)
+    (tmp_path / "branch-01").rename(tmp_path / "before")
+    train_branches(TrainingRequest(data, recipe, tmp_path / "other", resources=CPU, width_by="energy"), 1)
+    (tmp_path / "other" / "branch-01").rename(tmp_path / "branch-01")
     with pytest.raises(PlanMismatchError, match=r"branch 1 and branch 0 .*width 16, as branches beside it") as error:
         read_branches(RunPaths(tmp_path), data=data)
     before, _, command = dict(error.value.parts)["Run next"].partition(", then ")
