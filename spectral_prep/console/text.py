@@ -39,7 +39,10 @@ def warning_text(plan: Plan) -> str | None:
     if "test" in plan.splits:
         return None
     if plan.splits["train"].images == 1:
-        return "Warning: no test split, and of one image none can be set apart for testing: give two or more"
+        return (
+            "Warning: no test split, and of one image none can be set apart for testing: give two or more, and no "
+            "--limit below that"
+        )
     return (
         "Warning: no test split, so networks can only be evaluated on held-out training rows. To set a tenth of the "
         "images apart for testing: the same command with --test-fraction 0.1 (and another --out once this has begun)"

@@ -135,7 +135,8 @@ def branch_options(name: str, options: Options) -> dict[str, float]:
         )
     for option, value in options.items():
         if isinstance(known[option], int) and not float(value).is_integer():
-            raise InputError(f"unusable {option} of model {name}", expected="a whole number", got=value)
+            what, run = f"unusable {option} of model {name}", "spectral-train --list-models"
+            raise InputError(what, expected="a whole number", got=value, run=run)
     return {**known, **{option: type(known[option])(value) for option, value in options.items()}}
 
 

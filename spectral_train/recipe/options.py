@@ -14,6 +14,7 @@ from spectral_prep.errors import InputError
 from spectral_train.models import MODELS, nearest
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.recipe.recipes import RECIPES
+from spectral_train.recipe.settings import LIST_SETTINGS, MODEL_SETTINGS, SETTINGS
 
 SWITCH: Mapping[str, bool] = {"true": True, "false": False}
 PRETRAINED = "pretrained"
@@ -47,7 +48,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
                 "no such setting",
                 expected=f"NAME=VALUE, NAME one of {', '.join(nearest(name, {*fields, *options, PRETRAINED}))}",
                 got=setting,
-                run="spectral-train --list-settings",
+                run=LIST_SETTINGS,
             )
         try:
             if name in fields:
@@ -55,8 +56,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             else:
                 parsed.setdefault("model_options", {})[name] = float(text)
         except (ValueError, KeyError) as error:
-            usual = fields.get(name, 1.0)
-            raise InputError(f"unusable {name}", expected=f"a value such as {text_of(usual)!r}", got=text) from error
+            values = {**SETTINGS, **MODEL_SETTINGS}[name].values
+            raise InputError(f"unusable {name}", expected=values, got=text, run=LIST_SETTINGS) from error
     return parsed
 
 

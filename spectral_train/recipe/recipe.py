@@ -16,7 +16,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.system.limits import LARGEST_SEED
 from spectral_train.models import AUTO, InputShape, Options, choose_model, require_model
 from spectral_train.recipe.augmentation import Augmentation
-from spectral_train.recipe.settings import SETTINGS, Optimizer, Precision, Schedule
+from spectral_train.recipe.settings import LIST_SETTINGS, SETTINGS, Optimizer, Precision, Schedule
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ class Recipe:
             ("precision", get_args(Precision)),
         ):
             if getattr(self, name) not in known:
-                raise InputError(f"unknown {name}", expected=f"one of {', '.join(known)}", got=getattr(self, name))
+                one = f"one of {', '.join(known)}"
+                raise InputError(f"unknown {name}", expected=one, got=getattr(self, name), run=LIST_SETTINGS)
         for name, allowed in (
             ("lr", 0 < self.lr < math.inf),
             ("momentum", 0 <= self.momentum < 1),
@@ -121,7 +122,8 @@ class Recipe:
             ("seed", 0 <= self.seed <= LARGEST_SEED),
         ):
             if not allowed:
-                raise InputError(f"unusable {name}", expected=SETTINGS[name].values, got=getattr(self, name))
+                values, got = SETTINGS[name].values, getattr(self, name)
+                raise InputError(f"unusable {name}", expected=values, got=got, run=LIST_SETTINGS)
         if self.warmup and self.schedule == "one-cycle":
             raise InputError("unusable warmup", expected="0: one-cycle begins with its own", got=self.warmup)
         if bool(self.milestones) != (self.schedule == "step"):

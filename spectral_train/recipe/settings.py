@@ -15,6 +15,10 @@ Schedule = Literal["constant", "cosine", "step", "one-cycle"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
+LIST_SETTINGS = "spectral-train --list-settings"
+"""What tells all of them."""
+
+
 class Setting(NamedTuple):
     """The values that a setting takes, and what it means, in words."""
 

@@ -106,9 +106,12 @@ def read_fused(paths: NetworkPaths, records: Sequence[NetworkRecord], again: str
     PlanMismatchError
         If a branch was trained anew since; `again` is what to run.
     CorruptFileError
-        If the record or a file of it is damaged.
+        If the record or a file of it is damaged, or the files are there without it.
     """
     if not exists(paths.fused_record):
+        if exists(paths.model):
+            what = "a fused network without its record"
+            raise CorruptFileError(what, where=paths.root, expected=paths.fused_record.name, run=again)
         return None
     record = read_record(paths.fused_record, FusedRecord, damaged=again)
     fusion = record.fusion

@@ -14,7 +14,7 @@ import safetensors
 from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptFileError, PlanMismatchError
 from spectral_prep.grid import SpectralSpec
-from spectral_prep.places import at, on_disk, sha256_of
+from spectral_prep.places import at, exists, on_disk, sha256_of
 from spectral_prep.store.fields import Count, Id, Name, Positive, Sha256, Size, require
 from spectral_prep.store.record_file import LEFT_OUT, Content, plain, read_record
 from spectral_prep.store.records import FileEntry
@@ -29,6 +29,9 @@ from spectral_train.run.widths import WidthRule
 
 ROWS = {"training", "held_out", "test"}
 FILES = {"model.safetensors", "outputs.safetensors"}
+RATE = "recipe.lr"
+"""The field of a plan that a search for a learning rate decides."""
+
 METRICS = "metrics.jsonl"
 """Vouched for, too, but in records of earlier releases; only a report reads it."""
 
@@ -213,9 +216,12 @@ def same_plan(there: Mapping[str, Any], here: NetworkPlan, paths: NetworkPaths) 
         Listing every field that differs.
     """
     if found := differences(there, plain(here)):
+        searched = exists(paths.rates_record) and all(text.startswith(f"{RATE}:") for text in found)
         raise PlanMismatchError(
             f"{here.name} was begun here with another plan",
             where=paths.root,
             got="; ".join(found),
-            run=f"the same command with another --run, or delete {paths.root}",
+            run="the same command with --find-rate, which chose the rate that is there; or with another --run"
+            if searched
+            else f"the same command with another --run, or delete {paths.root}",
         )

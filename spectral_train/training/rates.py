@@ -26,15 +26,13 @@ from spectral_train.recipe.options import text_of
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.run.paths import WRITING, NetworkPaths
 from spectral_train.run.rates import Rate, RatesRecord, read_rates
-from spectral_train.run.record import NetworkPlan, describe
+from spectral_train.run.record import RATE, NetworkPlan, describe
 from spectral_train.training import checkpoint
 from spectral_train.training.fit import DivergedError, Training, fit
 from spectral_train.training.network import TrainingRows, new_network
 from spectral_train.training.processes import threads_for
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-RATE = "recipe.lr"
-"""The field of a plan that a search decides."""
 SHARE = 10
 """Of the recipe's epochs a trial has one in so many, at least one."""
 

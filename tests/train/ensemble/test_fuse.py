@@ -258,6 +258,13 @@ def test_a_damaged_record_is_named_with_what_to_run(run: Path, name: str, advice
         evaluate(run, ["fused"]) if name.startswith("fused") else fused(run)
 
 
+def test_a_head_whose_record_is_lost_is_named(run: Path) -> None:
+    (run / "fused" / "fused.json").unlink()
+    with pytest.raises(CorruptFileError, match=r"without its record.*fused.json. Run next: spectral-ensemble fuse"):
+        evaluate(run, ["fused"])
+    assert "Warning: the fused network is left out" in command(f"spectral-ensemble evaluate {run} --quiet").err
+
+
 def test_damaged_words_are_named(run: Path) -> None:
     path = RunPaths(run).branch(1).fusion_inputs("logits")
     content = bytearray(path.read_bytes())

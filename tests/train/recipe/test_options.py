@@ -68,8 +68,9 @@ def test_settings_are_parsed_by_the_type_of_the_field() -> None:
         ("ema", "NAME=VALUE"),
         ("ema=high", "unusable ema"),
         ("patience=1.5", "unusable patience"),
-        ("channels_last=maybe", "unusable channels_last.*'false'"),
+        ("channels_last=maybe", "unusable channels_last. Expected: true, false. Got: maybe"),
         ("width=wide", "unusable width"),
+        ("full_stages=x", "unusable full_stages.*1 to 3.*Run next: spectral-train --list-settings"),
     ],
 )
 def test_a_setting_that_is_none_is_refused(setting: str, message: str) -> None:

@@ -133,6 +133,17 @@ def test_trials_say_their_rate_and_each_branch_what_it_found(
         assert any(line.startswith(f"branch 1, rate {RECIPE.lr:g}: epoch 1/1: ") for line in lines)
 
 
+def test_a_command_without_the_search_of_the_network_that_is_there_is_told_of_it(data: Path, tmp_path: Path) -> None:
+    (found,) = train_branches(request(data, tmp_path), 1)
+    with pytest.raises(PlanMismatchError, match=r"recipe.lr: .* with --find-rate, which chose") as error:
+        train_branches(replace(request(data, tmp_path), find_rate=False), 1)
+    assert "delete" not in str(error.value)
+    other = replace(RECIPE, batch_size=16)
+    with pytest.raises(PlanMismatchError, match="the same command with another --run, or delete"):
+        train_branches(replace(request(data, tmp_path), recipe=other, find_rate=False), 1)
+    assert train_branches(request(data, tmp_path), 1) == (found,)
+
+
 def test_a_trial_that_diverges_is_said_and_its_bar_ends(data: Path, tmp_path: Path) -> None:
     told: list[Step] = []
     lines: list[str] = []
