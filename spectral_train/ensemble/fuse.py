@@ -70,7 +70,8 @@ def fuse(
         raise InputError(
             "unusable head", expected="1 hidden neuron and 1 epoch, or more", got=f"{how.hidden}, {how.epochs}"
         )
-    said = [read_inputs(record, run.branch(shard_of(record)), on) for record in records]
+    lost = missing(records)
+    said = [read_inputs(record, run.branch(shard_of(record)), on, lost) for record in records]
     for record, each in zip(records[1:], said[1:], strict=True):
         require_same_rows(said[0], each, (records[0].plan.name, record.plan.name))
     words = {rows: Words(said, rows, on) for rows in (TRAINING, HELD_OUT, TEST)}

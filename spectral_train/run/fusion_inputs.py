@@ -7,7 +7,7 @@ vouches for it, written last. A branch writes it alone, from its own shard.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -120,8 +120,8 @@ def write_inputs(inputs: FusionInputs, record: NetworkRecord, paths: NetworkPath
     return said
 
 
-def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On) -> FusionInputs:
-    """Return the inputs of a branch; its tensors are maps of the file.
+def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On, without: Collection[int] = ()) -> FusionInputs:
+    """Return the inputs of a branch; its tensors are maps of the file. `without` are lost branches, for the advice.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On) -> FusionInp
         raise InputError(
             f"{record.plan.name} has not written what its network says of the training rows",
             where=paths.fusion_record(on),
-            run=_write(paths, on),
+            run=_write(paths, on, without),
         )
     place = paths.fusion_inputs(on)
     with readable(place, "the inputs of the fusion cannot be read") as path, safetensors.safe_open(path, "pt") as file:
@@ -181,6 +181,7 @@ def _fault(inputs: FusionInputs, said: InputsRecord, classes: int) -> str | None
     return None
 
 
-def _write(paths: NetworkPaths, on: On) -> str:
-    here = f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {on} --data DATASET"
+def _write(paths: NetworkPaths, on: On, without: Collection[int] = ()) -> str:
+    lost = "".join(f" --without {shard}" for shard in without)
+    here = f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {on}{lost} --data DATASET"
     return f"{here}, or the command that trained the branch, with --fuse-inputs {on}"

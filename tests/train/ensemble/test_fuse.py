@@ -237,6 +237,8 @@ def test_a_branch_that_said_nothing_is_named_with_what_to_run(run: Path) -> None
     RunPaths(run).branch(1).fusion_record("logits").unlink()
     with pytest.raises(InputError, match=r"branch 1 has not written .*fuse .* --on logits --data DATASET"):
         fused(run)
+    with pytest.raises(InputError, match=r"fuse .* --on logits --without 2 --data DATASET"):
+        fused(run, without=(2,))
 
 
 @pytest.mark.parametrize("name", ["fused/model.safetensors", "fused/outputs.safetensors"])
