@@ -16,7 +16,7 @@ from spectral_prep.store.record_file import plain
 from spectral_train.ensemble.evaluate import NO_TEST, percent, settings_text
 from spectral_train.report.cost import Cost, widest_layer
 from spectral_train.report.papers import Bounds, Published, published
-from spectral_train.report.settings import of_each_branch, options, setting, width_option
+from spectral_train.report.settings import of_each_branch, setting
 from spectral_train.report.summary import Summary, worst_confusions
 
 NONE = "–"
@@ -136,7 +136,7 @@ def _facts(summary: Summary) -> str:
         f"Q = {plan.spec.q} ({plan.spec.q1}×{plan.spec.q2}, {plan.spec.layout}, {plan.spec.transform}, "
         f"{plan.encoding.dtype}){grouped}"
         + (f", in every branch also {', '.join(map(str, plan.common))}" if plan.common else ""),
-        code_text(" ".join(["spectral-train --shard all", *options(summary.records), *width_option(summary.records)])),
+        code_text(summary.commands.branches),
         *map(plain_text, of_each_branch(summary.records)),
         *([NO_TEST.format(rows=summary.evaluation.rows)] if summary.evaluation.measured_on == "held_out" else []),
         *([f"Soup: networks averaged in each branch: {', '.join(map(str, soups))}"] if any(soups) else []),
@@ -220,7 +220,7 @@ def _cost_notes(summary: Summary) -> str:
     )
     if costs.baseline:
         return note
-    command = " ".join(["spectral-train --baseline", *options(summary.records), f"--run {summary.name}"])
+    command = f"{summary.commands.baseline} --run {summary.name}"
     return (
         f"{note}\n\nNo ratio: the baseline was not trained. Accuracy and size of the conventional network, "
         f"compression, computation and speed-up are filled by {code_text(command)} with the `--data` of the branches."

@@ -1,30 +1,14 @@
 """How the branches of a run were trained, as a report says it of all of them.
 
-Input: their records. Output: options of `spectral-train`, and what is not the same in all branches.
+Input: their records. Output: what is not the same in all branches, and what a setting is in all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spectral_train.recipe.options import command_options
-from spectral_train.run.common import across, own_settings, own_value, rule_of
+from spectral_train.run.common import across, own_settings, own_value
 from spectral_train.run.record import NetworkRecord
-
-
-def options(records: Sequence[NetworkRecord]) -> list[str]:
-    """Return the options that all branches have in common, but for `width_option`."""
-    rule, recipes = rule_of(records), [record.plan.recipe for record in records]
-    if rule is not None:
-        recipes = [rule.before(recipe) for recipe in recipes]
-    text = command_options(recipes[0], without=own_settings(records, recipes))
-    return [text] if text else []
-
-
-def width_option(records: Sequence[NetworkRecord]) -> list[str]:
-    """Return the option that gave each branch its width."""
-    rule = rule_of(records)
-    return [] if rule is None else [rule.option or "--width-by FILE"]
 
 
 def of_each_branch(records: Sequence[NetworkRecord]) -> list[str]:

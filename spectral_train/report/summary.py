@@ -21,6 +21,7 @@ from spectral_train.ensemble.evaluate import Evaluation, evaluate
 from spectral_train.ensemble.schemes import weigh
 from spectral_train.report.cost import Costs
 from spectral_train.run.branches import fitted_and_measured, read_baseline, read_branches, shard_of
+from spectral_train.run.commands import RunCommands, run_commands
 from spectral_train.run.metrics import EpochMetrics, Log, silent
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_history
@@ -36,7 +37,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Summary:
-    """One run: its records and evaluation, costs, loss curves, and what becomes of each class.
+    """One run: its records and evaluation, costs, loss curves, how it was trained, and what becomes of each class.
 
     `confusion` (classes, classes) counts test rows by (label, guess) of the ensemble `evaluation.main`;
     `recall` (S + 1, classes) is the share of each class's rows that each branch, and last the ensemble, gets right,
@@ -49,6 +50,7 @@ class Summary:
     evaluation: Evaluation
     costs: Costs
     curves: tuple[Curve, ...]
+    commands: RunCommands
     confusion: npt.NDArray[np.int64]
     recall: npt.NDArray[np.float64]
 
@@ -83,6 +85,7 @@ def summarise(run: Place, combination: Combination = DEFAULT_COMBINATION, log: L
         evaluation=evaluation,
         costs=Costs.of(records, baseline),
         curves=tuple(curve for curve in curves if curve.epochs),
+        commands=run_commands(records, paths),
         confusion=counts[-1],
         recall=np.stack(list(map(recall, counts))),
     )

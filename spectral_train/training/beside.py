@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from spectral_prep.errors import PlanMismatchError, SpectralError
 from spectral_prep.places.url import Place
 from spectral_train.run.branches import require_belonging, shard_of
+from spectral_train.run.commands import train_command
 from spectral_train.run.common import Branch, odd_width, width_of
-from spectral_train.run.missing import train_command
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import NetworkRecord, describe
 

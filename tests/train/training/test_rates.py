@@ -6,7 +6,9 @@ import pytest
 
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.system.watch import Step, watched
+from spectral_train.data.grouping import ShardChoice
 from spectral_train.device import Resources
+from spectral_train.run.commands import run_commands
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.rates import Rate, RatesRecord, read_rates
 from spectral_train.run.record import read_network
@@ -16,7 +18,8 @@ from spectral_train.training.branch import train_branches
 from spectral_train.training.fit import Training
 from spectral_train.training.network import TrainingRows
 from spectral_train.training.request import TrainingRequest
-from tests.support.runs import QUICK
+from tests.support.commands import done
+from tests.support.runs import QUICK, equal_weights
 from tests.support.shards import draw, make_shards
 
 RECIPE = replace(QUICK, lr=1e-4, epochs=2)
@@ -142,6 +145,18 @@ def test_a_command_without_the_search_of_the_network_that_is_there_is_told_of_it
     with pytest.raises(PlanMismatchError, match="the same command with another --run, or delete"):
         train_branches(replace(request(data, tmp_path), recipe=other, find_rate=False), 1)
     assert train_branches(request(data, tmp_path), 1) == (found,)
+
+
+def test_a_run_tells_the_command_that_trained_it(data: Path, tmp_path: Path) -> None:
+    choice = ShardChoice(2, "balanced", (0,))
+    records = train_branches(replace(request(data, tmp_path / "one"), choice=choice, width_by="energy"))
+    commands = run_commands(records, RunPaths(tmp_path / "one"))
+    done(f"{commands.branches} --data {data} --run {tmp_path / 'two'} --device cpu --workers 1")
+    for shard in range(2):
+        one, other = (RunPaths(tmp_path / name).branch(shard) for name in ("one", "two"))
+        assert equal_weights(one, other)
+    assert commands.baseline.endswith("--find-rate")
+    assert not {"--shards", "--common", "--width-by"} & set(commands.baseline.split())
 
 
 def test_a_trial_that_diverges_is_said_and_its_bar_ends(data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from spectral_train.data.shard import open_shard, open_shards
 from spectral_train.models import MODELS, parameter_count
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.run.branches import read_branches
-from spectral_train.run.missing import train_command
+from spectral_train.run.commands import train_command
 from spectral_train.run.paths import NetworkPaths, RunPaths
 from spectral_train.run.record import read_network
 from spectral_train.run.weights import shape_network
