@@ -116,9 +116,9 @@ def _cifar(name: str, widths: tuple[int, int], budget: float) -> dict[str, Syste
     return {name: plain, f"{name}-full": full, f"{name}-full-energy": energy}
 
 
-def _tiny(model: str, widths: tuple[float, float], last_map: int, budget: float) -> System:
+def _tiny(model: str, widths: tuple[float, float], last_map: int, budget: float, more: str = "") -> System:
     """Return an ImageNet architecture at small size; widths: of the branches, of the conventional network."""
-    options = f"--model {model} {_SEARCHED} --set warmup=0.1 --set label_smoothing=0.1 --set clip=1"
+    options = f"--model {model} {_SEARCHED} --set warmup=0.1 --set label_smoothing=0.1 --set clip=1 {more}".strip()
     return System(
         "tiny-q4-dct2",
         f"{options} --set width={widths[0]} --set last_map={last_map}",
@@ -190,8 +190,8 @@ TABLES: Mapping[str, Mapping[str, System]] = {
     "cifar10-ablations": _ablations("cifar10", f"{_ABLATION} --lr 0.008 --batch-size 512 --epochs 5"),
     "tiny": {
         **_both_widths("tiny-alexnet", _tiny("alexnet", (0.25, 0.25), 2, 20)),
-        **_both_widths("tiny-vgg16", _tiny("vgg16", (0.144, 0.144), 1, 20)),
-        **_both_widths("tiny-resnet34", _tiny("resnet34", (0.17, 0.17), 2, 20)),
+        **_both_widths("tiny-vgg16", _tiny("vgg16", (0.144, 0.144), 1, 20, _BF16)),
+        **_both_widths("tiny-resnet34", _tiny("resnet34", (0.17, 0.17), 1, 20, _BF16)),
         **_both_widths("tiny-cyclemlp", _tiny("cyclemlp", (0.16, 0.16), 1, 20)),
         **_both_widths("tiny-mobilevit", _tiny("mobilevit", (0.15, 0.17), 1, 20)),
     },
