@@ -96,24 +96,25 @@ _SEARCHED = (
 """The rate is the middle of those that are tried: 0.0005 to 0.008. Images are shifted as far as their spectrals."""
 
 
-def _cifar(name: str, widths: tuple[int, int], budget: float) -> dict[str, System]:
-    """Return the poster's convolutions on CIFAR-10; channels: of the branches, of the conventional network.
+def _cifar(name: str, widths: tuple[int, int, int], budget: float) -> dict[str, System]:
+    """Return the poster's convolutions on CIFAR-10; channels: of four branches, of two, of the conventional network.
 
-    Beside its conventional network the same with branches that end with a map as large as that has, alone and as wide
-    as their energy says.
+    Beside its conventional network the same with branches that end with a map as large as that has: alone, as wide as
+    their energy says, and with two branches instead of four.
     """
     options = f"--recipe poster-cifar10 {_SEARCHED}"
     own, common = f"{options} --set width={widths[0]}", "--common 0"
     plain = System(
         "cifar10-q4-dct2",
         f"{own} {common}",
-        f"{options} --set width={widths[1]}",
+        f"{options} --set width={widths[2]}",
         budget=budget,
         paper="poster-cifar10",
     )
     full = replace(plain, branches=f"{own} --set full_stages=2 {common}", conventional=None, beside=name)
     energy = replace(full, branches=f"{own} --set full_stages=2 {_OWN['energy']}")
-    return {name: plain, f"{name}-full": full, f"{name}-full-energy": energy}
+    two = replace(full, branches=f"{options} --shards 2 --set width={widths[1]} --set full_stages=2 {common}")
+    return {name: plain, f"{name}-full": full, f"{name}-full-energy": energy, f"{name}-full-two": two}
 
 
 def _tiny(model: str, widths: tuple[float, float], last_map: int, budget: float, more: str = "") -> System:
@@ -179,7 +180,7 @@ TABLES: Mapping[str, Mapping[str, System]] = {
         "mnist-s4-balanced": System("mnist-q16", f"{_SHORT} --shards 4 --grouping balanced", seeds=1),
         **{f"mnist-dct-{name}": System("mnist-q16", f"{_SHORT} {more}") for name, more in _OWN.items()},
     },
-    "cifar10": {**_cifar("cifar10-conv", (13, 32), 90), **_cifar("cifar10-narrow", (8, 20), 40)},
+    "cifar10": {**_cifar("cifar10-conv", (13, 19, 32), 90), **_cifar("cifar10-narrow", (8, 12, 20), 40)},
     "cifar10-fc": {
         "cifar10-fc-q32": System("cifar10-q32", _FC_CIFAR, f"{_FC_CIFAR} {_BF16}", paper="paper-fc"),
         "cifar10-fc-q32-slow": System(
