@@ -10,7 +10,6 @@ import re
 import runpy
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -61,13 +60,11 @@ def release(clone: Path) -> Path:
     return clone / "data/imagenet"
 
 
-def environment(release: Path, commands: Path) -> Mapping[str, str]:
-    python = commands / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+def environment(release: Path, python: str) -> Mapping[str, str]:
     settings = " ".join(f"--set {name}={value}" for name, value in SMALL.items())
     return {
         **os.environ,
+        "PYTHON": python,
         "SOURCE": str(release),
         "DEVICES": "cpu",
         "MODELS": "alexnet",
@@ -78,9 +75,9 @@ def environment(release: Path, commands: Path) -> Mapping[str, str]:
 
 
 def test_what_is_stopped_goes_on_to_the_paper_s_table(
-    clone: Path, commands: Path, release: Path, monkeypatch: pytest.MonkeyPatch
+    clone: Path, python: str, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, metrics = environment(release, commands), RUNS / "alexnet/branch-00/metrics.jsonl"
+    given, metrics = environment(release, python), RUNS / "alexnet/branch-00/metrics.jsonl"
     line = re.sub(r"SOURCE=\S+ ", "", LINE.strip())
     with subprocess.Popen(["bash", "-c", f"exec {line}"], env=given, stderr=subprocess.PIPE, text=True) as stopped:
         wait_until(lambda: metrics.exists() or stopped.poll() is not None, lambda: "no epoch is done", 150)
@@ -161,16 +158,11 @@ def test_a_task_that_is_no_network_is_refused_in_words(tmp_path: Path, number: s
     ],
 )
 def test_what_cannot_be_trained_with_is_refused_before_anything_is_converted(
-    tmp_path: Path, commands: Path, variable: str, value: str, expected: str
+    tmp_path: Path, python: str, variable: str, value: str, expected: str
 ) -> None:
     done = subprocess.run(
         [ROOT / "deploy/imagenet/run.sh"],
-        env={
-            **environment(tmp_path, commands),
-            "PATH": fakes(tmp_path),
-            "PYTHON": str(commands / "python"),
-            variable: value,
-        },
+        env={**environment(tmp_path, python), "PATH": fakes(tmp_path), variable: value},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -183,10 +175,8 @@ def test_what_cannot_be_trained_with_is_refused_before_anything_is_converted(
 
 
 @pytest.mark.parametrize("stage", ["spectral-prep", "spectral-train"])
-def test_an_interrupt_ends_all_that_run_sh_began_and_says_how_to_go_on(
-    tmp_path: Path, commands: Path, stage: str
-) -> None:
-    env = {**environment(tmp_path, commands), "PATH": fakes(tmp_path, waiting=stage), "DEVICES": "cpu cpu"}
+def test_an_interrupt_ends_all_that_run_sh_began_and_says_how_to_go_on(tmp_path: Path, python: str, stage: str) -> None:
+    env = {**environment(tmp_path, python), "PATH": fakes(tmp_path, waiting=stage), "DEVICES": "cpu cpu"}
     script, wanted = ROOT / "deploy/imagenet/run.sh", 2 if stage == "spectral-train" else 1
 
     def processes() -> list[int]:
@@ -195,7 +185,7 @@ def test_an_interrupt_ends_all_that_run_sh_began_and_says_how_to_go_on(
 
     with subprocess.Popen(
         [script],
-        env={**env, "PYTHON": str(commands / "python")},
+        env=env,
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -266,14 +256,16 @@ def test_a_data_set_without_test_rows_has_a_table_of_its_own_that_says_so(tmp_pa
 
 
 @pytest.mark.parametrize(("dataset", "fraction"), [("imagenet", ""), ("imagenet21k", "--test-fraction 0.01 ")])
-def test_a_release_without_test_images_has_some_set_apart(tmp_path: Path, dataset: str, fraction: str) -> None:
+def test_a_release_without_test_images_has_some_set_apart(
+    tmp_path: Path, python: str, dataset: str, fraction: str
+) -> None:
     said = tmp_path / "spectral-prep"
     said.write_text('#!/bin/sh\necho "$@"\nexit 1\n')
     said.chmod(0o755)
     env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "DATASET": dataset, "SOURCE": "s", "DEVICES": "cpu"}
     done = subprocess.run(
         [ROOT / "deploy/imagenet/run.sh"],
-        env={**env, "CONVERT_OPTIONS": "--views 4", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
+        env={**env, "CONVERT_OPTIONS": "--views 4", "PYTHON": python},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,7 +1,7 @@
 """The three commands without the start of Python and torch: forks of a server that has imported all they import.
 
 Input: a folder. Output: three programs in it for a PATH, which stand for the commands while `server` runs; beside that
-folder `python`, which runs the text of a program (`-c`) likewise.
+folder `python`, which runs the text of a program (`-c`), a module (`-m`) or a file likewise.
 
 1. A program sends its arguments, folder, environment and open files to the server and waits for an exit code.
 2. The server forks; the fork is the command, in a session of its own, as `tests.torture.nursery` has it.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -132,9 +133,18 @@ def run(request: dict[str, Any], files: list[int]) -> NoReturn:
 
 
 def _interpret(arguments: list[str]) -> None:
-    """Run the text of a program as `python -c` does."""
-    _, text, *sys.argv[1:] = arguments
-    exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+    """Run the text of a program as `python -c` does, a module as `python -m` does, or a file."""
+    program, *rest = arguments
+    if program == "-c":
+        sys.argv[1:] = rest[1:]
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif program == "-m":
+        sys.argv[1:] = rest[1:]
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = arguments
+        sys.path.insert(0, os.path.dirname(program))
+        runpy.run_path(program, run_name="__main__")
 
 
 @contextmanager

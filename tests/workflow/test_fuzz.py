@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from spectral_train.data.loader import LoaderOptions, ShardLoader
 from spectral_train.data.shard import check_files, open_shard
 from tests.torture.changes import reseal
 
-ROOT = Path(__file__).parents[2]
 CASES = 6
 EDIT = Callable[[bytes], bytes]
 
@@ -103,9 +100,8 @@ def test_rows_that_nothing_has_take_no_memory_and_no_time(digits: Path, reader: 
         READERS[reader](digits)
 
 
-def test_a_selection_ends_in_words() -> None:
-    command = [sys.executable, "-m", "tests.torture.fuzz", "--cases", str(CASES), "--seed", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+def test_a_selection_ends_in_words(python: str) -> None:
+    command = [python, "-m", "tests.torture.fuzz", "--cases", str(CASES), "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"| all | {CASES} |" in done.stdout
