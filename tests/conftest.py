@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,7 +26,9 @@ from spectral_train.training import processes
 from tests.support import azure, ready
 from tests.support.buckets import Server, shared
 from tests.support.clusters import ENVIRONMENT, two_nodes
+from tests.support.commands import done, many_blocks
 from tests.support.services import ROOT
+from tests.support.trees import tree
 from tests.torture.bench import ONE_THREAD
 
 LONGEST = (
@@ -204,6 +207,15 @@ def digits(digits_as: Callable[[Format], Path]) -> Path:
 def digit_tars(digits_as: Callable[[Format], Path]) -> Path:
     """Such a data set as WebDataset tars."""
     return digits_as("webdataset")
+
+
+@pytest.fixture(scope="session")
+def in_many_blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, bytes]]:
+    """The command of `many_blocks`, and what it makes if nothing disturbs it."""
+    folder = tmp_path_factory.mktemp("many-blocks")
+    arguments = many_blocks(folder)
+    done(shlex.join(["spectral-prep", *arguments, "--workers", "1", "--out", str(folder / "undisturbed")]))
+    return arguments, tree(folder / "undisturbed")
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@
    2. The `at`-th call fails with `error`, or half of it is written and the next fails, or it and all after it fail, or
       the whole process group is killed there.
    3. With a `log`, each call that changes a name, and each fsync, is one line; at the fsync of a file its content is
-      copied to `snapshots`/<number>. One lock keeps lines in the order of the calls. Below `root` fsync does nothing
-      else: what would be on the disk is what the log says.
+      copied to `snapshots`/<number>. One lock keeps lines in the order of the calls. fsync does nothing else, wherever
+      the file is: what would be on the disk is what the log says.
 
    glibc's own streams (fopen) write without passing here; Python, torch and libstdc++ do not use them to write. */
 #define _GNU_SOURCE
@@ -251,12 +251,12 @@ ssize_t writev(int descriptor, const struct iovec *pieces, int count) {
     WRITTEN(descriptor, 0, real_writev(descriptor, pieces, count), -1);
 }
 
-#define SYNCED(descriptor, call)                                                                                       \
+#define SYNCED(descriptor)                                                                                             \
     do {                                                                                                               \
         char path[LONGEST];                                                                                            \
         struct stat found;                                                                                             \
-        if (!opened(descriptor, path, 0)) return call;                                                                 \
-        int result = enter("fsync", path) == PASS ? 0 : -1; /* no disk is waited for: the log says what is on it */   \
+        if (!opened(descriptor, path, 0)) return 0;                                                                    \
+        int result = enter("fsync", path) == PASS ? 0 : -1;                                                            \
         int folder = fstat(descriptor, &found) == 0 && S_ISDIR(found.st_mode);                                         \
         char snapshot[LONGEST + 32];                                                                                   \
         snprintf(snapshot, sizeof snapshot, "%s/%llu", control->snapshots, (unsigned long long)control->count);        \
@@ -265,15 +265,9 @@ ssize_t writev(int descriptor, const struct iovec *pieces, int count) {
         return result;                                                                                                 \
     } while (0)
 
-int fsync(int descriptor) {
-    REAL(fsync, int, int);
-    SYNCED(descriptor, real_fsync(descriptor));
-}
+int fsync(int descriptor) { SYNCED(descriptor); }
 
-int fdatasync(int descriptor) {
-    REAL(fdatasync, int, int);
-    SYNCED(descriptor, real_fdatasync(descriptor));
-}
+int fdatasync(int descriptor) { SYNCED(descriptor); }
 
 int close(int descriptor) {
     REAL(close, int, int);

@@ -114,12 +114,12 @@ def test_imagenet_at_224_pixels_as_float16_is_exact(real_data: Path, scratch: Pa
 
 
 def test_decode_and_resize_of_photographs_agree_with_pillow(real_data: Path) -> None:
-    worst, means = 0, []
+    worst, means = 0, list[float]()
     for path in sorted((real_data / "imagenet" / "folder").rglob("*.JPEG")):
         raw = path.read_bytes()
         resized = by_pillow(np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")), 256, 224, 224)
         difference = np.abs(load(raw, Geometry(224, 224, 3, 256)) - resized.astype(np.int16))
-        worst, means = max(worst, int(difference.max())), [*means, difference.mean()]
+        worst, means = max(worst, int(difference.max())), [*means, float(difference.mean())]
     assert len(means) == 500
     assert worst <= 2
     assert np.mean(means) <= 0.005

@@ -6,6 +6,7 @@ import itertools
 import os
 import shlex
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.sources import open_source
 from spectral_prep.store.layout import DatasetPaths
-from tests.support.commands import many_blocks, run, started, wait_for_blocks
+from tests.support.commands import run, wait_for_blocks
 from tests.support.trees import tree
 
 DIGITS = Request("digits", "1x2", block_rows=250)
@@ -70,16 +71,19 @@ def test_finalize_names_the_missing_blocks_and_the_task_that_makes_them(
     assert tree(tmp_path / "out") == alone
 
 
-def test_a_task_that_is_killed_is_run_again(tmp_path: Path) -> None:
-    arguments, out = many_blocks(tmp_path), tmp_path / "out"
-    process = started(*arguments, "--workers", "2", "--out", str(out), "--task", "1/2")
+def test_a_task_that_is_killed_is_run_again(
+    tmp_path: Path, commands: Path, in_many_blocks: tuple[list[str], dict[str, bytes]]
+) -> None:
+    (arguments, whole), out = in_many_blocks, tmp_path / "out"
+    line = [str(commands / "spectral-prep"), *arguments, "--workers", "2", "--out", str(out), "--task", "1/2"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
     wait_for_blocks(process, out, 3)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     again = shlex.join(["spectral-prep", *arguments, "--workers", "1"])
-    for rest in (f"--out {out} --task 0/2", f"--out {out} --task 1/2", f"--out {tmp_path / 'whole'}"):
-        assert run(f"{again} {rest}").code == 0
-    assert tree(finalize(out).root) == tree(tmp_path / "whole")
+    for task in range(2):
+        assert run(f"{again} --out {out} --task {task}/2").code == 0
+    assert tree(finalize(out).root) == whole
 
 
 @pytest.mark.parametrize("text", ["3/3", "-1/3", "1", "1/", "a/b", "0/0"])

@@ -31,47 +31,11 @@ from spectral_prep.system.resources import GRANTED_CPUS
 from tests.support.clusters import NODE, busy, kill_one
 from tests.support.commands import many_blocks, run, started, wait_for_blocks
 from tests.support.releases import encoded, random_images, write_mnist
+from tests.support.tasks import attempts, die, noted, own_process, refuse, sleep
 from tests.support.trees import tree
 
 REQUEST = Request("mnist", "16", block_rows=60)
 ON_RAY = Execution(workers=2, engine=Ray())
-
-
-def noted(folder: Path, number: int) -> int:
-    """Leave a trace of each attempt."""
-    with open(folder / str(number), "a") as file:
-        file.write(".")
-    return number * number
-
-
-def refuse(folder: Path, number: int) -> None:
-    noted(folder, number)
-    raise InputError("no such number", got=number, run="another")
-
-
-def die(folder: Path, number: int, times: int) -> int:
-    done = noted(folder, number)
-    if number == 1 and (folder / "1").stat().st_size <= times:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return done
-
-
-def sleep(folder: Path, number: int) -> int:
-    """Leave its process's number; 0 ends when 1 has begun, and 1 would sleep for a minute."""
-    (folder / str(number)).write_text(str(os.getpid()))
-    until = time.monotonic() + 60
-    while time.monotonic() < until and (number == 1 or not (folder / "1").exists()):
-        time.sleep(0.02)
-    return number
-
-
-def own_process(_number: int) -> int:
-    time.sleep(0.2)
-    return os.getpid()
-
-
-def attempts(folder: Path) -> dict[int, int]:
-    return {int(path.name): path.stat().st_size for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")

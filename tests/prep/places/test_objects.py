@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,8 +203,8 @@ print("written", flush=True)
 
 
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.3])
-def test_a_killed_writer_publishes_nothing_or_all(bucket: Url, after: float) -> None:
-    program = [sys.executable, "-c", WRITER, str(bucket / "large")]
+def test_a_killed_writer_publishes_nothing_or_all(bucket: Url, python: str, after: float) -> None:
+    program = [python, "-c", WRITER, str(bucket / "large")]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout
         assert writer.stdout.readline() == "writing\n"

@@ -3,7 +3,6 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,7 +155,7 @@ def test_cleaning_takes_only_what_was_fetched(folders: list[Url], tmp_path: Path
     assert set(at(tmp_path).paths()) == {f"{folder.name}/notes.txt", "other/file"}
 
 
-def test_two_processes_fetch_a_folder_once(folders: list[Url], tmp_path: Path) -> None:
+def test_two_processes_fetch_a_folder_once(folders: list[Url], tmp_path: Path, python: str) -> None:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -167,7 +166,7 @@ def test_two_processes_fetch_a_folder_once(folders: list[Url], tmp_path: Path) -
         "fetch(place_of(sys.argv[1]), Cache(Path(sys.argv[2])))\n"
         "print(len(count))\n"
     )
-    arguments = [sys.executable, "-c", program, str(folders[0]), str(tmp_path)]
+    arguments = [python, "-c", program, str(folders[0]), str(tmp_path)]
     both = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     counts = [int(process.communicate(timeout=120)[0]) for process in both]
     assert sum(counts) == len(record_of(folders[0]).files)
