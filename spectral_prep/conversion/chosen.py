@@ -20,8 +20,8 @@ from spectral_prep.store.plan_record import Plan
 
 
 def as_planned(paths: DatasetPaths, plan: Plan, source: Source) -> Source:
-    """Return what of a source a plan converts; the source itself if that is all, or if it is another one."""
-    if plan.selection is None or plan.fingerprint != source.fingerprint:
+    """Return what of a source a plan converts; the source itself if that is all, if it is selected, or another one."""
+    if plan.selection is None or plan.fingerprint != source.fingerprint or isinstance(source, SelectedSource):
         return source
     index = source.index()
     return chosen_before(paths, plan, source, index) or select(

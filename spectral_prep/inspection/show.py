@@ -25,6 +25,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from spectral_prep.choices import Transform
+from spectral_prep.conversion.chosen import as_planned
 from spectral_prep.conversion.row_index import named_row
 from spectral_prep.encoding import decode
 from spectral_prep.errors import InputError
@@ -117,6 +118,7 @@ def sheet(root: Place, row: int, split: str = "train", source: Source | None = N
     _require(plan, split, row)
     if source is not None:
         require_source(plan, source, root)
+        source = as_planned(paths, plan, source)
     opened = list(folders(paths, plan))
     first, record = opened[0]
     with readable(root):

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spectral_prep.conversion.chosen import as_planned
 from spectral_prep.conversion.row_index import read_labels
 from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.inspection.pixels import PixelCheck, compare_pixels
@@ -109,6 +110,7 @@ def verify(
             source = open_source(plan)
         if source is not None:
             require_source(plan, source, root)
+            source = as_planned(paths, plan, source)
         if source is not None and not faults:
             pixels, differing = compare_pixels(paths, plan, source, sample_rows)
             faults += differing

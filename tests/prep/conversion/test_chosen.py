@@ -19,6 +19,7 @@ from spectral_prep.conversion.finalize import finalize
 from spectral_prep.conversion.request import Request
 from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_prep.inspection.info import info
+from spectral_prep.inspection.show import sheet
 from spectral_prep.inspection.verify import verify
 from spectral_prep.sources import open_source, related
 from spectral_prep.store.layout import DatasetPaths
@@ -91,9 +92,14 @@ def test_its_images_are_compared_with_those_of_the_source(photos: Path, tmp_path
     out = convert(PHOTOS, photos, tmp_path / "out", ALONE)
     source = open_source("folder", photos, tmp_path / "staging")
     found = verify(out.root, lambda plan: as_planned(out, plan, source), deep=True)
+    assert verify(out.root, lambda _: source, deep=True) == found, "the plan says which rows of the whole source"
     assert not found.faults
     assert found.pixels is not None
     assert found.pixels.rows == 40
+    for given in (source, as_planned(out, read_record(out.plan, Plan), source)):
+        error = sheet(out.root, 3, source=given).largest_error
+        assert error is not None
+        assert error < 20
 
 
 @pytest.mark.parametrize(
