@@ -105,7 +105,7 @@ def draw(found: Mapping[str, Worth]) -> Figure:
             axes.set(title=title, xlabel="nodes, a branch each")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=7)
+    panels[1].legend(fontsize=7, loc="center")  # between the nodes and the conventional networks
     for axes in panels[1:]:
         axes.set_ylim(bottom=0)  # when all that is drawn is known
     return figure
