@@ -47,7 +47,7 @@ def fuse_command(
     from spectral_train.ensemble.fuse import folder_of, fuse, verdict
     from spectral_train.ensemble.fusion import Fitted
     from spectral_train.run.branches import missing, read_branches
-    from spectral_train.run.paths import RunPaths
+    from spectral_train.run.paths import RunPaths, without_options
     from spectral_train.training.words import write_missing_words
 
     paths = RunPaths(run)
@@ -61,5 +61,4 @@ def fuse_command(
     except KeyboardInterrupt:
         insist("Stopped: what branches have written and an older head are kept. Run next: the same command.")
         raise
-    lost = "".join(f" --without {shard}" for shard in missing(records))
-    conclude(f"Run next: spectral-ensemble evaluate {quoted(run)}{lost}")
+    conclude(f"Run next: spectral-ensemble evaluate {quoted(run)}{without_options(missing(records))}")

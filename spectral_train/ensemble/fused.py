@@ -19,7 +19,7 @@ from spectral_train.ensemble.head import Head
 from spectral_train.run.branches import missing, outputs_of
 from spectral_train.run.fused import LEARNED, Fusion, fused_outputs, read_fused
 from spectral_train.run.outputs import HELD_OUT, BranchOutputs
-from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.paths import NetworkPaths, RunPaths, without_options
 from spectral_train.run.record import NetworkRecord
 
 
@@ -96,5 +96,4 @@ def require_fused(run: RunPaths, records: Sequence[NetworkRecord]) -> FusedNetwo
 
 
 def _command(run: RunPaths, records: Sequence[NetworkRecord]) -> str:
-    lost = [f"--without {shard}" for shard in missing(records)]
-    return " ".join([f"spectral-ensemble fuse {quoted(run.root)}", *lost])
+    return f"spectral-ensemble fuse {quoted(run.root)}{without_options(missing(records))}"

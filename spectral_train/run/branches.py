@@ -21,7 +21,7 @@ from spectral_train.folders import not_a_run
 from spectral_train.run.commands import train_command
 from spectral_train.run.common import Branch, odd_width
 from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs, accuracy, read_outputs
-from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.paths import NetworkPaths, RunPaths, without_options
 from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, train_again
 
 
@@ -57,7 +57,7 @@ def read_branches(
             "no trained branch is left",
             where=run.root,
             expected=f"one or more of {_listed(finished)}",
-            got=" ".join(f"--without {number}" for number in sorted(set(without))),
+            got=without_options(sorted(set(without))).strip(),
             run="the same command with fewer --without",
         )
     records = [read_network(run.branch(number)) for number in numbers]

@@ -25,7 +25,7 @@ from spectral_prep.store.fields import Count, Positive, Sha256, require
 from spectral_prep.store.record_file import read_record, write_vouched
 from spectral_prep.store.records import FileEntry
 from spectral_train.run.outputs import HELD_OUT, TEST
-from spectral_train.run.paths import WRITING_BESIDE, NetworkPaths
+from spectral_train.run.paths import WRITING_BESIDE, NetworkPaths, without_options
 from spectral_train.run.record import NetworkRecord, require_file
 from spectral_train.run.said import On
 from spectral_train.run.tensor_file import readable
@@ -182,6 +182,5 @@ def _fault(inputs: FusionInputs, said: InputsRecord, classes: int) -> str | None
 
 
 def _write(paths: NetworkPaths, on: On, without: Collection[int] = ()) -> str:
-    lost = "".join(f" --without {shard}" for shard in without)
-    here = f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {on}{lost} --data DATASET"
+    here = f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {on}{without_options(without)} --data DATASET"
     return f"{here}, or the command that trained the branch, with --fuse-inputs {on}"

@@ -149,6 +149,15 @@ class RunPaths(Generic[P]):
         return tuple(sorted(int(match[1]) for match in done))
 
 
+def without_options(shards: Collection[int]) -> str:
+    """Return the options of `spectral-ensemble` that leave these branches out, each behind a space.
+
+    >>> without_options([0, 3])
+    ' --without 0 --without 3'
+    """
+    return "".join(f" --without {shard}" for shard in shards)
+
+
 def default_run(dataset: str, spec: SpectralSpec, model: str, choice: ShardChoice = DEFAULT_CHOICE) -> RunPaths:
     """Return where a run goes unless the user says: its name tells the data set and whatever is not the default.
 

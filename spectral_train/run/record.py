@@ -29,11 +29,11 @@ from spectral_train.run.widths import WidthRule
 
 ROWS = {"training", "held_out", "test"}
 FILES = {"model.safetensors", "outputs.safetensors"}
-RATE = "recipe.lr"
-"""The field of a plan that a search for a learning rate decides."""
-
 METRICS = "metrics.jsonl"
 """Vouched for, too, but in records of earlier releases; only a report reads it."""
+
+RATE = "recipe.lr"
+"""The field of a plan that a search for a learning rate decides."""
 
 
 @dataclass(frozen=True)
