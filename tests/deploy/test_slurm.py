@@ -82,7 +82,7 @@ def lines(path: Path) -> int:
 @pytest.mark.timeout(900)  # eleven commands, which all import torch
 def test_the_whole_road_with_tasks_requeued_in_the_middle(slurm: Slurm, clone: Path) -> None:
     out, branch, logs = clone / OUT, RunPaths(clone / RUN).branch(0), clone / "logs"
-    with submitted(slurm, LINE, **OPTIONS) as road:
+    with submitted(slurm, LINE, **OPTIONS, WAIT="yes") as road:
         wait_until((out / "blocks/00000.json").exists, lambda: str(tree(logs)))
         converting = requeue(slurm, "spectral-convert")
         assert 0 < sum(int(block.stem) % 2 == 0 for block in out.glob("blocks/*.json")) < BLOCKS_OF_TASK_0
@@ -91,10 +91,7 @@ def test_the_whole_road_with_tasks_requeued_in_the_middle(slurm: Slurm, clone: P
         assert branch.checkpoint.exists()
         assert not branch.record.exists()
         code, said = finish(road)
-        wait_until(lambda: not slurm.waiting(), lambda: str(slurm.waiting()), every=0.2)
     assert code == 0, said
-    last = said.partition("evaluate: job ")[2].split()[0]
-    assert "JobState=COMPLETED" in slurm("scontrol", "show", "job", last), said
     for task, once in {f"convert-{converting}_0": "1,797 images", f"train-{training}_0": "of rows, resident"}.items():
         assert (logs / f"spectral-{task}.log").read_text().count(once) == 2, said
 
@@ -124,24 +121,6 @@ def test_what_follows_a_task_that_failed_is_cancelled(slurm: Slurm, clone: Path)
     assert "Error: not all jobs were done. Where: logs." in said
     wait_until(lambda: not slurm.waiting(), lambda: str(slurm.waiting()))
     assert {log.name.split("-")[1] for log in (clone / "logs").iterdir()} == {"begin"}
-
-
-def test_to_wait_for_a_road_is_to_wait_for_its_last_job(tmp_path: Path) -> None:
-    """Slurm's own way to wait looks after 2, 10 and 42 seconds: a stub stands for it."""
-    stubs = {
-        "sbatch": f'echo "$@" >>{tmp_path}/asked; wc -l <{tmp_path}/asked',
-        "scontrol": "[[ $* = 'show job 5' ]] && echo JobState=COMPLETED",
-        **dict.fromkeys(("spectral-prep", "spectral-train", "spectral-ensemble"), "exit 1"),
-    }
-    for name, text in stubs.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    done = said_by("submit", PATH=path, WAIT="yes", LOGS=str(tmp_path / "logs"))
-    assert (done.returncode, done.stderr) == (0, "")
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert ["--wait" in line.split() for line in asked] == [False] * 4 + [True]
-    assert done.stdout.splitlines()[-1] == "evaluate: job 5"
 
 
 def test_a_road_that_cannot_be_submitted_whole_is_not_begun(slurm: Slurm, clone: Path) -> None:

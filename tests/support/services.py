@@ -86,9 +86,9 @@ def running(log: Path, *command: str, env: dict[str, str] | None = None) -> Iter
                 process.kill()
 
 
-def wait_until(ready: Callable[[], bool], what: Callable[[], str], seconds: float = 300, every: float = 0.01) -> None:
-    """Wait for something, looking every so many seconds; what has been said is the reason if it does not come."""
+def wait_until(ready: Callable[[], bool], what: Callable[[], str], seconds: float = 300) -> None:
+    """Wait for something; what has been said meanwhile is the reason if it does not come."""
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, what()
-        time.sleep(every)
+        time.sleep(0.01)
