@@ -42,11 +42,11 @@ def verified(out: Path, source: Path) -> Verification:
     return found
 
 
-@pytest.mark.parametrize(("q", "limit"), [("16", None), ("28", 7000)])
-def test_mnist(real_data: Path, scratch: Path, q: str, limit: int | None) -> None:
-    out = convert(Request("mnist", q, limit=limit), real_data / "mnist", scratch / "out").root
+@pytest.mark.parametrize("q", ["16", "28"])
+def test_mnist(real_data: Path, scratch: Path, q: str) -> None:
+    out = convert(Request("mnist", q), real_data / "mnist", scratch / "out").root
     found = verified(out, real_data / "mnist")
-    assert found.rows == ({"train": 6000, "test": 1000} if limit else {"train": 60000, "test": 10000})
+    assert found.rows == {"train": 60000, "test": 10000}
     assert found.spectrals == int(q)
 
 
@@ -64,9 +64,10 @@ def test_the_four_layouts_of_cifar10(real_data: Path, scratch: Path) -> None:
     assert verified(scratch / "0", real_data / "cifar10" / CIFAR10[0]).rows == {"train": 2500, "test": 500}
 
 
-def test_cifar10(real_data: Path, scratch: Path) -> None:
+@pytest.mark.parametrize("q", ["4", "32"])
+def test_cifar10(real_data: Path, scratch: Path, q: str) -> None:
     source = real_data / "cifar10"
-    whole = convert(Request("cifar10", "4"), source, scratch / "out", Execution(workers=1))
+    whole = convert(Request("cifar10", q), source, scratch / "out", Execution(workers=1))
     assert verified(whole.root, source).rows == {"train": 50000, "test": 10000}
     plan = read_record(whole.plan, Plan)
     counts = [np.bincount([label for _, label in read_index(whole, plan, split)]) for split in ("train", "test")]
@@ -74,16 +75,11 @@ def test_cifar10(real_data: Path, scratch: Path) -> None:
     assert plan.classes[3] == "cat"
 
 
-@pytest.mark.parametrize("q", ["4", "16"])
-def test_tiny_imagenet_at_64_pixels(real_data: Path, scratch: Path, q: str) -> None:
+@pytest.mark.parametrize(("q", "limit"), [("4", 5000), ("16", None)])
+def test_tiny_imagenet_at_64_pixels(real_data: Path, scratch: Path, q: str, limit: int | None) -> None:
     source = real_data / "tiny-imagenet"
-    found = verified(convert(Request("folder", q, size=64, limit=5000), source, scratch / "out").root, source)
-    assert found.rows == {"train": 4560, "test": 440}
-
-
-def test_the_rows_of_tiny_imagenet(real_data: Path, scratch: Path) -> None:
-    rows = open_source("folder", real_data / "tiny-imagenet", scratch).index()
-    assert {split: len(of_split.names) for split, of_split in rows.items()} == {"train": 20000, "test": 2000}
+    found = verified(convert(Request("folder", q, size=64, limit=limit), source, scratch / "out").root, source)
+    assert found.rows == ({"train": 4560, "test": 440} if limit else {"train": 20000, "test": 2000})
 
 
 def test_imagenet_at_224_pixels_as_int8(real_data: Path, scratch: Path) -> None:
@@ -105,9 +101,7 @@ def test_imagenet_at_224_pixels_as_int8(real_data: Path, scratch: Path) -> None:
 
 def test_imagenet_at_224_pixels_as_float16_is_exact(real_data: Path, scratch: Path) -> None:
     source = real_data / "imagenet" / "folder"
-    request = Request("imagenet", "16", dtype="float16", limit=100)
-    found = verified(convert(request, source, scratch / "out").root, source)
-    assert found.rows == {"train": 80, "test": 20}
+    found = verified(convert(Request("imagenet", "16", dtype="float16"), source, scratch / "out").root, source)
     assert found.pixels is not None
     assert found.pixels.psnr is None
     assert found.pixels.exact_rows == found.pixels.rows
