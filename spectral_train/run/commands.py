@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 from spectral_prep.places import exists
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
-from spectral_prep.store.record_file import read_record
 from spectral_train.folders import data_set_to_name
 from spectral_train.recipe.options import command_options
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.run.common import own_settings, own_text, rule_of
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.rates import RatesRecord
+from spectral_train.run.rates import RatesRecord, read_tried
 from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.run.widths import WidthRule
 
@@ -98,4 +97,4 @@ class _Asked:
 
 def _rates(record: NetworkRecord, run: RunPaths) -> RatesRecord | None:
     paths = run.branch(record.plan.shard or 0)
-    return read_record(paths.rates_record, RatesRecord) if exists(paths.rates_record) else None
+    return read_tried(paths) if exists(paths.rates_record) else None

@@ -46,6 +46,11 @@ class RatesRecord:
         return min(finite)[1] if finite else None
 
 
+def read_tried(paths: NetworkPaths) -> RatesRecord:
+    """Return the record of the trials of a network; raises what `read_record` raises, with what to run next."""
+    return read_record(paths.rates_record, RatesRecord, damaged=f"delete {paths.rates_record}, then the same command")
+
+
 def read_rates(plan: NetworkPlan, paths: NetworkPaths) -> RatesRecord:
     """Return the trials so far of the sweep with this plan, none where there is no record.
 
@@ -58,7 +63,7 @@ def read_rates(plan: NetworkPlan, paths: NetworkPaths) -> RatesRecord:
     """
     if not exists(paths.rates_record):
         return RatesRecord(plan, ())
-    record = read_record(paths.rates_record, RatesRecord)
+    record = read_tried(paths)
     if found := differences(plain(record.plan), plain(plan)):
         raise PlanMismatchError(
             f"learning rates of {plan.name} were tried here with another plan",

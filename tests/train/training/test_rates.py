@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spectral_prep.errors import InputError, PlanMismatchError
+from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.system.watch import Step, watched
 from spectral_train.data.grouping import ShardChoice
 from spectral_train.device import Resources
@@ -81,6 +81,18 @@ def test_a_sweep_of_another_recipe_is_refused_and_nothing_has_to_be_deleted(data
         train_branches(request(data, tmp_path, lr=1e-3), 1)
     assert "delete" not in str(error.value)
     assert train_branches(request(data, tmp_path), 1) == first
+
+
+def test_a_damaged_record_of_rates_says_what_to_run_in_training_and_in_a_report(data: Path, tmp_path: Path) -> None:
+    first, paths = train_branches(request(data, tmp_path), 1), RunPaths(tmp_path).branch(1)
+    paths.rates_record.write_text("{")
+    advice = rf"unreadable rates record.*Run next: delete {paths.rates_record}, then the same command"
+    with pytest.raises(CorruptFileError, match=advice):
+        train_branches(request(data, tmp_path), 1)
+    with pytest.raises(CorruptFileError, match=advice):
+        run_commands(first, RunPaths(tmp_path))
+    paths.rates_record.unlink()
+    assert "--find-rate" not in run_commands(first, RunPaths(tmp_path)).branches
 
 
 @pytest.mark.parametrize("recorded", [True, False])
