@@ -20,10 +20,12 @@ from torch import Tensor
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.places import exists
+from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
 from spectral_prep.store.fields import Count, Positive, Sha256, require
 from spectral_prep.store.record_file import read_record, write_vouched
 from spectral_prep.store.records import FileEntry
+from spectral_train.folders import data_set_found
 from spectral_train.run.outputs import HELD_OUT, TEST
 from spectral_train.run.paths import WRITING_BESIDE, NetworkPaths, without_options
 from spectral_train.run.record import NetworkRecord, require_file
@@ -135,7 +137,7 @@ def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On, without: Col
         raise InputError(
             f"{record.plan.name} has not written what its network says of the training rows",
             where=paths.fusion_record(on),
-            run=_write(paths, on, without),
+            run=_write(paths, on, without, data_set_found(record.plan.dataset_id)),
         )
     place = paths.fusion_inputs(on)
     with readable(place, "the inputs of the fusion cannot be read") as path, safetensors.safe_open(path, "pt") as file:
@@ -181,6 +183,7 @@ def _fault(inputs: FusionInputs, said: InputsRecord, classes: int) -> str | None
     return None
 
 
-def _write(paths: NetworkPaths, on: On, without: Collection[int] = ()) -> str:
-    here = f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {on}{without_options(without)} --data DATASET"
+def _write(paths: NetworkPaths, on: On, without: Collection[int] = (), data: Place | None = None) -> str:
+    place = "DATASET" if data is None else quoted(data)
+    here = f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {on}{without_options(without)} --data {place}"
     return f"{here}, or the command that trained the branch, with --fuse-inputs {on}"

@@ -241,6 +241,19 @@ def test_a_branch_that_said_nothing_is_named_with_what_to_run(run: Path) -> None
         fused(run, without=(2,))
 
 
+def test_the_data_set_to_say_it_from_is_named_where_it_is_found(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunPaths(run).branch(1).fusion_record("logits").unlink()
+    (tmp_path / "spectral").mkdir()
+    (tmp_path / "spectral" / "shapes").symlink_to(data)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"Run next: spectral-ensemble fuse .* --data spectral/shapes, or") as error:
+        fused(run)
+    asked = str(error.value).partition("Run next: ")[2].partition(", or")[0]
+    assert command(asked).code == 0
+
+
 @pytest.mark.parametrize("name", ["fused/model.safetensors", "fused/outputs.safetensors"])
 def test_a_damaged_file_of_the_head_is_named(run: Path, name: str) -> None:
     content = bytearray((run / name).read_bytes())
