@@ -226,7 +226,7 @@ def _said_of_run(place: Place, kind: Kind, train: str) -> tuple[str, str]:
         case "a run":
             begun = [name for name in at(place).folders() if re.fullmatch(r"branch-\d+", name)]
             if not begun:
-                return "the baseline alone", train
+                return "the baseline alone", "the command that trained it, with --shard all in the place of --baseline"
             return f"begun and not finished: {', '.join(begun)}", TO_THE_END
         case "the folder of one network":
             return kind, _of_network(place)

@@ -78,6 +78,16 @@ def test_the_folder_of_a_branch_is_sent_to_its_run(here: Path) -> None:
     assert "1 of 4" in done("spectral-ensemble runs runs/collected").out
 
 
+def test_beside_a_baseline_alone_the_same_options_train_the_branches() -> None:
+    baseline = f"spectral-train --baseline --data data --run mine2 {SHORT}"
+    done(baseline)
+    found, command = advice(not_a_run(Path("mine2"), "no trained branch here"))
+    assert found == "the baseline alone"
+    assert command == "the command that trained it, with --shard all in the place of --baseline"
+    done(baseline.replace("--baseline", "--shard all"))
+    done("spectral-ensemble evaluate mine2")
+
+
 def test_a_run_that_is_begun_goes_on(here: Path) -> None:
     for record in Path("mine").glob("*/branch.json"):
         record.unlink()
