@@ -38,33 +38,33 @@ read -r -a options <<<"--transform dct2 ${TEST_FRACTION[$DATASET]:-} ${CONVERT_O
 "${PYTHON:-python}" "$here/check.py" --shards "$SHARDS" --at-once "${AT_ONCE:-2}" "${models[@]/#/--model=}" \
   "${devices[@]/#/--device=}"
 
-children=()
-stop() {
+end() { # all that this shell began; it is asked, since what was just begun may have no name yet
   trap '' INT TERM
-  ((${#children[@]} == 0)) || kill "${children[@]}" 2>/dev/null || true
+  jobs -p | xargs --no-run-if-empty kill 2>/dev/null || true
   wait
+}
+stop() {
+  end
   echo "Stopped: finished blocks and epochs are kept. Run next: the same line; it goes on where it stopped." >&2
   exit 130
 }
 trap stop INT TERM
 
 spectral-prep convert --dataset "$DATASET" --source "$SOURCE" --q 16 --out "$DATA" "${options[@]}" &
-children=($!)
 wait "$!"
 
 # Each device takes the next network that none has taken; the last devices leave the conventional ones to the first.
 taken="$(mktemp -d)"
 trap 'rm -rf "$taken"' EXIT
 work() {
-  local device="$1" place="$2" number child failed=0
+  local device="$1" place="$2" number failed=0
   # Ctrl-C comes here, too, and would end this shell before its child.
-  trap 'trap "" INT TERM; [[ -z ${child:-} ]] || kill "$child" 2>/dev/null; wait; exit 130' INT TERM
+  trap 'end; exit 130' INT TERM
   for ((number = 0; number < ${#models[@]} * (SHARDS + 1); number++)); do
     ((number % (SHARDS + 1) != 0 || place < ${AT_ONCE:-2})) || continue
     mkdir "$taken/$number" 2>/dev/null || continue
     DEVICE="$device" "$here/train.sh" "$number" &
-    child=$!
-    wait "$child" || failed=1
+    wait "$!" || failed=1
   done
   return "$failed"
 }

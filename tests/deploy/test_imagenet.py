@@ -196,7 +196,7 @@ def test_an_interrupt_ends_all_that_run_sh_began_and_says_how_to_go_on(tmp_path:
         wait_until(lambda: len(processes()) >= wanted or stopped.poll() is not None, lambda: f"only {processes()}", 150)
         assert stopped.poll() is None, stopped.stderr.read()
         os.killpg(stopped.pid, signal.SIGINT)
-        assert stopped.wait(150) == 130
+        assert stopped.wait(20) == 130
         assert stopped.stderr.read().endswith("Run next: the same line; it goes on where it stopped.\n")
     for process in processes():
         with pytest.raises(ProcessLookupError):
