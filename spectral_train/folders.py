@@ -89,14 +89,18 @@ def data_sets_in(folder: Place, most: int | None = MOST_LOOKED_INTO) -> list[Pla
 
 def data_set_to_name(dataset_id: str) -> Place | None:
     """Return the data set of this id that `--data` has to name; None if it is the usual one, or is not found here."""
-    found = data_set_found(dataset_id)
-    return None if [found] == data_sets_in(DEFAULT_DATA) else found
+    usual = data_sets_in(DEFAULT_DATA)
+    found = _first_of(dataset_id, usual)
+    return None if [found] == usual else found
 
 
 def data_set_found(dataset_id: str) -> Place | None:
     """Return the data set of this id in the usual folder or in this one; None where it is in neither."""
-    here = [*data_sets_in(DEFAULT_DATA), *data_sets_in(Path())]
-    return next((each for each in here if _is_of(each, dataset_id)), None)
+    return _first_of(dataset_id, data_sets_in(DEFAULT_DATA))
+
+
+def _first_of(dataset_id: str, usual: Sequence[Place]) -> Place | None:
+    return next((each for each in [*usual, *data_sets_in(Path())] if _is_of(each, dataset_id)), None)
 
 
 def parent_of(place: Place) -> Place:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from spectral_prep.places import exists
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
 from spectral_train.folders import data_set_to_name
@@ -18,7 +17,7 @@ from spectral_train.recipe.options import command_options
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.run.common import own_settings, own_text, rule_of
 from spectral_train.run.paths import RunPaths
-from spectral_train.run.rates import RatesRecord, read_tried
+from spectral_train.run.rates import read_tried
 from spectral_train.run.record import NetworkPlan, NetworkRecord
 from spectral_train.run.widths import WidthRule
 
@@ -70,7 +69,7 @@ class _Asked:
     @classmethod
     def of(cls, records: Sequence[NetworkRecord], run: RunPaths, shard: int | None = None) -> _Asked:
         """Return it with the width of a shard's branch, or without any that the rule of a run gives (None)."""
-        rule, rates = rule_of(records), [_rates(record, run) for record in records]
+        rule, rates = rule_of(records), [read_tried(run.branch(record.plan.shard or 0)) for record in records]
         recipes = [
             record.plan.recipe if tried is None else override(record.plan.recipe, lr=tried.plan.recipe.lr)
             for record, tried in zip(records, rates, strict=True)
@@ -93,8 +92,3 @@ class _Asked:
         parts.append(width if which != BASELINE else "")
         parts += ["--find-rate" if self.find_rate else "", places]
         return " ".join(filter(None, parts))
-
-
-def _rates(record: NetworkRecord, run: RunPaths) -> RatesRecord | None:
-    paths = run.branch(record.plan.shard or 0)
-    return read_tried(paths) if exists(paths.rates_record) else None

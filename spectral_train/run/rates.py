@@ -46,8 +46,16 @@ class RatesRecord:
         return min(finite)[1] if finite else None
 
 
-def read_tried(paths: NetworkPaths) -> RatesRecord:
-    """Return the record of the trials of a network; raises what `read_record` raises, with what to run next."""
+def read_tried(paths: NetworkPaths) -> RatesRecord | None:
+    """Return the record of the trials of a network, None where there is none.
+
+    Raises
+    ------
+    CorruptFileError
+        If the record is damaged.
+    """
+    if not exists(paths.rates_record):
+        return None
     return read_record(paths.rates_record, RatesRecord, damaged=f"delete {paths.rates_record}, then the same command")
 
 
@@ -61,9 +69,9 @@ def read_rates(plan: NetworkPlan, paths: NetworkPaths) -> RatesRecord:
     CorruptFileError
         If the record is damaged.
     """
-    if not exists(paths.rates_record):
-        return RatesRecord(plan, ())
     record = read_tried(paths)
+    if record is None:
+        return RatesRecord(plan, ())
     if found := differences(plain(record.plan), plain(plan)):
         raise PlanMismatchError(
             f"learning rates of {plan.name} were tried here with another plan",
