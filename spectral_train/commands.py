@@ -144,7 +144,7 @@ on_device = click.option(
 @click.option(
     "--find-rate",
     is_flag=True,
-    help="First train shortly at 0.25 to 4 times the rate, and take the best of each network on held-out rows.",
+    help="First train shortly at up to four rates, 0.25 to 4 times the recipe's; the best on held-out rows is taken.",
 )
 @click.option(
     "--fuse-inputs",

@@ -40,7 +40,7 @@ class Estimate:
 
     `rows_bytes` are the training rows as stored, `weights_bytes` weights, gradients, optimizer and averages,
     `outputs_bytes` what the layers give for a batch; the last two are estimates, as is `hours`, None without a GPU.
-    `epochs` are all that are trained; `search_epochs` of them are the trials of the learning rate.
+    `epochs` are all that are trained; `search_epochs` of them are the trials of the learning rate, at most.
     """
 
     name: str
@@ -187,7 +187,8 @@ def _line(each: Estimate) -> str:
     memory = f"{size(each.memory)} of memory ({size(each.rows_bytes)} rows, {size(each.weights_bytes)} weights and "
     hours = "" if each.hours is None else f", about {duration(3600 * each.hours)}"
     search = f" (with {each.search_epochs} of the search of the rate)" if each.search_epochs else ""
-    epochs = f"{each.epochs} epochs{search}, {each.operations:.3g} operations in all{hours}"
+    most = "at most " if each.search_epochs else ""
+    epochs = f"{most}{each.epochs} epochs{search}, {each.operations:.3g} operations in all{hours}"
     return (
         f"{each.name}: {each.parameters:,} parameters; {memory}optimizer, {size(each.outputs_bytes)} a batch); "
         f"{each.operations_an_epoch:.3g} operations an epoch of {each.rows:,} rows; {epochs}"

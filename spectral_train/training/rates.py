@@ -2,7 +2,8 @@
 
 1. The rates are fixed multiples of the recipe's. Each trial is the recipe with a tenth of its epochs, its schedule over
    those, and the seed, rows and order of the training itself.
-2. The rate of the lowest held-out loss is taken; one that diverges is out.
+2. The recipe's rate is tried first, then what stands beside the best so far, until nothing beside it is left. The rate
+   of the lowest held-out loss is taken; one that diverges is out.
 3. After each trial `rates.json` is written; within a trial its checkpoint counts. So a sweep goes on where it stopped.
 4. Before any trial the folder is looked at: a network of other options, or one of a rate that no sweep found, is left
    as it is and said, since it would be refused after all trials.
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,6 +38,9 @@ FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 SHARE = 10
 """Of the recipe's epochs a trial has one in so many, at least one."""
 
+MOST_TRIALS = 4
+"""Of a search: a rate, a larger one that is worse, and two smaller ones."""
+
 
 def trial_epochs(epochs: int) -> int:
     """Return how many epochs each trial has of a training of so many."""
@@ -43,12 +48,36 @@ def trial_epochs(epochs: int) -> int:
 
 
 def search_epochs(epochs: int) -> int:
-    """Return how many epochs all trials have together before a training of so many.
+    """Return how many epochs all trials have together, at most, before a training of so many.
 
     >>> search_epochs(40), search_epochs(2)
-    (20, 5)
+    (16, 4)
     """
-    return len(FACTORS) * trial_epochs(epochs)
+    return MOST_TRIALS * trial_epochs(epochs)
+
+
+def next_factor(losses: Mapping[float, float | None]) -> float | None:
+    """Return which of `FACTORS` is tried next, None where the search is at its end.
+
+    Parameters
+    ----------
+    losses
+        Held-out loss of each that was tried, None if it diverged.
+
+    Examples
+    --------
+    >>> next_factor({}), next_factor({1.0: 2.5}), next_factor({1.0: 2.5, 2.0: 2.4})
+    (1.0, 2.0, 4.0)
+    >>> next_factor({1.0: 2.5, 2.0: None}), next_factor({1.0: 2.5, 2.0: None, 0.5: 2.6}), next_factor({1.0: None})
+    (0.5, None, 0.5)
+    """
+    if not losses:
+        return 1.0
+    found = {factor: math.inf if loss is None else loss for factor, loss in losses.items()}
+    best = min(found, key=lambda factor: (found[factor], factor))
+    larger = [factor for factor in FACTORS if factor > best][:1] if math.isfinite(found[best]) else []
+    smaller = [factor for factor in FACTORS if factor < best][-1:]
+    return next((factor for factor in (*larger, *smaller) if factor not in found), None)
 
 
 def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowReader]) -> Recipe:
@@ -70,9 +99,10 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
     if there is not None:
         _require_same(there, plan, paths)
     record = read_rates(dataclasses.replace(plan, recipe=short), paths)
-    if there is not None and (len(record.rates) < len(FACTORS) or dict(leaves(there)).get(RATE) != record.best):
+    wanted = _next_rate(record)
+    if there is not None and (wanted is not None or dict(leaves(there)).get(RATE) != record.best):
         raise _no_rate_of(there, plan, paths)
-    if len(record.rates) < len(FACTORS):
+    if wanted is not None:
         with sole_use(paths.lock, f"rates of {plan.name} are tried already", WRITING):
             record = _tried(read_rates(record.plan, paths), training, rows())
     if record.best is None:
@@ -121,8 +151,7 @@ def _tried(record: RatesRecord, training: Training, reader: RowReader) -> RatesR
     """Try what has not been tried; the rows are read once for all."""
     plan, paths = record.plan, training.paths
     read = TrainingRows.read(reader, plan.recipe)
-    for factor in FACTORS[len(record.rates) :]:
-        lr = plan.recipe.lr * factor
+    while (lr := _next_rate(record)) is not None:
         trial_paths = NetworkPaths(inside(paths.rates, f"{lr:g}"))
         trial_plan = dataclasses.replace(plan, recipe=override(plan.recipe, lr=lr))
         trial = dataclasses.replace(training, plan=trial_plan, paths=trial_paths, trial=True)
@@ -132,6 +161,12 @@ def _tried(record: RatesRecord, training: Training, reader: RowReader) -> RatesR
         write_record(paths.rates_record, record, WRITING)
         at(trial_paths.checkpoint).remove()
     return record
+
+
+def _next_rate(record: RatesRecord) -> float | None:
+    rates = {record.plan.recipe.lr * factor: factor for factor in FACTORS}
+    factor = next_factor({rates[rate.lr]: rate.held_out_loss for rate in record.rates if rate.lr in rates})
+    return None if factor is None else record.plan.recipe.lr * factor
 
 
 def _trial(trial: Training, read: TrainingRows) -> Rate:

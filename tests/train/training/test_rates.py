@@ -1,4 +1,6 @@
+import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +45,7 @@ def recorded(run: Path, shard: int) -> RatesRecord:
 def test_each_branch_trains_at_the_best_rate_that_was_tried(data: Path, tmp_path: Path) -> None:
     for record in train_branches(request(data, tmp_path)):
         tried = recorded(tmp_path, record.plan.shard or 0)
-        assert [rate.lr for rate in tried.rates] == [RECIPE.lr * factor for factor in rates.FACTORS]
+        assert [rate.lr for rate in tried.rates] == [RECIPE.lr, 2 * RECIPE.lr, 4 * RECIPE.lr]
         lowest = min(tried.rates, key=lambda rate: rate.held_out_loss or 0)
         assert record.plan.recipe.lr == lowest.lr > RECIPE.lr  # far too low
 
@@ -61,7 +63,7 @@ def test_a_sweep_that_was_stopped_goes_on(data: Path, tmp_path: Path, monkeypatc
 
     def stopped(training: Training, read: TrainingRows) -> Rate:
         tried.append(training.recipe.lr)
-        if len(tried) == 3:
+        if len(tried) == 2:
             raise KeyboardInterrupt
         return trial(training, read)
 
@@ -69,9 +71,44 @@ def test_a_sweep_that_was_stopped_goes_on(data: Path, tmp_path: Path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         train_branches(request(data, tmp_path), 1)
     train_branches(request(data, tmp_path), 1)
-    assert tried == [RECIPE.lr * factor for factor in (0.25, 0.5, 1, 1, 2, 4)]
+    assert tried == [RECIPE.lr * factor for factor in (1, 2, 2, 4)]
     train_branches(request(data, tmp_path), 1)
-    assert len(tried) == 6
+    assert len(tried) == 4
+
+
+def searched(losses: Mapping[float, float | None]) -> list[float]:
+    """Return the factors that a search tries where these are their losses."""
+    tried: dict[float, float | None] = {}
+    while (factor := rates.next_factor(tried)) is not None:
+        assert factor not in tried
+        tried[factor] = losses[factor]
+    return list(tried)
+
+
+def test_a_search_ends_at_the_lowest_of_one_valley_within_four_trials() -> None:
+    longest = 0
+    for order in itertools.permutations(range(5)):
+        losses = dict(zip(rates.FACTORS, map(float, order), strict=True))
+        tried = searched(losses)
+        longest = max(longest, len(tried))
+        found = min(tried, key=losses.__getitem__)
+        place = rates.FACTORS.index(found)
+        assert all(
+            losses[found] < losses[factor] for factor in (*rates.FACTORS[:place][-1:], *rates.FACTORS[place + 1 :][:1])
+        )
+    assert longest == rates.MOST_TRIALS
+
+
+def test_a_search_goes_to_smaller_rates_where_the_first_diverges() -> None:
+    diverging = dict.fromkeys(rates.FACTORS, None)
+    assert searched(diverging) == [1, 0.5, 0.25]
+    assert searched({**diverging, 0.25: 2.0, 0.5: 1.0}) == [1, 0.5, 0.25]
+    assert searched({**diverging, 1.0: 1.0, 0.5: 1.0, 0.25: 1.0}) == [1, 2, 0.5, 0.25]
+
+
+def test_a_sweep_of_an_earlier_release_with_all_five_rates_is_at_its_end() -> None:
+    for order in itertools.permutations(range(5)):
+        assert rates.next_factor(dict(zip(rates.FACTORS, map(float, order), strict=True))) is None
 
 
 def test_a_sweep_of_another_recipe_is_refused_and_nothing_has_to_be_deleted(data: Path, tmp_path: Path) -> None:
@@ -142,7 +179,7 @@ def test_trials_say_their_rate_and_each_branch_what_it_found(
     names = {step.name for step in told}
     for record in records:
         own, lr = record.plan.name, record.plan.recipe.lr
-        assert names >= {own, *(f"{own}, rate {RECIPE.lr * factor:g}" for factor in rates.FACTORS)}
+        assert names >= {own, *(f"{own}, rate {RECIPE.lr * factor:g}" for factor in (1, 2, 4))}
         assert [line for line in lines if line.startswith(own) and f"learning rate {lr:g}" in line]
     if workers == 1:
         assert any(line.startswith(f"branch 1, rate {RECIPE.lr:g}: epoch 1/1: ") for line in lines)
@@ -176,7 +213,7 @@ def test_a_trial_that_diverges_is_said_and_its_bar_ends(data: Path, tmp_path: Pa
     lines: list[str] = []
     with watched(told.append), pytest.raises(InputError):
         train_branches(request(data, tmp_path, lr=1e30), 1, lines.append)
-    assert "branch 1, rate 4e+30: the loss is not finite; this rate is out" in lines
+    assert "branch 1, rate 2.5e+29: the loss is not finite; this rate is out" in lines
     assert {step.name for step in told if "rate" in step.name} == {step.name for step in told if step.ended}
 
 
@@ -184,7 +221,7 @@ def test_a_rate_that_diverges_is_out(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"branch 1 diverges at every learning rate.*--lr"):
         train_branches(request(data, tmp_path, lr=1e30), 1)
     written = json.loads(RunPaths(tmp_path).branch(1).rates_record.read_text())
-    assert [rate["held_out_loss"] for rate in written["rates"]] == [None] * 5
+    assert [rate["held_out_loss"] for rate in written["rates"]] == [None] * 3
 
 
 def test_the_conventional_network_finds_its_rate_alike(data: Path, tmp_path: Path) -> None:
