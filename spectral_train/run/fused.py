@@ -19,7 +19,7 @@ from spectral_prep.places import exists
 from spectral_prep.store.fields import Count, Name, Positive, Seed, Sha256, require
 from spectral_prep.store.record_file import read_record, write_vouched
 from spectral_prep.store.records import FileEntry
-from spectral_train.run.fusion_inputs import weights_of
+from spectral_train.run.fusion_inputs import ROWS, weights_of
 from spectral_train.run.outputs import Outputs, read_outputs, to_bytes
 from spectral_train.run.paths import WRITING_BESIDE, NetworkPaths
 from spectral_train.run.record import NetworkRecord, require_file
@@ -64,6 +64,7 @@ class Fusion:
     def __post_init__(self) -> None:
         lengths = {len(self.branches), len(self.weights), len(self.columns)}
         require(len(lengths) == 1, "branches of different number", len(self.branches), sorted(lengths))
+        require(set(self.rows) == set(ROWS), "rows of other kinds", ", ".join(ROWS), ", ".join(sorted(self.rows)))
         require(self.kept < len(self.candidates), "no such candidate", len(self.candidates), self.kept)
 
     @property

@@ -26,7 +26,7 @@ from spectral_prep.store.fields import Count, Positive, Sha256, require
 from spectral_prep.store.record_file import read_record, write_vouched
 from spectral_prep.store.records import FileEntry
 from spectral_train.folders import data_set_found
-from spectral_train.run.outputs import HELD_OUT, TEST
+from spectral_train.run.outputs import HELD_OUT, TEST, ids_and_labels
 from spectral_train.run.paths import WRITING_BESIDE, NetworkPaths, without_options
 from spectral_train.run.record import NetworkRecord, require_file
 from spectral_train.run.said import On
@@ -141,14 +141,7 @@ def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On, without: Col
         )
     place = paths.fusion_inputs(on)
     with readable(place, "the inputs of the fusion cannot be read") as path, safetensors.safe_open(path, "pt") as file:
-        rows = {
-            name: RowValues(
-                file.get_tensor(f"{name}.values"),
-                file.get_tensor(f"{name}.ids").numpy(),
-                file.get_tensor(f"{name}.labels"),
-            )
-            for name in ROWS
-        }
+        rows = {name: RowValues(file.get_tensor(f"{name}.values"), *ids_and_labels(file, name)) for name in ROWS}
         inputs = FusionInputs(rows, file.get_tensor("scale"))
     if (fault := _fault(inputs, said, len(record.plan.classes))) is not None:
         raise CorruptFileError("these are no inputs of the fusion", where=place, got=fault, run=f"delete {place}")
@@ -174,7 +167,7 @@ def _fault(inputs: FusionInputs, said: InputsRecord, classes: int) -> str | None
         shape = (said.rows[name], said.columns)
         if tuple(rows.values.shape) != shape or rows.values.dtype != DTYPES[said.on]:
             return f"{name} values {rows.values.dtype} {tuple(rows.values.shape)}, expected {DTYPES[said.on]} {shape}"
-        if rows.ids.shape != shape[:1] or rows.labels.shape != shape[:1] or rows.labels.is_floating_point():
+        if rows.ids.shape != shape[:1] or rows.labels.shape != shape[:1]:
             return f"{name} ids or labels of other rows"
         if shape[0] and not 0 <= int(rows.labels.min()) <= int(rows.labels.max()) < classes:
             return f"{name} labels beyond the {classes} classes"

@@ -25,6 +25,9 @@ LEAST_LOG_PROBABILITY = -100.0
 MOST_LOG_PROBABILITY = 1e-3
 """Above 0 by what float32 rounds."""
 
+LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""Whole numbers that torch computes with."""
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -40,10 +43,10 @@ class Outputs:
         shape = (rows, classes if rows else 0)
         if values.shape != shape or values.dtype != torch.float32:
             return f"log-probabilities are {values.dtype} {tuple(values.shape)}, expected float32 {shape}"
-        if self.ids.shape != (rows,) or self.ids.dtype != np.int32 or (np.diff(self.ids) < 0).any():
-            return f"row ids are not {rows} ascending int32 numbers"
-        if labels.shape != (rows,) or labels.is_floating_point():
-            return f"labels are not {rows} whole numbers"
+        if self.ids.shape != (rows,) or (np.diff(self.ids) < 0).any():
+            return f"row ids are not {rows} ascending numbers"
+        if labels.shape != (rows,):
+            return f"labels are not {rows} numbers"
         if rows and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             return f"labels {int(labels.min())} to {int(labels.max())}, expected 0 to {classes - 1}"
         if not (values <= MOST_LOG_PROBABILITY).all():  # which is false for what is no number, too
@@ -102,8 +105,17 @@ def read_outputs(path: Place, rows: str) -> Outputs:
     """
     what, run = "the outputs of a branch cannot be read", f"delete {path.parent} and train it again"
     with readable(path, what, run) as here, safetensors.safe_open(here, "pt") as file:
-        values, ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("log_probabilities", "ids", "labels"))
-    return Outputs(values, ids.numpy(), labels)
+        return Outputs(file.get_tensor(f"{rows}.log_probabilities"), *ids_and_labels(file, rows))
+
+
+def ids_and_labels(file: safetensors.safe_open, rows: str) -> tuple[npt.NDArray[np.int32], Tensor]:
+    """Return ids and labels of rows, as maps of the file; raise `SafetensorError` if they are of other types."""
+    ids, labels = (file.get_tensor(f"{rows}.{name}") for name in ("ids", "labels"))  # type: ignore[no-untyped-call]
+    if ids.dtype != torch.int32:
+        raise safetensors.SafetensorError(f"ids of {rows} rows are {ids.dtype}, expected int32")
+    if labels.dtype not in LABELS:
+        raise safetensors.SafetensorError(f"labels of {rows} rows are {labels.dtype}, expected whole numbers")
+    return ids.numpy(), labels
 
 
 def bounded(log_probabilities: Tensor) -> Tensor:

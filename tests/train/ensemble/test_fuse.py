@@ -7,10 +7,13 @@ from pathlib import Path
 
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError, StorageError
+from spectral_prep.store.record_file import plain, read_content, write_content
+from spectral_prep.store.records import FileEntry
 from spectral_prep.system.files import AtomicFile
 from spectral_train.device import Resources
 from spectral_train.ensemble.combination import Combination
@@ -271,6 +274,29 @@ def test_a_damaged_record_is_named_with_what_to_run(run: Path, name: str, advice
     (run / name).write_text('{"format":')
     with pytest.raises(CorruptFileError, match=f"unreadable .*{name}.*Run next: {advice}"):
         evaluate(run, ["fused"]) if name.startswith("fused") else fused(run)
+
+
+def test_a_record_of_a_head_without_its_rows_leaves_the_other_schemes(run: Path) -> None:
+    record = run / "fused" / "fused.json"
+    content = read_content(record, "fused")
+    write_content(record, "fused", {**content, "fusion": {**content["fusion"], "rows": {}}})
+    done = command(f"spectral-ensemble evaluate {run} --quiet")
+    assert done.code == 0, done.err
+    assert "Warning: the fused network is left out: " in done.err
+    assert "Expected: training, held_out, test" in done.err
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("ids", torch.bfloat16), ("ids", torch.int64), ("labels", torch.uint64)])
+def test_words_of_other_types_are_refused(run: Path, name: str, dtype: torch.dtype) -> None:
+    paths = RunPaths(run).branch(1)
+    file, record = paths.fusion_inputs("logits"), paths.fusion_record("logits")
+    tensors = safetensors.torch.load_file(file)
+    safetensors.torch.save_file({**tensors, f"training.{name}": tensors[f"training.{name}"].to(dtype)}, file)
+    content = read_content(record, "fusion-inputs")
+    entry = plain(FileEntry.of(paths.root, file))
+    write_content(record, "fusion-inputs", {**content, "files": [entry]})
+    with pytest.raises(CorruptFileError, match=rf"cannot be read.*{file.name}.*{name} of training rows are {dtype}"):
+        fused(run)
 
 
 def test_a_head_whose_record_is_lost_is_named(run: Path) -> None:

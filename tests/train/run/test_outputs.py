@@ -58,10 +58,8 @@ def first_value(value: float) -> Change:
 CHANGES: dict[str, tuple[Change, str]] = {
     "a label too high": (first_label(3), "labels 0 to 3, expected 0 to 2"),
     "a label too low": (first_label(-1), "labels -1 to 2, expected 0 to 2"),
-    "float labels": (lambda each: replace(each, labels=each.labels.float()), "labels are not .* whole numbers"),
     "fewer labels": (lambda each: replace(each, labels=each.labels[1:]), "labels are not"),
     "fewer ids": (lambda each: replace(each, ids=each.ids[1:]), "row ids are not"),
-    "ids of another type": (lambda each: replace(each, ids=each.ids.astype(np.int64)), "row ids are not"),
     "ids not ascending": (lambda each: replace(each, ids=each.ids[::-1].copy()), "row ids are not .* ascending"),
     "fewer rows": (lambda each: Outputs(each.log_probabilities[1:], each.ids[1:], each.labels[1:]), "log-prob"),
     "no rows": (lambda each: Outputs(each.log_probabilities[:0], each.ids[:0], each.labels[:0]), "log-prob"),
@@ -82,6 +80,27 @@ def test_outputs_that_cannot_be_a_networks_own_are_refused(run: Path, rows: str,
         with pytest.raises(
             CorruptFileError, match=rf"branch 2 cannot be its own\. Where: .*branch-02/outputs.*{told}.*Run next"
         ):
+            read(run)
+
+
+OF_OTHER_TYPES: dict[str, tuple[Change, str]] = {
+    "long ids": (lambda each: replace(each, ids=each.ids.astype(np.int64)), "ids .* are torch.int64, expected int32"),
+    "float labels": (lambda each: replace(each, labels=each.labels.float()), "labels .* are torch.float32"),
+    "complex labels": (lambda each: replace(each, labels=each.labels.to(torch.complex64)), "labels .* are torch.complex64"),
+    "labels that torch cannot compare": (
+        lambda each: replace(each, labels=each.labels.to(torch.uint16)),
+        "labels .* are torch.uint16, expected whole numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("rows", [HELD_OUT, TEST])
+@pytest.mark.parametrize("name", OF_OTHER_TYPES)
+def test_outputs_of_other_types_are_refused(run: Path, rows: str, name: str) -> None:
+    change, told = OF_OTHER_TYPES[name]
+    rewrite_outputs(run, 2, rows, change)
+    for read in (evaluate, summarise):
+        with pytest.raises(CorruptFileError, match=rf"cannot be read\. Where: .*branch-02/outputs.*{told}.*Run next"):
             read(run)
 
 
