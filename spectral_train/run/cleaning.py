@@ -13,7 +13,7 @@ from spectral_prep.errors import InputError
 from spectral_prep.places import at, exists, sole_use
 from spectral_prep.places.url import Place
 from spectral_prep.system.files import is_temporary
-from spectral_train.folders import NETWORK
+from spectral_train.folders import HEAD, NETWORK
 from spectral_train.run.metrics import read_lines
 from spectral_train.run.paths import WRITING, NetworkPaths
 
@@ -33,8 +33,8 @@ def leftovers(run: Place, unfinished: bool = False) -> tuple[Leftover, ...]:
     return tuple(
         each
         for name in (at(run).folders() if at(run).is_folder() else [])
-        if NETWORK.fullmatch(name)
-        for each in _of_network(NetworkPaths(run / name), unfinished)
+        if NETWORK.fullmatch(name) or HEAD.fullmatch(name)
+        for each in _of_network(NetworkPaths(run / name), unfinished and not HEAD.fullmatch(name))
     )
 
 
@@ -60,7 +60,7 @@ def _of_network(network: NetworkPaths, unfinished: bool) -> list[Leftover]:
         place = network.root / entry.path
         if is_temporary(entry.path):
             why = "of a write that was killed"
-        elif done and place == network.checkpoint:
+        elif done and place.name == network.checkpoint.name:  # its own, or that of a rate that was tried
             why = "checkpoint of a finished network"
         elif unfinished and not done and place != network.lock:
             why = f"of a network that is not finished, {_epochs(network)} epochs trained"

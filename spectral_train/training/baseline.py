@@ -37,7 +37,7 @@ def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord
     """Train the conventional network; it is finished, resumed and refused as a branch is.
 
     It needs all Q spectral folders, and memory for the images as uint8. Of the request, `choice` only says to which run
-    it belongs, and of `resources` the device and the compilation count.
+    it belongs, and of `resources` the device, the compilation, the cache and the logs count.
 
     Raises
     ------

@@ -5,6 +5,7 @@
 2. The recipe's rate is tried first, then what stands beside the best so far, until nothing beside it is left. The rate
    of the lowest held-out loss is taken; one that diverges is out.
 3. After each trial `rates.json` is written; within a trial its checkpoint counts. So a sweep goes on where it stopped.
+   Trials are told to no other place (`--log`).
 4. Before any trial the folder is looked at: a network of other options, or one of a rate that no sweep found, is left
    as it is and said, since it would be refused after all trials.
 """
@@ -33,6 +34,7 @@ from spectral_train.training import checkpoint
 from spectral_train.training.fit import DivergedError, Training, fit
 from spectral_train.training.network import TrainingRows, new_network
 from spectral_train.training.processes import threads_for
+from spectral_train.training.trainable import require_trainable
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 SHARE = 10
@@ -71,7 +73,7 @@ def next_factor(losses: Mapping[float, float | None]) -> float | None:
     >>> next_factor({1.0: 2.5, 2.0: None}), next_factor({1.0: 2.5, 2.0: None, 0.5: 2.6}), next_factor({1.0: None})
     (0.5, None, 0.5)
     """
-    if not losses:
+    if 1.0 not in losses:
         return 1.0
     found = {factor: math.inf if loss is None else loss for factor, loss in losses.items()}
     best = min(found, key=lambda factor: (found[factor], factor))
@@ -86,7 +88,7 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
     Raises
     ------
     InputError
-        If the loss diverges at every rate, or another process tries rates of this network.
+        If the loss diverges at every rate, another process tries rates of this network, or as `require_trainable` does.
     PlanMismatchError
         If a network of other options, or of a rate that the trials do not give, was begun or finished in this folder;
         otherwise as `read_rates` and `fit` do.
@@ -103,6 +105,7 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
     if there is not None and (wanted is not None or dict(leaves(there)).get(RATE) != record.best):
         raise _no_rate_of(there, plan, paths)
     if wanted is not None:
+        require_trainable(plan)
         with sole_use(paths.lock, f"rates of {plan.name} are tried already", WRITING):
             record = _tried(read_rates(record.plan, paths), training, rows())
     if record.best is None:
@@ -154,7 +157,7 @@ def _tried(record: RatesRecord, training: Training, reader: RowReader) -> RatesR
     while (lr := _next_rate(record)) is not None:
         trial_paths = NetworkPaths(inside(paths.rates, f"{lr:g}"))
         trial_plan = dataclasses.replace(plan, recipe=override(plan.recipe, lr=lr))
-        trial = dataclasses.replace(training, plan=trial_plan, paths=trial_paths, trial=True)
+        trial = dataclasses.replace(training, plan=trial_plan, paths=trial_paths, logs=(), trial=True)
         with torch_threads(threads_for(plan)):
             rate = _trial(trial, read)
         record = dataclasses.replace(record, rates=(*record.rates, rate))

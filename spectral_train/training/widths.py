@@ -12,7 +12,6 @@ Input: a shard, a recipe and a `WidthBy`. Output: the recipe of that shard's bra
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -42,6 +41,8 @@ EXAMPLES = "as [2, 1, 1, 1] in a .json file, or as lines such as 0,2 in a .csv f
 MOST_NAMED = 8
 
 TRIED = (0.5, 1.0, 2.0)
+LEAST_TRIED = (1, 2, 3)
+"""Whole widths, where the others are not three."""
 
 
 def own_width(shard: Shard, recipe: Recipe, by: WidthBy) -> Recipe:
@@ -66,7 +67,7 @@ def width_rule(shard: Shard, recipe: Recipe, by: WidthBy) -> WidthRule | None:
     Raises
     ------
     InputError
-        If the network has no width, or `by` has not one multiplier a shard.
+        If the network has no width, `by` has not one multiplier a shard, or as `widths` does.
     """
     if by == "uniform":
         return None
@@ -106,6 +107,13 @@ def widths(
 ) -> tuple[int | float, ...]:
     """Return the width of each branch, in proportion to the multipliers, as large together as all of the recipe's.
 
+    Raises
+    ------
+    InputError
+        If the recipe's width is so small that parameters do not tell one from another, or one would be none.
+
+    Examples
+    --------
     >>> widths(Recipe(model="fc"), [(1, 7, 7)] * 2, 10, (2.0, 1.0))
     (62, 31)
     """
@@ -119,13 +127,28 @@ def widths(
         wide = [usual * factor * multiplier for multiplier in multipliers]
         return sum(float(sizes[shape](width)) for shape, width in zip(shapes, wide, strict=True)) - total
 
+    if surplus(0.0) >= 0:
+        raise _too_narrow(usual, multipliers)
     highest = 2.0 / max(multipliers)
     while surplus(highest) < 0:
         highest *= 2
     factor = brentq(surplus, 0.0, highest)
     kind = type(MODELS[recipe.model].branch["width"])
-    found = (usual * factor * multiplier for multiplier in multipliers)
-    return tuple(max(1, round(width)) if kind is int else round(width, 4) for width in found)
+    wide = (usual * factor * multiplier for multiplier in multipliers)
+    found = tuple(max(1, round(width)) if kind is int else round(width, 4) for width in wide)
+    if not all(found):
+        raise _too_narrow(usual, multipliers)
+    return found
+
+
+def _too_narrow(usual: float, multipliers: Sequence[float]) -> InputError:
+    named = ", ".join(f"{each:g}" for each in multipliers[:MOST_NAMED])
+    return InputError(
+        "branches of this width cannot be made unequal by these multipliers",
+        expected="a width of which each has a share that is a network",
+        got=f"a width of {usual:g} for {named}",
+        run="the same command with a larger --set width=…, or without --width-by",
+    )
 
 
 def read_multipliers(path: Place) -> tuple[float, ...]:
@@ -138,10 +161,10 @@ def read_multipliers(path: Place) -> tuple[float, ...]:
         first entry that is none.
     """
     try:
-        text = at(path).read(LARGEST_FILE).decode()
+        text = at(path).read(LARGEST_FILE).decode("utf-8-sig")
         pairs = _of_json(text) if path.suffix == ".json" else _of_csv(text)
         return _in_order(pairs)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise InputError(
             "these are no width multipliers",
             where=path,
@@ -162,7 +185,7 @@ def _of_json(text: str) -> list[tuple[Any, Any]]:
 
 
 def _of_csv(text: str) -> list[tuple[Any, Any]]:
-    rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
+    rows = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), 1) if row]
     if rows and not rows[0][1][0].strip().isdecimal():
         rows = rows[1:]  # a heading
     if (wrong := next(((number, row) for number, row in rows if len(row) != 2), None)) is not None:
@@ -201,7 +224,9 @@ def _members(shard: Shard) -> list[tuple[int, ...]]:
 def _size_by_width(recipe: Recipe, shape: InputShape, classes: int, usual: float) -> np.polynomial.Polynomial:
     """Return the number of parameters as a function of the width."""
     kind = type(MODELS[recipe.model].branch["width"])
-    tried = [kind(max(1, math.ceil(usual * share))) if kind is int else usual * share for share in TRIED]
+    tried = [max(1, math.ceil(usual * share)) if kind is int else usual * share for share in TRIED]
+    if len(set(tried)) < len(TRIED):
+        tried = list(LEAST_TRIED)
     counts = []
     for width in tried:
         with torch.device("meta"):

@@ -111,8 +111,13 @@ def test_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def littered(runs: Path) -> None:
-    """Leave what kills leave: a checkpoint beside a record, a part of a write, and a branch that was begun."""
-    (runs / "all" / "branch-01" / "checkpoint.safetensors").write_bytes(bytes(2000))
+    """Leave what kills leave: checkpoints beside a record, parts of writes, and a branch that was begun."""
+    trial = runs / "all" / "branch-01" / "rates" / "0.01" / "checkpoint.safetensors"
+    trial.parent.mkdir(parents=True)
+    for checkpoint in (trial, runs / "all" / "branch-01" / "checkpoint.safetensors"):
+        checkpoint.write_bytes(bytes(1000))
+    (runs / "all" / "fused-without-02").mkdir()
+    (runs / "all" / "fused-without-02" / "model.safetensors.0123.partial").write_bytes(bytes(10))
     (runs / "all" / "branch-02" / "model.safetensors.0123.partial").write_bytes(bytes(10))
     shutil.copytree(runs / "all" / "branch-03", runs / "one" / "branch-03")
     (runs / "one" / "branch-03" / "branch.json").unlink()
@@ -124,8 +129,8 @@ def test_cleaning_names_what_goes_and_leaves_every_network_as_it_was(runs: Path)
     littered(runs)
     begun = {path: content for path, content in tree(runs).items() if path.startswith("one/branch-03/")}
     told = command(f"spectral-ensemble runs {runs} --clean --yes")
-    assert "checkpoint.safetensors: 2.0 kB, checkpoint of a finished network" in told.err
-    assert "2 files removed, 2.0 kB" in told.out
+    assert "checkpoint.safetensors: 1.0 kB, checkpoint of a finished network" in told.err
+    assert "4 files removed, 2.0 kB" in told.out
     assert tree(runs) == {**before, **begun}
     assert "Nothing to remove" in command(f"spectral-ensemble runs {runs} --clean --yes").out
     told = command(f"spectral-ensemble runs {runs} --clean --unfinished --yes")
@@ -146,7 +151,7 @@ def test_an_answer_of_no_removes_nothing_and_says_so_to_machines(runs: Path, mon
     before = tree(runs)
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     told = command(f"spectral-ensemble runs {runs} --clean --json")
-    assert (told.code, json.loads(told.out), "Remove 2 files, 2.0 kB?" in told.err) == (0, [], True)
+    assert (told.code, json.loads(told.out), "Remove 4 files, 2.0 kB?" in told.err) == (0, [], True)
     assert tree(runs) == before
 
 

@@ -86,7 +86,10 @@ def test_outputs_that_cannot_be_a_networks_own_are_refused(run: Path, rows: str,
 OF_OTHER_TYPES: dict[str, tuple[Change, str]] = {
     "long ids": (lambda each: replace(each, ids=each.ids.astype(np.int64)), "ids .* are torch.int64, expected int32"),
     "float labels": (lambda each: replace(each, labels=each.labels.float()), "labels .* are torch.float32"),
-    "complex labels": (lambda each: replace(each, labels=each.labels.to(torch.complex64)), "labels .* are torch.complex64"),
+    "complex labels": (
+        lambda each: replace(each, labels=each.labels.to(torch.complex64)),
+        "labels .* are torch.complex64",
+    ),
     "labels that torch cannot compare": (
         lambda each: replace(each, labels=each.labels.to(torch.uint16)),
         "labels .* are torch.uint16, expected whole numbers",

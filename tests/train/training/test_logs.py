@@ -11,9 +11,11 @@ import pytest
 
 from spectral_train.data.shard import open_shard
 from spectral_train.device import LOG_NAMES
-from spectral_train.run.paths import RunPaths
-from spectral_train.training.branch import train_branch
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.training.baseline import train_baseline
+from spectral_train.training.branch import train_branch, train_branches
 from spectral_train.training.logs import LOGS
+from spectral_train.training.request import TrainingRequest
 from tests.support.commands import run as command
 from tests.support.runs import CPU, QUICK, equal_weights
 from tests.support.shards import make_shards
@@ -77,6 +79,33 @@ def test_wandb_offline_writes_a_run_that_can_be_synchronised(
     content = written.read_bytes()
     assert b"held_out_accuracy" in content
     assert b"run/branch-01" in content
+
+
+class Named:
+    """A log that keeps the places it was opened for."""
+
+    def __init__(self) -> None:
+        self.roots = list[Path]()
+
+    def __call__(self, _: object, paths: NetworkPaths[Path], resumed: bool) -> Named:
+        self.roots.append(paths.root)
+        return self
+
+    def write(self, *_: object) -> None: ...
+
+    def close(self, *_: object) -> None: ...
+
+
+def test_networks_are_logged_and_the_trials_of_their_rates_are_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Named()
+    monkeypatch.setitem(LOGS, "mlflow", opened)
+    run = tmp_path / "run"
+    request = TrainingRequest(data, QUICK, run, resources=replace(CPU, logs=("mlflow",)), find_rate=True)
+    train_branches(request, 1)
+    train_baseline(request)
+    assert opened.roots == [run / "branch-01", run / "baseline"]
 
 
 class Failing:

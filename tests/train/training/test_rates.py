@@ -106,6 +106,16 @@ def test_a_search_goes_to_smaller_rates_where_the_first_diverges() -> None:
     assert searched({**diverging, 1.0: 1.0, 0.5: 1.0, 0.25: 1.0}) == [1, 2, 0.5, 0.25]
 
 
+@pytest.mark.parametrize("tried", [1, 2, 3, 4])
+def test_a_sweep_that_an_earlier_release_began_from_the_smallest_goes_on_to_the_lowest_of_a_valley(tried: int) -> None:
+    for lowest in range(5):
+        losses: dict[float, float | None] = {factor: abs(i - lowest) for i, factor in enumerate(rates.FACTORS)}
+        found = dict(list(losses.items())[:tried])
+        while (factor := rates.next_factor(found)) is not None:
+            found[factor] = losses[factor]
+        assert {1.0, rates.FACTORS[lowest]} <= set(found)
+
+
 def test_a_sweep_of_an_earlier_release_with_all_five_rates_is_at_its_end() -> None:
     for order in itertools.permutations(range(5)):
         assert rates.next_factor(dict(zip(rates.FACTORS, map(float, order), strict=True))) is None

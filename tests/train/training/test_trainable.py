@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 
 from spectral_prep.errors import InputError
-from spectral_train.data.shard import open_shard
 from spectral_train.recipe.recipe import Recipe
-from spectral_train.run.paths import RunPaths
-from spectral_train.training.branch import train_branch
+from spectral_train.training.branch import train_branches
+from spectral_train.training.request import TrainingRequest
 from tests.support.runs import CPU, QUICK
 from tests.support.shards import draw, make_shards
 
 TIMM = replace(QUICK, model="timm:resnet18", model_options={}, epochs=1)
 
 
-def train(root: Path, recipe: Recipe, rows: int) -> None:
+def train(root: Path, recipe: Recipe, rows: int, *, find_rate: bool = False) -> None:
     data = make_shards(root / "data", train=draw(rows, 16, seed=3), test=draw(4, 16))
-    train_branch(open_shard(data, 1), recipe, RunPaths(root / "run").branch(1), CPU)
+    request = TrainingRequest(data, recipe, root / "run", resources=CPU, find_rate=find_rate)
+    train_branches(request, 1)
 
 
+@pytest.mark.parametrize("find_rate", [False, True])
 @pytest.mark.parametrize(
     ("rows", "changes", "words"),
     [
@@ -31,10 +32,10 @@ def train(root: Path, recipe: Recipe, rows: int) -> None:
     ],
 )
 def test_batch_normalisation_of_one_row_is_refused(
-    tmp_path: Path, rows: int, changes: dict[str, float], words: str
+    tmp_path: Path, rows: int, changes: dict[str, float], words: str, find_rate: bool
 ) -> None:
     with pytest.raises(InputError, match=f"timm:resnet18 cannot train on one row at a time.*{words}"):
-        train(tmp_path, replace(TIMM, **changes), rows)  # type: ignore[arg-type]
+        train(tmp_path, replace(TIMM, **changes), rows, find_rate=find_rate)  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
 
 

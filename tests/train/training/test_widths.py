@@ -65,10 +65,17 @@ def test_the_width_is_in_the_plan_of_the_branch(data: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("a.json", "[1, 2.5]"), ("b.json", '{"1": 2.5, "0": 1}'), ("c.csv", "shard,multiplier\n0,1\n1,2.5\n")],
+    [
+        ("a.json", "[1, 2.5]"),
+        ("b.json", '{"1": 2.5, "0": 1}'),
+        ("c.csv", "shard,multiplier\n0,1\n1,2.5\n"),
+        ("from-a-spreadsheet.csv", "\ufeff0,1\r\n1,2.5\r\n"),
+        ("old.csv", "0,1\r1,2.5\r"),
+        ("a.json", "\ufeff[1, 2.5]"),
+    ],
 )
 def test_multipliers_are_read_from_json_and_csv(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text.encode())
     assert read_multipliers(tmp_path / name) == (1, 2.5)
 
 
@@ -95,6 +102,7 @@ def test_multipliers_are_read_from_json_and_csv(tmp_path: Path, name: str, text:
         ("w.csv", "0,1\n1\n", "1 in line 2"),
         ("w.csv", "0,1\n1,wide\n", "wide for shard 1"),
         ("w.csv", "", "no number"),
+        ("w.csv", f"0,{'1' * 200_000}", "field larger than field limit"),
     ],
 )
 def test_unusable_multipliers_are_refused_by_the_first_that_is_none(
@@ -131,6 +139,25 @@ def test_what_has_no_width_or_another_number_of_shards_is_refused(data: Path) ->
         own_width(shard, Recipe(model="timm:resnet18"), "energy")
     with pytest.raises(InputError, match=r"another number of shards.*4.*2"):
         own_width(shard, QUICK, (1.0, 2.0))
+
+
+@pytest.mark.parametrize("model", ["fc", "conv"])
+def test_branches_of_one_neuron_are_divided_into_whole_ones(data: Path, model: str) -> None:
+    recipe = override(Recipe(model=model), model_options={"width": 1})
+    wide = own_width(open_shard(data, 0), recipe, (8, 2, 2, 1)).model_options["width"]
+    narrow = own_width(open_shard(data, 3), recipe, (8, 2, 2, 1)).model_options["width"]
+    assert (wide > narrow, narrow) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "multipliers"), [("cyclemlp", 0.005, (8, 2, 2, 1)), ("resnet34", 0.1, (1, 1, 1, 1e-6))]
+)
+def test_a_width_that_cannot_be_divided_is_refused(
+    data: Path, model: str, width: float, multipliers: tuple[float, ...]
+) -> None:
+    recipe = override(Recipe(model=model), model_options={"width": width})
+    with pytest.raises(InputError, match=rf"cannot be made unequal.*Got: a width of {width} for .*Run next: .*larger"):
+        own_width(open_shard(data, 0), recipe, multipliers)
 
 
 def test_a_stack_has_one_width(data: Path, tmp_path: Path) -> None:
