@@ -289,7 +289,9 @@ def predict_command(
                 bad += 1
                 show_labelled([(ERROR, f"{one_line(path)}: {row.reason}")])
                 continue
-            named = {name: round(share, 6) for name, share in most_likely(path, row, classes, top).classes}
+            named: dict[str, float] = {}  # of classes of one name the sum
+            for name, share in most_likely(path, row, classes, top).classes:
+                named[name] = round(named.get(name, 0.0) + share, 6)
             if as_json:
                 click.echo(json.dumps({"path": str(path), "classes": named}))
             else:

@@ -7,6 +7,7 @@ Says nothing where all can be used; ends with 2 and one paragraph where somethin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import click
@@ -28,7 +29,7 @@ def check(models: Sequence[str], shards: str, at_once: str, devices: Sequence[st
     fitting = [str(count) for count in range(1, Q + 1) if Q % count == 0]
     if shards not in fitting:
         raise _refused(f"shards that do not divide {Q} spectrals", "SHARDS", f"one of {', '.join(fitting)}", shards)
-    if not (at_once.isdecimal() and int(at_once)):
+    if not re.fullmatch("[1-9][0-9]*", at_once):  # which bash takes for octal with a 0 before it
         raise _refused("no number of networks", "AT_ONCE", "1 or more", at_once)
     for name in devices:
         try:

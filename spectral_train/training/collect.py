@@ -2,10 +2,11 @@
 
 Input: a run and folders of branches, or of runs that hold some. Output: the run with all of them.
 
-1. Every branch is proved whole, and all to belong together and to what is in the run.
+1. Every branch is proved whole, and all to belong together and to what is in the run. (Metrics are copied as they are:
+   curves alone need them.)
 2. One that is in the run already is left as it is, if it is the same; another one of its number is refused.
 3. Then the files of each are copied, hashed on the way, the record last: a kill leaves no branch by halves, and the
-   same command goes on.
+   same command goes on. What a branch says of its rows, for a head, comes after, also of one that was there already.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.folders import not_a_run, require_run_folder
 from spectral_train.run.branches import require_belonging, require_same_rows, require_widths
+from spectral_train.run.fusion_inputs import written
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths
-from spectral_train.run.record import NetworkRecord, read_network, train_again
-from spectral_train.run.said import ON
+from spectral_train.run.record import METRICS, NetworkRecord, read_network, train_again
+from spectral_train.run.said import ON, On
 from spectral_train.training.network import tidy, tidy_finished
 
 
@@ -50,7 +52,7 @@ class Collected:
 
 
 def collect(run: Place, folders: Sequence[Place], log: Log = silent) -> tuple[Collected, ...]:
-    """Copy the networks in these folders into a run; what is there already stays.
+    """Copy the networks in these folders into a run, with what they say of their rows; what is there already stays.
 
     Parameters
     ----------
@@ -81,13 +83,19 @@ def collect(run: Place, folders: Sequence[Place], log: Log = silent) -> tuple[Co
         _require_same(there.get(each.number, chosen.setdefault(each.number, each)), each)
     for number in chosen.keys() - there.keys():
         _require_not_begun(_place(target, number), chosen[number])
+    said = {number: [on for on in ON if written(each.record, each.paths, on)] for number, each in chosen.items()}
     collected = []
     for number, each in chosen.items():
+        paths = _place(target, number)
         if new := number not in there:
-            _copy(each, _place(target, number))
+            _copy(each, paths)
         else:
-            tidy_finished(_place(target, number))
-        log(f"{each.record.plan.name}: {'copied' if new else 'there already'}, of {each.paths.root}")
+            tidy_finished(paths)
+        missing = [on for on in said[number] if not written(each.record, paths, on)]
+        if missing:
+            _copy_said(each, paths, missing)
+        came = "copied" if new else "there already, what it says of its rows copied" if missing else "there already"
+        log(f"{each.record.plan.name}: {came}, of {each.paths.root}")
         collected.append(Collected(each.record.plan.name, each.paths.root, new))
     return tuple(collected)
 
@@ -159,12 +167,18 @@ def _copy(network: Found, paths: NetworkPaths) -> None:
             (source.outputs, paths.outputs),
             (source.metrics, paths.metrics),
             (source.rates_record, paths.rates_record),
-            *((source.fusion_inputs(on), paths.fusion_inputs(on)) for on in ON),
-            *((source.fusion_record(on), paths.fusion_record(on)) for on in ON),
             (source.record, paths.record),
         ):
             if exists(one):
-                _copy_file(one, other, hashes.get(one.name), source)
+                _copy_file(one, other, None if one.name == METRICS else hashes.get(one.name), source)
+
+
+def _copy_said(network: Found, paths: NetworkPaths, kinds: Sequence[On]) -> None:
+    source = network.paths
+    with sole_use(paths.lock, f"{network.record.plan.name} is written already", WRITING):
+        for on in kinds:
+            _copy_file(source.fusion_inputs(on), paths.fusion_inputs(on), None, source)
+            _copy_file(source.fusion_record(on), paths.fusion_record(on), None, source)
 
 
 def _copy_file(source: Place, target: Place, sha256: str | None, network: NetworkPaths) -> None:

@@ -153,6 +153,7 @@ def test_a_task_that_is_no_network_is_refused_in_words(tmp_path: Path, number: s
         ("SHARDS", "3", "one of 1, 2, 4, 8, 16. Got: 3"),
         ("SHARDS", "x", "one of 1, 2, 4, 8, 16. Got: x"),
         ("AT_ONCE", "0", "1 or more. Got: 0"),
+        ("AT_ONCE", "08", "1 or more. Got: 08"),
         ("DEVICES", "cpu cuda:99", "cuda:99: no "),
         ("DEVICES", "0", "0: unknown device"),
     ],

@@ -336,6 +336,30 @@ def test_rows_are_stored_in_few_bytes(trained: Path, on: On, values: int) -> Non
     assert paths.fusion_inputs(on).stat().st_size < rows * (values + 4 + 2) + 2000
 
 
-def test_what_branches_say_is_collected_with_them(trained: Path, tmp_path: Path) -> None:
-    collect(tmp_path / "run", [trained])
+def test_what_branches_say_is_collected_with_them_or_later(trained: Path, tmp_path: Path) -> None:
+    node, lines = Path(shutil.copytree(trained / "branch-01", tmp_path / "node")), list[str]()
+    for file in node.glob("fusion-*"):
+        file.unlink()
+    (node / "metrics.jsonl").write_text("{}")  # which curves alone need
+    collect(tmp_path / "run", [node, trained / "branch-00", trained / "branch-02", trained / "branch-03"])
+    with pytest.raises(InputError, match="branch 1 has not written"):
+        fused(tmp_path / "run")
+    before = tree(tmp_path / "run")
+    collect(tmp_path / "run", [trained], lines.append)
+    assert [line.partition(", of ")[0] for line in lines] == [
+        "branch 0: there already",
+        "branch 1: there already, what it says of its rows copied",
+        "branch 2: there already",
+        "branch 3: there already",
+    ]
+    new = set(tree(tmp_path / "run")) - set(before)
+    assert new == {f"branch-01/fusion-{on}.{end}" for on in ON for end in ("json", "safetensors")}
     assert len(fused(tmp_path / "run").branches) == 4
+
+
+def test_damaged_words_are_found_before_anything_is_copied(trained: Path, tmp_path: Path) -> None:
+    node = Path(shutil.copytree(trained / "branch-01", tmp_path / "node"))
+    (node / "fusion-logits.safetensors").write_bytes(b"")
+    with pytest.raises(CorruptFileError, match=r"node/fusion-logits.safetensors"):
+        collect(tmp_path / "run", [trained / "branch-00", node])
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,7 @@
+import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,8 @@ from spectral_train.run.branches import outputs_of, read_branches
 from spectral_train.run.outputs import TEST
 from spectral_train.run.paths import RunPaths
 from spectral_train.training.branch import train_branches
-from tests.support.runs import on_cpu
+from tests.support.commands import run as command
+from tests.support.runs import on_cpu, rewrite_record
 from tests.support.shards import CLASSES, draw, make_shards
 
 IMAGES = draw(20, channels=3, seed=1)
@@ -58,6 +61,16 @@ def test_a_test_image_gets_the_probabilities_that_were_evaluated(
     assert [prediction.path for prediction in predictions] == files
     got = [[dict(prediction.classes)[name] for name in CLASSES] for prediction in predictions]
     torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_of_classes_of_one_name_the_command_says_the_sum(run: Path, files: list[Path], tmp_path: Path) -> None:
+    renamed = Path(shutil.copytree(run, tmp_path / "run"))
+    for shard in range(2):
+        rewrite_record(renamed, shard, lambda each: replace(each, plan=replace(each.plan, classes=("a", "b", "a"))))
+    (before,) = predict(run, files[:1])
+    expected = dict(before.classes)
+    said = json.loads(command(f"spectral-ensemble predict {renamed} {files[0]} --json").out)["classes"]
+    assert said == pytest.approx({"a": expected["circle"] + expected["star"], "b": expected["cross"]}, abs=2e-6)
 
 
 def test_classes_come_best_first_and_no_more_than_asked_for(run: Path, files: list[Path]) -> None:
