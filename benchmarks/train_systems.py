@@ -93,7 +93,7 @@ _SEARCHED = (
     f"--optimizer adamw --lr 0.002 --set weight_decay=0.05 --set noise=0 --set patience=10 "
     f"--augment flip,shift=1 {_FAST}"
 )
-"""The rate is the middle of those that are tried: 0.0005 to 0.008. Images are shifted as far as their spectrals."""
+"""The rate is the middle of those that can be found: 0.0005 to 0.008. Images are shifted as far as their spectrals."""
 
 
 def _cifar(name: str, widths: tuple[int, int, int], budget: float) -> dict[str, System]:

@@ -8,8 +8,8 @@ How both sides get the same processor time:
    this process, on a few batches of random rows: forward, backward, step, scoring. Processor time, not the clock's:
    whoever else uses the machine matters little.
 2. The medians are written once, `pace/SYSTEM.json`; they hold for every seed and whenever a training goes on.
-3. Each side has the most epochs of which all its networks, with their search of the learning rate, take no longer than
-   the budget. They are part of the command, so that the schedule is laid out over them.
+3. Each side has the most epochs of which all its networks, with `TRIALS` of the learning rate, take no longer than the
+   budget. They are part of the command, so that the schedule is laid out over them.
 """
 
 from __future__ import annotations

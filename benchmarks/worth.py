@@ -24,9 +24,11 @@ import matplotlib
 from matplotlib.figure import Figure
 from train_systems import systems
 from train_tables import FIXED, Done
-from train_work import Pace, Work, with_trials
+from train_work import Pace, Work
 
 from spectral_train.ensemble.evaluate import evaluate
+from spectral_train.run.paths import NetworkPaths
+from spectral_train.run.rates import read_tried
 from spectral_train.run.record import NetworkRecord
 
 
@@ -60,21 +62,24 @@ def worth(done: Done) -> Worth:
         raise click.ClickException(f"{done.name}: branches and conventional network are not done with a pace measured")
     pace = Pace.read(done.work.pace(done.name))
     each_seed = [_growing(done, seed, pace) for seed in done.seeds]
-    conventional = next(iter(done.conventional.values()))
+    paths, conventional = done.networks("conventional")[0]
     accuracy, stored, processor, minutes = (
         [statistics.mean(values) for values in zip(*seeds, strict=True)] for seeds in zip(*each_seed, strict=True)
     )
     accuracy_alone = 100 * statistics.mean(done.conventional_accuracies.values())
-    alone = (accuracy_alone, megabytes(conventional), _minutes(pace.conventional, conventional))
+    alone = (accuracy_alone, megabytes(conventional), _minutes(pace.conventional, conventional, paths))
     return Worth(accuracy, stored, processor, minutes, alone)
 
 
 def _growing(done: Done, seed: int, pace: Pace) -> tuple[list[float], list[float], list[float], list[float]]:
     """Return accuracy, MB, processor minutes and minutes with 1 to S branches of one seed."""
-    ablation = evaluate(done.work.run(done.name, seed).root, (FIXED,), ablate=True).ablation
+    run = done.work.run(done.name, seed)
+    ablation = evaluate(run.root, (FIXED,), ablate=True).ablation
     assert ablation is not None
     added = [done.branches[seed][shard] for shard, _ in ablation.growing]
-    minutes = [_minutes(pace.branches[record.plan.shard or 0], record) for record in added]
+    minutes = [
+        _minutes(pace.branches[shard], done.branches[seed][shard], run.branch(shard)) for shard, _ in ablation.growing
+    ]
     return (
         [100 * accuracy for _, accuracy in ablation.growing],
         [*accumulate(map(megabytes, added), max)],
@@ -89,8 +94,11 @@ def megabytes(record: NetworkRecord) -> float:
     return (rows * math.prod(record.plan.input_shape) + record.size_bytes) / 1e6
 
 
-def _minutes(an_epoch: float, record: NetworkRecord) -> float:
-    return an_epoch * with_trials(record.plan.recipe.epochs) / 60
+def _minutes(an_epoch: float, record: NetworkRecord, paths: NetworkPaths) -> float:
+    """Return the minutes of a network's epochs and of those of the rates that it tried."""
+    tried = read_tried(paths)
+    trials = 0 if tried is None else len(tried.rates) * tried.plan.recipe.epochs
+    return an_epoch * (record.plan.recipe.epochs + trials) / 60
 
 
 def draw(found: Mapping[str, Worth]) -> Figure:

@@ -4,22 +4,27 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from spectral_prep.spectrum import SpectralSpec
+from spectral_prep.store.record_file import write_record
 from spectral_train.commands import train_command
 from spectral_train.ensemble.evaluate import evaluate, percent
 from spectral_train.recipe.options import OPTIONS, parse_settings
+from spectral_train.recipe.recipe import override
 from spectral_train.recipe.recipes import named
-from spectral_train.run.paths import RunPaths
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.rates import Rate, RatesRecord
 from spectral_train.run.record import read_network
 from spectral_train.training.baseline import train_baseline
+from spectral_train.training.rates import FACTORS
 from tests.support.runs import QUICK, make_run, on_cpu
 from tests.support.shards import draw, make_shards
 
@@ -245,11 +250,23 @@ def test_branches_by_energy_are_beside_the_conventional_network_of_equal_ones(tm
     assert (side, line[1:3], line[line.index("--width-by") + 1]) == ("branches", ["--shard", "all"], "energy")
 
 
-def test_what_nodes_are_worth_is_of_the_runs_and_the_measured_epochs(finished: Path) -> None:
+def searched(paths: NetworkPaths[Path], losses: Sequence[float | None]) -> None:
+    """Let a network have tried as many rates, an epoch each, with these losses."""
+    plan = read_network(paths).plan
+    rates = [Rate(plan.recipe.lr * factor, loss, None) for factor, loss in zip(FACTORS, losses, strict=False)]
+    record = RatesRecord(replace(plan, recipe=override(plan.recipe, epochs=1)), tuple(rates))
+    write_record(paths.rates_record, record)
+
+
+def test_what_nodes_are_worth_is_of_the_runs_and_the_measured_epochs(tmp_path: Path, finished: Path) -> None:
     from train_systems import systems
     from train_tables import Done
-    from train_work import Work, with_trials
+    from train_work import Work
     from worth import worth
+
+    finished = Path(shutil.copytree(finished, tmp_path / "work"))
+    searched(RunPaths(finished / f"runs/{CONV}/seed-0").branch(0), [3, 2, 1])
+    searched(RunPaths(finished / f"runs/{CONV}/seed-0").baseline, [1, 2])
 
     done, run = Done(CONV, systems()[CONV], Work(finished)), finished / f"runs/{CONV}/seed-0"
     found, evaluation = worth(done), evaluate(run, ["learned"])
@@ -257,17 +274,31 @@ def test_what_nodes_are_worth_is_of_the_runs_and_the_measured_epochs(finished: P
     assert found.accuracy[-1] == pytest.approx(100 * evaluation.ensemble["learned"])
     assert found.accuracy[0] == pytest.approx(100 * min(evaluation.branches, key=lambda each: each.loss).accuracy)
     order = [each.shard for each in sorted(evaluation.branches, key=lambda each: each.loss)]
-    minutes = [with_trials(3) * (40, 30, 30, 20)[shard] / 60 for shard in order]
+    minutes = [(6 * 40, 3 * 30, 3 * 30, 3 * 20)[shard] / 60 for shard in order]
     assert found.minutes == pytest.approx([max(minutes[:count]) for count in (1, 2, 3, 4)])
     assert found.processor == pytest.approx([sum(minutes[:count]) for count in (1, 2, 3, 4)])
     branch = read_network(RunPaths(run).branch(0))
     assert found.megabytes == pytest.approx([(300 * 16 + branch.size_bytes) / 1e6] * 4)
     assert evaluation.baseline is not None
     size = read_network(RunPaths(run).baseline).size_bytes
-    expected = (100 * evaluation.baseline, (300 * 64 + size) / 1e6, with_trials(3) * 90 / 60)
+    expected = (100 * evaluation.baseline, (300 * 64 + size) / 1e6, 5 * 90 / 60)
     assert found.conventional == pytest.approx(expected)
     with pytest.raises(click.ClickException, match="cifar10-narrow: branches and conventional network are not done"):
         worth(Done("cifar10-narrow", systems()["cifar10-narrow"], Work(finished)))
+
+
+def test_a_search_is_repeated_from_what_all_five_rates_came_to(tmp_path: Path, finished: Path) -> None:
+    from rates import main
+
+    for number, losses in enumerate(((5, 4, 3, 2, 1), (1, 4, 3, 2, 5), (5, 4, 3, 2, None), (5, 4, 3, 3.5, 5))):
+        branch = shutil.copytree(finished / f"runs/{CONV}/seed-0/branch-00", tmp_path / f"branch-{number:02}")
+        searched(NetworkPaths(Path(branch)), losses)
+    said = CliRunner().invoke(main, [str(tmp_path)]).output
+    assert said.splitlines() == [
+        "4 searches: 3.00 trials, 3 at most, instead of 5",
+        "3 come to the same rate; of the others the loss is 1.000 higher",
+    ]
+    assert "no search of all five rates" in CliRunner().invoke(main, [str(finished / f"runs/{CONV}/seed-0")]).output
 
 
 def test_a_form_of_an_exported_network_is_set_beside_the_exact_one(
