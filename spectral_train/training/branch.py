@@ -29,7 +29,7 @@ from spectral_train.training.beside import require_beside
 from spectral_train.training.fit import Training
 from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import branch_plan
-from spectral_train.training.processes import needs_of, processes_for
+from spectral_train.training.processes import needs_of, processes_for, threads_for
 from spectral_train.training.rates import with_found_rate
 from spectral_train.training.request import TrainingRequest
 from spectral_train.training.widths import in_width, width_rule
@@ -38,9 +38,10 @@ from spectral_train.training.widths import in_width, width_rule
 def train_branches(request: TrainingRequest, shard: int | None = None, log: Log = silent) -> tuple[NetworkRecord, ...]:
     """Train one branch, or all of them (`shard` None), and return their records.
 
-    All of them: networks that train on one CPU thread each (`processes.threads_for`) go into as many processes as
-    `Resources.workers` says; others, and all on a GPU, train one after the other. With an engine for other machines
-    each is a task of its own, and what it takes is asked of the engine. The weights are the same either way.
+    All of them: networks that train on one CPU thread each at the recipe's width (`processes.threads_for`) go into as
+    many processes as `Resources.workers` says; others, and all on a GPU, train one after the other. With an engine for
+    other machines each is a task of its own, and what the widest takes is asked of the engine. The weights are the same
+    either way.
 
     Raises
     ------
@@ -67,16 +68,17 @@ def _train_elsewhere(request: TrainingRequest, shard: int | None, log: Log) -> t
     root, recipe, resources = absolute(find_data(request.data)), request.recipe, request.resources
     opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
     paths = RunPaths(absolute(run_of(opened[0], recipe, request.run).root))
+    tasks = _tasks(opened, request, paths, resources)
     if isinstance(paths.root, Path):
         with explained(paths.root, WRITING):
             make_folder(paths.root)  # by which a task knows that it sees the same file system
     rows = max(split_bytes(each, "train") for each in opened)
     with resources.engine.started():
-        needs = needs_of(branch_plan(opened[0], recipe), resources, rows)
+        needs = needs_of(max((task.plan for task in tasks), key=threads_for), resources, rows)
         workers = min(resources.workers or len(opened), resources.engine.at_once(needs), len(opened))
         device = "cuda" if needs.gpus else "cpu"
         own = replace(resources, device=device, memory=rows if resources.memory is None else resources.memory)
-        tasks = _tasks(opened, request, paths, own)
+        tasks = [replace(task, resources=own) for task in tasks]
         return _told(resources.engine.run(run_task, tasks, workers, needs), request, paths, log)
 
 

@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
+from spectral_prep.engines.interface import Needs
+from spectral_prep.engines.processes import Processes
 from spectral_prep.engines.ray_cluster import Ray
 from spectral_prep.errors import InputError
 from spectral_train.data.shard import open_shard
 from spectral_train.device import Resources
+from spectral_train.recipe.recipe import override
 from spectral_train.run.paths import RunPaths
 from spectral_train.training import branch
 from spectral_train.training.branch import train_branches
 from spectral_train.training.plan import branch_plan
 from spectral_train.training.processes import PROCESS_BYTES, needs_of
+from spectral_train.training.request import TrainingRequest
 from tests.support.clusters import kill_one
 from tests.support.commands import run
 from tests.support.runs import QUICK, equal_weights, make_run, on_cpu
@@ -87,6 +91,28 @@ def test_what_a_branch_takes_is_asked_of_the_engine(data: Path, monkeypatch: pyt
     assert needs_of(wide, replace(resources, device="cpu"), 100).gpus == 0
     with pytest.raises(InputError, match="a GPU for what trains on the CPU"):
         needs_of(wide, Resources("cpu", engine=Ray(), gpus=1), 100)
+
+
+class Asked(Processes):
+    """An engine elsewhere that is asked how many tasks run side by side, and refuses."""
+
+    @property
+    def elsewhere(self) -> bool:
+        return True
+
+    def at_once(self, needs: Needs) -> int:
+        raise InputError(f"{needs.cpus} CPUs were asked for")
+
+
+def test_the_widest_branch_says_how_many_cpus_are_asked_for(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spectral_train.training.processes.usable_cpus", lambda: 5)
+    recipe = override(QUICK, model_options={"width": 200})
+    request = TrainingRequest(data, recipe, tmp_path / "run", resources=Resources("cpu", engine=Asked()))
+    for width_by, cpus in (("uniform", 1), ((2.0, 1.0, 1.0, 1.0), 5)):
+        with pytest.raises(InputError, match=f"{cpus} CPUs were asked for"):
+            branch.train_branches(replace(request, width_by=width_by))  # type: ignore[arg-type]
 
 
 def test_a_node_that_does_not_see_the_run_trains_nothing(data: Path, tmp_path: Path) -> None:
