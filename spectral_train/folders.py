@@ -44,7 +44,7 @@ Kind = Literal[
 ]
 
 OF_ONE_NETWORK = {"branch.json", "checkpoint.safetensors", "training.lock", "fused.json"}
-TO_THE_END = "the same spectral-train again; it goes on where it stopped"
+TO_THE_END = "the same spectral-train again; it goes on where it stopped, or says what stops it"
 MOST_LOOKED_INTO = 64
 MOST_NAMED = 8
 NAMED_BY_Q = re.compile(r"(.+)-q(\d+(?:x\d+)?)")

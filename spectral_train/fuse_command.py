@@ -56,7 +56,7 @@ def fuse_command(
         if data is not None:
             write_missing_words(paths, records, data, on, Resources(device), say)
         if exists(folder_of(paths, records).fused_record):
-            say("A head of these branches is there; the new one replaces it when it is fitted.")
+            say("A head is there; the new one replaces it when it is fitted.")
         answer(verdict(fuse(paths, records, on, Fitted(hidden, epochs, seed), say)))
     except KeyboardInterrupt:
         insist("Stopped: what branches have written and an older head are kept. Run next: the same command.")

@@ -6,8 +6,10 @@ has to change, 130 Ctrl-C. torch is imported only by the command that runs, so t
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -43,5 +45,6 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
         complain(error)
         sys.exit(2 if error.errno in REFUSED else 1)
     except (click.Abort, KeyboardInterrupt):
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the end
         sys.exit(130)
     sys.exit(0)

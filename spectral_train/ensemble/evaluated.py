@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spectral_prep.errors import InputError, SpectralError
+from spectral_prep.printable import quoted
 from spectral_train.ensemble.calibration import calibrated
 from spectral_train.ensemble.combination import FUSED, Combination, SchemeName
 from spectral_train.ensemble.combiners import Combiner, Tempered
@@ -103,9 +104,10 @@ class Evaluated:
     def _usable(self, fused: FusedNetwork | None) -> FusedNetwork | None:
         """Return it unless it would need features of views."""
         if self._viewed and fused and fused.takes_features:
+            fuse = f"spectral-ensemble fuse {quoted(self._paths.root)} --on logits"
             raise InputError(
                 "a head on features is not evaluated on views of stored rows: they have log-probabilities alone",
                 expected="a head on logits",
-                run="spectral-ensemble fuse --on logits, or the same command with --source",
+                run=f"{fuse}, or the same command with --source in the place of --data",
             )
         return fused

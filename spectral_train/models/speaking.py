@@ -71,5 +71,5 @@ def _featureless() -> InputError:
     return InputError(
         "this network has no features that its last layer makes logits of",
         expected="a network whose last layer is linear",
-        run="the same command with --on logits",
+        run="the same command with logits in the place of features",
     )

@@ -26,7 +26,7 @@ from spectral_train.run.record import NetworkPlan, NetworkRecord, read_network, 
 
 
 def read_branches(
-    run: RunPaths, without: Collection[int] = (), allow_missing: bool = False, data: Place | None = None
+    run: RunPaths, without: Collection[int] = (), allow_missing: bool | None = None, data: Place | None = None
 ) -> tuple[NetworkRecord, ...]:
     """Return the records of the branches of a run, by shard.
 
@@ -35,7 +35,7 @@ def read_branches(
     without
         Shards to leave out, whether their branches are there or not: lost nodes. Their files are not read.
     allow_missing
-        Do with the branches that are there.
+        Do with the branches that are there; None, which does not, where the user cannot ask for it.
     data
         Their data set, if the user named it, for the command that trains a missing one.
 
@@ -65,7 +65,11 @@ def read_branches(
         require_belonging(records[0].plan, record.plan)
         if record.plan.shard != number:
             raise PlanMismatchError(
-                "a branch lies in the folder of another", expected=f"branch {number}", got=record.plan.name
+                "a branch lies in the folder of another",
+                where=run.branch(number).root,
+                expected=f"branch {number}",
+                got=record.plan.name,
+                run="the same command after this folder is put where it belongs, and the branch of this number here",
             )
     require_widths(records, run, data)
     shards = records[0].plan.shards
@@ -77,7 +81,7 @@ def read_branches(
         raise InputError(
             f"{_listed(lost)} of {shards} not trained",
             where=run.root,
-            expected=f"all {shards}, or --allow-missing",
+            expected=f"all {shards}" if allow_missing is None else f"all {shards}, or --allow-missing",
             got=f"{_listed(numbers)}, which differ in {'; '.join(differing)}" if differing else None,
             run=command,
         )
@@ -212,14 +216,17 @@ def _same_rows(one: Outputs, other: Outputs) -> bool:
     return np.array_equal(one.ids, other.ids) and torch.equal(one.labels, other.labels)
 
 
-def require_belonging(first: NetworkPlan, other: NetworkPlan, run: str | None = None) -> None:
+def require_belonging(
+    first: NetworkPlan, other: NetworkPlan, run: str | None = None, *, where: str | None = None
+) -> None:
     """Raise `PlanMismatchError` if two branches cannot be of one ensemble; their recipes may differ.
 
-    `run` is what to do about the other one, which is trained unless that is said.
+    `run` is what to do about the other one, which is trained unless that is said; `where` they lie.
     """
     if found := differences(_shared(first), _shared(other), names=(f"in {first.name}", f"in {other.name}")):
         raise PlanMismatchError(
             f"{first.name} and {other.name} do not belong together",
+            where=where,
             expected="one data set, spec, hold-out, shards, grouping and common",
             got="; ".join(found),
             run=run or f"train {other.name} again as the others, or put them into another run",

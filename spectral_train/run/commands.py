@@ -6,19 +6,23 @@ width, and apart from these what each may have of its own, such as a learning ra
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from spectral_prep.errors import CorruptFileError
+from spectral_prep.places import exists
 from spectral_prep.places.url import Place
 from spectral_prep.printable import quoted
 from spectral_train.folders import data_set_to_name
 from spectral_train.recipe.options import command_options
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.run.common import own_settings, own_text, rule_of
-from spectral_train.run.paths import RunPaths
-from spectral_train.run.rates import read_tried
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.rates import RatesRecord, read_tried
 from spectral_train.run.record import NetworkPlan, NetworkRecord
+from spectral_train.run.said import ON
 from spectral_train.run.widths import WidthRule
 
 BASELINE = "--baseline"
@@ -29,18 +33,27 @@ def train_command(
 ) -> tuple[str, tuple[str, ...]]:
     """Return the command that trains a branch beside these, and in words what of it differs among these.
 
-    `data` is their data set, if the caller knows it; else it is looked for in the usual places.
-
-    Raises
-    ------
-    CorruptFileError
-        If the record of the learning rates that were tried for one of these is damaged.
+    `data` is their data set, if the caller knows it; else it is looked for in the usual places. Where all of these have
+    written what a head is given, the branch has to, too.
     """
     asked = _Asked.of(records, run, shard)
     data = data or data_set_to_name(asked.plan.dataset_id)
     places = "" if data is None else f"--data {quoted(data)} "
-    command = asked.command(f"--shard {shard}", f"{places}--run {quoted(run.root)}")
+    written = [on for on in ON if all(exists(_branch(record, run).fusion_record(on)) for record in records)]
+    said = f" --fuse-inputs {written[0]}" if written else ""
+    command = asked.command(f"--shard {shard}", f"{places}--run {quoted(run.root)}{said}")
     return command, tuple(map(own_text, asked.own, asked.own.values()))
+
+
+def _branch(record: NetworkRecord, run: RunPaths) -> NetworkPaths:
+    return run.branch(record.plan.shard or 0)
+
+
+def _tried(paths: NetworkPaths) -> RatesRecord | None:
+    """Return the rates that were tried for a branch; a damaged record is as none, since a command can do without."""
+    with contextlib.suppress(CorruptFileError):
+        return read_tried(paths)
+    return None
 
 
 class RunCommands(NamedTuple):
@@ -51,7 +64,7 @@ class RunCommands(NamedTuple):
 
 
 def run_commands(records: Sequence[NetworkRecord], run: RunPaths) -> RunCommands:
-    """Return the commands that train a run with these branches; raises as `train_command` does."""
+    """Return the commands that train a run with these branches."""
     asked = _Asked.of(records, run)
     return RunCommands(asked.command("--shard all"), asked.command(BASELINE))
 
@@ -69,7 +82,7 @@ class _Asked:
     @classmethod
     def of(cls, records: Sequence[NetworkRecord], run: RunPaths, shard: int | None = None) -> _Asked:
         """Return it with the width of a shard's branch, or without any that the rule of a run gives (None)."""
-        rule, rates = rule_of(records), [read_tried(run.branch(record.plan.shard or 0)) for record in records]
+        rule, rates = rule_of(records), [_tried(_branch(record, run)) for record in records]
         recipes = [
             record.plan.recipe if tried is None else override(record.plan.recipe, lr=tried.plan.recipe.lr)
             for record, tried in zip(records, rates, strict=True)

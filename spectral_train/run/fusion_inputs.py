@@ -29,7 +29,7 @@ from spectral_train.folders import data_set_found
 from spectral_train.run.outputs import HELD_OUT, TEST, ids_and_labels
 from spectral_train.run.paths import WRITING_BESIDE, NetworkPaths, without_options
 from spectral_train.run.record import NetworkRecord, require_file
-from spectral_train.run.said import On
+from spectral_train.run.said import ON, On
 from spectral_train.run.tensor_file import readable
 
 TRAINING = "training"
@@ -94,7 +94,7 @@ def written(record: NetworkRecord, paths: NetworkPaths, on: On) -> InputsRecord 
     """
     if not exists(paths.fusion_record(on)):
         return None
-    again = f"delete {paths.fusion_record(on)}, then {_write(paths, on)}"
+    again = f"delete {paths.fusion_record(on)}, then {_write(paths, on, data=data_set_found(record.plan.dataset_id))}"
     found = read_record(paths.fusion_record(on), InputsRecord, damaged=again)
     if found.weights != weights_of(record) or found.on != on:
         return None
@@ -134,10 +134,15 @@ def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On, without: Col
     """
     said = written(record, paths, on)
     if said is None:
+        written_on = [
+            f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {each}{without_options(without)}, or "
+            for each in ON
+            if written(record, paths, each)
+        ]
         raise InputError(
             f"{record.plan.name} has not written what its network says of the training rows",
             where=paths.fusion_record(on),
-            run=_write(paths, on, without, data_set_found(record.plan.dataset_id)),
+            run="".join(written_on) + _write(paths, on, without, data_set_found(record.plan.dataset_id)),
         )
     place = paths.fusion_inputs(on)
     with readable(place, "the inputs of the fusion cannot be read") as path, safetensors.safe_open(path, "pt") as file:

@@ -35,7 +35,7 @@ from spectral_train.recipe.recipe import Recipe, resolve
 
 WRITING = Advice(
     full="free space, then the same command: finished epochs are kept",
-    refused="the same command with --run (of soup: --out) in such a folder",
+    refused="the same command with --run (of soup: --out, of collect: RUN) in such a folder",
 )
 """For the user whose run cannot be written."""
 

@@ -14,6 +14,7 @@ from spectral_prep.places import exists
 from spectral_prep.store.fields import require
 from spectral_prep.store.record_file import plain, read_record
 from spectral_prep.system.differences import differences
+from spectral_train.recipe.options import text_of
 from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.record import NetworkPlan
 
@@ -46,8 +47,10 @@ class RatesRecord:
         return min(finite)[1] if finite else None
 
 
-def read_tried(paths: NetworkPaths) -> RatesRecord | None:
+def read_tried(paths: NetworkPaths, trained_at: object = None) -> RatesRecord | None:
     """Return the record of the trials of a network, None where there is none.
+
+    `trained_at` is the rate of the network that is there, which can go on without the record.
 
     Raises
     ------
@@ -56,11 +59,13 @@ def read_tried(paths: NetworkPaths) -> RatesRecord | None:
     """
     if not exists(paths.rates_record):
         return None
-    return read_record(paths.rates_record, RatesRecord, damaged=f"delete {paths.rates_record}, then the same command")
+    rest = "" if trained_at is None else f" with --lr {text_of(trained_at)} in the place of --find-rate"
+    again = f"delete {paths.rates_record}, then the same command{rest}"
+    return read_record(paths.rates_record, RatesRecord, damaged=again)
 
 
-def read_rates(plan: NetworkPlan, paths: NetworkPaths) -> RatesRecord:
-    """Return the trials so far of the sweep with this plan, none where there is no record.
+def read_rates(plan: NetworkPlan, paths: NetworkPaths, trained_at: object = None) -> RatesRecord:
+    """Return the trials so far of the sweep with this plan, none where there is no record; otherwise as `read_tried`.
 
     Raises
     ------
@@ -69,7 +74,7 @@ def read_rates(plan: NetworkPlan, paths: NetworkPaths) -> RatesRecord:
     CorruptFileError
         If the record is damaged.
     """
-    record = read_tried(paths)
+    record = read_tried(paths, trained_at)
     if record is None:
         return RatesRecord(plan, ())
     if found := differences(plain(record.plan), plain(plan)):

@@ -5,7 +5,7 @@ Input: a shard and a recipe. Output: `branch.json`, from which the ensemble and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -34,6 +34,8 @@ METRICS = "metrics.jsonl"
 
 RATE = "recipe.lr"
 """The field of a plan that a search for a learning rate decides."""
+WIDTH = "recipe.model_options.width"
+"""The field of a plan that `--width-by` decides."""
 
 
 @dataclass(frozen=True)
@@ -216,12 +218,20 @@ def same_plan(there: Mapping[str, Any], here: NetworkPlan, paths: NetworkPaths) 
         Listing every field that differs.
     """
     if found := differences(there, plain(here)):
-        searched = exists(paths.rates_record) and all(text.startswith(f"{RATE}:") for text in found)
         raise PlanMismatchError(
             f"{here.name} was begun here with another plan",
             where=paths.root,
             got="; ".join(found),
-            run="the same command with --find-rate, which chose the rate that is there; or with another --run"
-            if searched
-            else f"the same command with another --run, or delete {paths.root}",
+            run=_rule_left_out(found, paths) or f"the same command with another --run, or delete {paths.root}",
         )
+
+
+def _rule_left_out(found: Sequence[str], paths: NetworkPaths) -> str | None:
+    """Return the command with the option that chose all that differs, None where there is none."""
+    if all(text.startswith(f"{RATE}:") for text in found) and exists(paths.rates_record):
+        return "the same command with --find-rate, which chose the rate that is there; or with another --run"
+    if all(text.startswith(f"{WIDTH}:") for text in found) and exists(paths.record):
+        rule = describe(paths).width_rule
+        option = None if rule is None else rule.option or "--width-by and the file that it was trained with"
+        return option and f"the same command with {option}, which chose the width that is there; or with another --run"
+    return None

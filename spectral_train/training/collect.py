@@ -11,6 +11,7 @@ Input: a run and folders of branches, or of runs that hold some. Output: the run
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,7 +92,7 @@ def collect(run: Place, folders: Sequence[Place], log: Log = silent) -> tuple[Co
             _copy(each, paths)
         else:
             tidy_finished(paths)
-        missing = [on for on in said[number] if not written(each.record, paths, on)]
+        missing = [on for on in said[number] if not _is_there(each.record, paths, on)]
         if missing:
             _copy_said(each, paths, missing)
         came = "copied" if new else "there already, what it says of its rows copied" if missing else "there already"
@@ -118,7 +119,12 @@ def _networks(folder: Place) -> list[Found]:
 def _require_together(networks: Sequence[Found]) -> None:
     branches = [each for each in networks if each.number is not None]
     for each in branches[1:]:
-        require_belonging(branches[0].record.plan, each.record.plan)
+        require_belonging(
+            branches[0].record.plan,
+            each.record.plan,
+            "the same command without one of them, or with another run to collect into",
+            where=f"{branches[0].paths.root} and {each.paths.root}",
+        )
     require_widths([each.record for each in branches])
     for each in networks:
         if each.number is None and branches:
@@ -171,6 +177,13 @@ def _copy(network: Found, paths: NetworkPaths) -> None:
         ):
             if exists(one):
                 _copy_file(one, other, None if one.name == METRICS else hashes.get(one.name), source)
+
+
+def _is_there(record: NetworkRecord, paths: NetworkPaths, on: On) -> bool:
+    """Whether what a branch says of its rows is in the run, and whole."""
+    with contextlib.suppress(CorruptFileError):
+        return written(record, paths, on) is not None
+    return False
 
 
 def _copy_said(network: Found, paths: NetworkPaths, kinds: Sequence[On]) -> None:

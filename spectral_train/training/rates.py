@@ -40,6 +40,9 @@ FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 SHARE = 10
 """Of the recipe's epochs a trial has one in so many, at least one."""
 
+USABLE = 0.01
+"""No rate above it is advised where larger ones diverge."""
+
 MOST_TRIALS = 4
 """Of a search: a rate, a larger one that is worse, and two smaller ones."""
 
@@ -100,9 +103,9 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
     there = _trained(paths)
     if there is not None:
         _require_same(there, plan, paths)
-    record = read_rates(dataclasses.replace(plan, recipe=short), paths)
+    record = read_rates(dataclasses.replace(plan, recipe=short), paths, trained_at=_rate_of(there))
     wanted = _next_rate(record)
-    if there is not None and (wanted is not None or dict(leaves(there)).get(RATE) != record.best):
+    if there is not None and (wanted is not None or _rate_of(there) != record.best):
         raise _no_rate_of(there, plan, paths)
     if wanted is not None:
         require_trainable(plan)
@@ -113,7 +116,7 @@ def with_found_rate(recipe: Recipe, training: Training, rows: Callable[[], RowRe
             f"{plan.name} diverges at every learning rate that was tried",
             where=paths.rates_record,
             got=", ".join(f"{rate.lr:g}" for rate in record.rates),
-            run=f"the same command with --lr {recipe.lr * FACTORS[0] / 10:g} and another --run",
+            run=f"the same command with --lr {min(recipe.lr * FACTORS[0] / 10, USABLE):g} and another --run",
         )
     training.log(f"{plan.name}: learning rate {record.best:g}, the lowest held-out loss of {len(record.rates)}")
     return override(recipe, lr=record.best)
@@ -139,8 +142,13 @@ def _require_same(there: Mapping[str, Any], plan: NetworkPlan, paths: NetworkPat
         )
 
 
+def _rate_of(there: Mapping[str, Any] | None) -> Any:
+    """Return the rate of a plain plan, None where there is none."""
+    return None if there is None else dict(leaves(there)).get(RATE)
+
+
 def _no_rate_of(there: Mapping[str, Any], plan: NetworkPlan, paths: NetworkPaths) -> PlanMismatchError:
-    lr = text_of(dict(leaves(there)).get(RATE))
+    lr = text_of(_rate_of(there))
     return PlanMismatchError(
         f"{plan.name} was begun here at a learning rate that no search found",
         where=paths.root,

@@ -20,6 +20,7 @@ from spectral_train.data.shard import Shard, check_files, find_data, open_folder
 from spectral_train.data.standardise import Standardisation
 from spectral_train.data.views import Averaged, needed
 from spectral_train.device import DEFAULT_RESOURCES, Resources, choose_device
+from spectral_train.folders import data_set_found
 from spectral_train.models.speaking import LogProbabilities
 from spectral_train.recipe.augmentation import Views
 from spectral_train.run.branches import has_test, shard_of
@@ -71,7 +72,7 @@ class Viewer:
         plan, resources = record.plan, self.resources
         shard = self._opened(shard_of(record), plan.choice, record)
         wide = needed(plan.spec, plan.spectrals)
-        folders = open_folders(find_data(self.data), wide)
+        folders = open_folders(self._data(record), wide)
         shard = nearby(dataclasses.replace(shard, folders=folders), resources.cache)
         device = choose_device(resources.device)
         chosen = placement(shard, "test" if has_test(record) else "train", resources.memory, device)
@@ -89,7 +90,7 @@ class Viewer:
         return TrainingRows.read(reader, plan.recipe).held_out_outputs(averaged, training)
 
     def _opened(self, number: int, choice: ShardChoice, record: NetworkRecord) -> Shard:
-        root = find_data(self.data)
+        root = self._data(record)
         shard = open_shard(root, number, choice)
         if shard.dataset_id != record.plan.dataset_id:
             raise PlanMismatchError(
@@ -97,5 +98,10 @@ class Viewer:
                 where=root,
                 expected=record.plan.dataset_id,
                 got=shard.dataset_id,
+                run="the same command with the --data that it was trained on",
             )
         return shard
+
+    def _data(self, record: NetworkRecord) -> Place:
+        """Return the data set: that which was given, else the one of the run where it is usual."""
+        return find_data(self.data or data_set_found(record.plan.dataset_id))

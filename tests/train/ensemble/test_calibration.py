@@ -35,6 +35,17 @@ def test_a_temperature_within_a_temperature_is_their_product() -> None:
     assert twice.settings == once.settings == {"temperature": 6.0}
 
 
+def test_few_rows_that_are_all_right_do_not_make_a_network_certain() -> None:
+    labels = torch.arange(50) % 2
+    values = torch.stack([labels == 0, labels == 1], 1) * 2.0
+    right = BranchOutputs([values.log_softmax(1)], labels)
+    plain = WeightedSum(np.ones(1), "log-probabilities", {})
+    often = BranchOutputs([right.log_probabilities[0].repeat(1000, 1)], labels.repeat(1000))
+    few, many = calibrated(plain, right), calibrated(plain, often)
+    assert 0.2 < few.temperature < 1
+    assert many.temperature < few.temperature / 1.5
+
+
 def test_a_temperature_makes_confidence_the_truth_and_keeps_every_decision() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(8000, 5, generator=generator, dtype=torch.float64)

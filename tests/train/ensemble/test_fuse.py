@@ -222,6 +222,15 @@ def test_the_command_names_the_branches_that_are_lost_and_the_head_that_it_repla
     assert "fused on logits" in command(f"spectral-ensemble evaluate {run} --without 2").out
 
 
+def test_a_lost_branch_is_trained_with_what_a_head_is_given(run: Path) -> None:
+    shutil.rmtree(run / "branch-02")
+    assert f"--run {run} --fuse-inputs logits\n" in command(f"spectral-ensemble fuse {run}").err
+    for file in (run / "branch-01").glob("fusion-logits.*"):
+        file.unlink()
+    assert f"--run {run} --fuse-inputs features\n" in command(f"spectral-ensemble fuse {run}").err
+    assert f"fuse {run} --on features --without 2, or" in command(f"spectral-ensemble fuse {run} --without 2").err
+
+
 def test_a_lost_branch_takes_a_head_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spectral_train.ensemble.evaluate.schemes_in", lambda space: ("average",))
     lost = Combination("fused", without=(2,))
@@ -355,6 +364,16 @@ def test_what_branches_say_is_collected_with_them_or_later(trained: Path, tmp_pa
     new = set(tree(tmp_path / "run")) - set(before)
     assert new == {f"branch-01/fusion-{on}.{end}" for on in ON for end in ("json", "safetensors")}
     assert len(fused(tmp_path / "run").branches) == 4
+
+
+def test_damaged_words_in_the_run_are_brought_anew(trained: Path, run: Path) -> None:
+    words = RunPaths(run).branch(1).fusion_inputs("logits")
+    before = words.read_bytes()
+    words.write_bytes(b"")
+    with pytest.raises(CorruptFileError, match=r"branch 1 is missing or damaged"):
+        fused(run)
+    collect(run, [trained / "branch-01"])
+    assert words.read_bytes() == before
 
 
 def test_damaged_words_are_found_before_anything_is_copied(trained: Path, tmp_path: Path) -> None:

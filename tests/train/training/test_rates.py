@@ -130,16 +130,31 @@ def test_a_sweep_of_another_recipe_is_refused_and_nothing_has_to_be_deleted(data
     assert train_branches(request(data, tmp_path), 1) == first
 
 
-def test_a_damaged_record_of_rates_says_what_to_run_in_training_and_in_a_report(data: Path, tmp_path: Path) -> None:
+def test_a_damaged_record_of_rates_says_what_to_run_and_is_as_none_in_a_report(data: Path, tmp_path: Path) -> None:
     first, paths = train_branches(request(data, tmp_path), 1), RunPaths(tmp_path).branch(1)
+    lr, before = first[0].plan.recipe.lr, paths.rates_record.read_text()
     paths.rates_record.write_text("{")
     advice = rf"unreadable rates record.*Run next: delete {paths.rates_record}, then the same command"
-    with pytest.raises(CorruptFileError, match=advice):
+    with pytest.raises(CorruptFileError, match=rf"{advice} with --lr {lr} in the place of --find-rate"):
         train_branches(request(data, tmp_path), 1)
-    with pytest.raises(CorruptFileError, match=advice):
-        run_commands(first, RunPaths(tmp_path))
-    paths.rates_record.unlink()
     assert "--find-rate" not in run_commands(first, RunPaths(tmp_path)).branches
+    paths.rates_record.unlink()
+    asked = request(data, tmp_path)
+    assert train_branches(replace(asked, recipe=replace(RECIPE, lr=lr), find_rate=False), 1) == first
+    paths.rates_record.write_text(before)
+    assert "--find-rate" in run_commands(first, RunPaths(tmp_path)).branches
+
+
+def test_a_damaged_record_of_rates_before_any_network_is_deleted_and_the_same_command_goes_on(
+    data: Path, tmp_path: Path
+) -> None:
+    paths = RunPaths(tmp_path).branch(1)
+    paths.root.mkdir()
+    paths.rates_record.write_text("{")
+    with pytest.raises(CorruptFileError, match=rf"Run next: delete {paths.rates_record}, then the same command$"):
+        train_branches(request(data, tmp_path), 1)
+    paths.rates_record.unlink()
+    assert train_branches(request(data, tmp_path), 1)
 
 
 @pytest.mark.parametrize("recorded", [True, False])

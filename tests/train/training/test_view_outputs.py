@@ -79,6 +79,19 @@ def test_without_test_rows_views_of_held_out_ones_are_measured(data: Path, run: 
     assert evaluate(paths.root, viewed=Viewed(viewed, None)).rows == evaluate(paths.root).rows == 8
 
 
+def test_the_data_set_of_the_run_is_taken_among_several(
+    data: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shards(tmp_path / "spectral" / "a", dataset_id="fedcba9876543210")
+    monkeypatch.chdir(tmp_path)
+    asked = f"spectral-ensemble evaluate {run} --views flip --quiet"
+    (tmp_path / "spectral" / "b").symlink_to(data)
+    assert command(asked).out == command(f"{asked} --data {data}").out
+    wrong = command(f"{asked} --data spectral/a")
+    assert "the run was trained on another data set" in wrong.err
+    assert "Run next: the same command with the --data that it was trained on" in wrong.err
+
+
 def test_the_conventional_network_gets_the_same_views(data: Path, run: Path) -> None:
     paths = RunPaths(run)
     record = read_network(paths.baseline)

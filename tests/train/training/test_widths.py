@@ -141,6 +141,19 @@ def test_what_has_no_width_or_another_number_of_shards_is_refused(data: Path) ->
         own_width(shard, QUICK, (1.0, 2.0))
 
 
+@pytest.mark.parametrize(("by", "option"), [("energy", "--width-by energy"), ((3, 1, 1, 1), "--width-by and the file")])
+def test_a_command_without_the_rule_of_the_width_that_is_there_is_told_of_it(
+    data: Path, tmp_path: Path, by: WidthBy, option: str
+) -> None:
+    asked = TrainingRequest(data, override(QUICK, epochs=1), tmp_path, resources=CPU, width_by=by)
+    train_branches(asked, 0)
+    with pytest.raises(
+        PlanMismatchError, match=f"model_options.width.*Run next: the same command with {option}"
+    ) as error:
+        train_branches(replace(asked, width_by="uniform"), 0)
+    assert "delete" not in str(error.value)
+
+
 @pytest.mark.parametrize("model", ["fc", "conv"])
 def test_branches_of_one_neuron_are_divided_into_whole_ones(data: Path, model: str) -> None:
     recipe = override(Recipe(model=model), model_options={"width": 1})
