@@ -14,15 +14,8 @@ from pathlib import Path
 import click
 
 from spectral_train.run.paths import NetworkPaths
-from spectral_train.run.rates import RatesRecord, read_tried
-from spectral_train.training.rates import FACTORS, next_factor
-
-
-def losses_of(record: RatesRecord) -> dict[float, float | None]:
-    """Return the held-out loss at each factor of the recipe's rate."""
-    found = {rate.lr: rate.held_out_loss for rate in record.rates}
-    rates = {factor: record.plan.recipe.lr * factor for factor in FACTORS}
-    return {factor: found[lr] for factor, lr in rates.items() if lr in found}
+from spectral_train.run.rates import read_tried
+from spectral_train.training.rates import FACTORS, losses_of, next_factor
 
 
 def climbed(losses: Mapping[float, float | None]) -> dict[float, float | None]:

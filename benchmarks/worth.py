@@ -27,6 +27,7 @@ from train_tables import FIXED, Done
 from train_work import Pace, Work
 
 from spectral_train.ensemble.evaluate import evaluate
+from spectral_train.run.branches import shard_of
 from spectral_train.run.paths import NetworkPaths
 from spectral_train.run.rates import read_tried
 from spectral_train.run.record import NetworkRecord
@@ -77,9 +78,7 @@ def _growing(done: Done, seed: int, pace: Pace) -> tuple[list[float], list[float
     ablation = evaluate(run.root, (FIXED,), ablate=True).ablation
     assert ablation is not None
     added = [done.branches[seed][shard] for shard, _ in ablation.growing]
-    minutes = [
-        _minutes(pace.branches[shard], done.branches[seed][shard], run.branch(shard)) for shard, _ in ablation.growing
-    ]
+    minutes = [_minutes(pace.branches[shard_of(each)], each, run.branch(shard_of(each))) for each in added]
     return (
         [100 * accuracy for _, accuracy in ablation.growing],
         [*accumulate(map(megabytes, added), max)],

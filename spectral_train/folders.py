@@ -24,7 +24,6 @@ DEFAULT_DATA = Path("spectral")
 DEFAULT_RUNS = Path("runs")
 NETWORK = re.compile(r"branch-\d+|baseline")
 """The name of the folder of a network."""
-HEAD = re.compile(r"fused(-without(-\d+)+)?")
 
 CONVERT = "spectral-prep convert --dataset digits --q 4"
 """For who has no data set yet: these images come with a package that is here."""

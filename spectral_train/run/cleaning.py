@@ -13,9 +13,9 @@ from spectral_prep.errors import InputError
 from spectral_prep.places import at, exists, sole_use
 from spectral_prep.places.url import Place
 from spectral_prep.system.files import is_temporary
-from spectral_train.folders import HEAD, NETWORK
+from spectral_train.folders import NETWORK
 from spectral_train.run.metrics import read_lines
-from spectral_train.run.paths import WRITING, NetworkPaths
+from spectral_train.run.paths import HEAD, WRITING, NetworkPaths
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def leftovers(run: Place, unfinished: bool = False) -> tuple[Leftover, ...]:
         each
         for name in (at(run).folders() if at(run).is_folder() else [])
         if NETWORK.fullmatch(name) or HEAD.fullmatch(name)
-        for each in _of_network(NetworkPaths(run / name), unfinished and not HEAD.fullmatch(name))
+        for each in _of_network(NetworkPaths(run / name), unfinished and NETWORK.fullmatch(name) is not None)
     )
 
 

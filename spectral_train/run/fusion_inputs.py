@@ -137,7 +137,7 @@ def read_inputs(record: NetworkRecord, paths: NetworkPaths, on: On, without: Col
         written_on = [
             f"spectral-ensemble fuse {quoted(paths.root.parent)} --on {each}{without_options(without)}, or "
             for each in ON
-            if written(record, paths, each)
+            if exists(paths.fusion_record(each))
         ]
         raise InputError(
             f"{record.plan.name} has not written what its network says of the training rows",

@@ -33,6 +33,9 @@ from spectral_train.data.shard import Shard
 from spectral_train.folders import DEFAULT_RUNS, require_run_folder
 from spectral_train.recipe.recipe import Recipe, resolve
 
+HEAD = re.compile(r"fused(-without(-\d+)+)?")
+"""The name of the folder of a head (`RunPaths.fused`)."""
+
 WRITING = Advice(
     full="free space, then the same command: finished epochs are kept",
     refused="the same command with --run (of soup: --out, of collect: RUN) in such a folder",

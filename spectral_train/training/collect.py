@@ -165,7 +165,8 @@ def _place(run: RunPaths, number: int | None) -> NetworkPaths:
 
 
 def _copy(network: Found, paths: NetworkPaths) -> None:
-    source, hashes = network.paths, {entry.path: entry.sha256 for entry in network.record.files}
+    source = network.paths
+    hashes = {entry.path: entry.sha256 for entry in network.record.files if entry.path != METRICS}
     with sole_use(paths.lock, f"{network.record.plan.name} is written already", WRITING):
         tidy(paths)
         for one, other in (
@@ -176,7 +177,7 @@ def _copy(network: Found, paths: NetworkPaths) -> None:
             (source.record, paths.record),
         ):
             if exists(one):
-                _copy_file(one, other, None if one.name == METRICS else hashes.get(one.name), source)
+                _copy_file(one, other, hashes.get(one.name), source)
 
 
 def _is_there(record: NetworkRecord, paths: NetworkPaths, on: On) -> bool:

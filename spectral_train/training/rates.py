@@ -61,6 +61,12 @@ def search_epochs(epochs: int) -> int:
     return MOST_TRIALS * trial_epochs(epochs)
 
 
+def losses_of(record: RatesRecord) -> dict[float, float | None]:
+    """Return the held-out loss of each of `FACTORS` that was tried, None if it diverged."""
+    rates = {record.plan.recipe.lr * factor: factor for factor in FACTORS}
+    return {rates[rate.lr]: rate.held_out_loss for rate in record.rates if rate.lr in rates}
+
+
 def next_factor(losses: Mapping[float, float | None]) -> float | None:
     """Return which of `FACTORS` is tried next, None where the search is at its end.
 
@@ -175,8 +181,7 @@ def _tried(record: RatesRecord, training: Training, reader: RowReader) -> RatesR
 
 
 def _next_rate(record: RatesRecord) -> float | None:
-    rates = {record.plan.recipe.lr * factor: factor for factor in FACTORS}
-    factor = next_factor({rates[rate.lr]: rate.held_out_loss for rate in record.rates if rate.lr in rates})
+    factor = next_factor(losses_of(record))
     return None if factor is None else record.plan.recipe.lr * factor
 
 

@@ -61,7 +61,7 @@ class Viewer:
     def of_baseline(self, record: NetworkRecord) -> Outputs:
         """Return the outputs of the conventional network on these rows, of views of whole images."""
         plan, resources = record.plan, self.resources
-        shard = self._opened(0, ShardChoice(shards=1), record)
+        shard = self._opened(self._data(record), 0, ShardChoice(shards=1), record)
         shard = nearby(shard, resources.cache)
         for folder in shard.folders:
             check_files(folder)
@@ -70,9 +70,10 @@ class Viewer:
 
     def _of_branch(self, record: NetworkRecord) -> Outputs:
         plan, resources = record.plan, self.resources
-        shard = self._opened(shard_of(record), plan.choice, record)
+        root = self._data(record)
+        shard = self._opened(root, shard_of(record), plan.choice, record)
         wide = needed(plan.spec, plan.spectrals)
-        folders = open_folders(self._data(record), wide)
+        folders = open_folders(root, wide)
         shard = nearby(dataclasses.replace(shard, folders=folders), resources.cache)
         device = choose_device(resources.device)
         chosen = placement(shard, "test" if has_test(record) else "train", resources.memory, device)
@@ -89,8 +90,7 @@ class Viewer:
             return outputs_on_test(averaged, reader, training)
         return TrainingRows.read(reader, plan.recipe).held_out_outputs(averaged, training)
 
-    def _opened(self, number: int, choice: ShardChoice, record: NetworkRecord) -> Shard:
-        root = self._data(record)
+    def _opened(self, root: Place, number: int, choice: ShardChoice, record: NetworkRecord) -> Shard:
         shard = open_shard(root, number, choice)
         if shard.dataset_id != record.plan.dataset_id:
             raise PlanMismatchError(

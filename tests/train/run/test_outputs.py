@@ -55,6 +55,15 @@ def first_value(value: float) -> Change:
     return change
 
 
+def require_refused(run: Path, rows: str, changed: tuple[Change, str], what: str) -> None:
+    """Fail unless outputs that are changed so are refused in these words."""
+    change, told = changed
+    rewrite_outputs(run, 2, rows, change)
+    for read in (evaluate, summarise):
+        with pytest.raises(CorruptFileError, match=rf"{what}\. Where: .*branch-02/outputs.*{told}.*Run next"):
+            read(run)
+
+
 CHANGES: dict[str, tuple[Change, str]] = {
     "a label too high": (first_label(3), "labels 0 to 3, expected 0 to 2"),
     "a label too low": (first_label(-1), "labels -1 to 2, expected 0 to 2"),
@@ -74,13 +83,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("rows", [HELD_OUT, TEST])
 @pytest.mark.parametrize("name", CHANGES)
 def test_outputs_that_cannot_be_a_networks_own_are_refused(run: Path, rows: str, name: str) -> None:
-    change, told = CHANGES[name]
-    rewrite_outputs(run, 2, rows, change)
-    for read in (evaluate, summarise):
-        with pytest.raises(
-            CorruptFileError, match=rf"branch 2 cannot be its own\. Where: .*branch-02/outputs.*{told}.*Run next"
-        ):
-            read(run)
+    require_refused(run, rows, CHANGES[name], "branch 2 cannot be its own")
 
 
 OF_OTHER_TYPES: dict[str, tuple[Change, str]] = {
@@ -100,11 +103,7 @@ OF_OTHER_TYPES: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("rows", [HELD_OUT, TEST])
 @pytest.mark.parametrize("name", OF_OTHER_TYPES)
 def test_outputs_of_other_types_are_refused(run: Path, rows: str, name: str) -> None:
-    change, told = OF_OTHER_TYPES[name]
-    rewrite_outputs(run, 2, rows, change)
-    for read in (evaluate, summarise):
-        with pytest.raises(CorruptFileError, match=rf"cannot be read\. Where: .*branch-02/outputs.*{told}.*Run next"):
-            read(run)
+    require_refused(run, rows, OF_OTHER_TYPES[name], "cannot be read")
 
 
 def test_a_class_that_is_impossible_is_bounded_and_no_fault(run: Path) -> None:
