@@ -201,7 +201,7 @@ def train_command(
     from spectral_train.training.devices import train_on_devices
     from spectral_train.training.logs import require_logs
     from spectral_train.training.result import result
-    from spectral_train.training.words import write_all_words
+    from spectral_train.training.words import require_words, write_all_words
 
     chosen = _recipe(recipe, {**fields, **parse_settings(settings)})
     if baseline == (shard is not None):
@@ -241,6 +241,8 @@ def train_command(
     request = TrainingRequest(
         data, chosen, run, ShardChoice(shards, grouping, common), resources, find_rate, _width_by(width_by)
     )
+    if said:
+        require_words(request, number, said)
     if dry_run:
         _dry_run(request, shard, _gpu(gpu, gpu_tflops), as_json)
         return

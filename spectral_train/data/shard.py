@@ -213,8 +213,10 @@ def open_shard(data: Place, shard: int, choice: ShardChoice = DEFAULT_CHOICE) ->
     return _opened(data, shard, choice, _any_folder(data, shard))
 
 
-def open_shards(data: Place, choice: ShardChoice = DEFAULT_CHOICE) -> tuple[Shard, ...]:
-    """Return all S shards, whose folders have to be here; raises as `open_shard` does."""
+def open_shards(data: Place, choice: ShardChoice = DEFAULT_CHOICE, only: int | None = None) -> tuple[Shard, ...]:
+    """Return all S shards, or only that of a number; their folders have to be here. Raises as `open_shard` does."""
+    if only is not None:
+        return (open_shard(data, only, choice),)
     known = _any_folder(data, 0)
     q, energy = known.record.spec.q, known.record.energy
     members = [choice.members(number, q, energy) for number in range(choice.count(q))]
@@ -283,10 +285,9 @@ def check_files(folder: SpectralFolder, thorough: bool = False) -> None:
             )
         if entry.path not in left_to_crc and sha256_of(path) != entry.sha256:
             raise CorruptFileError("a file of the shard has another sha256", where=path, run=COPY_AGAIN)
-    vouched = {entry.path for entry in record.files}
-    for name in (name for split in record.splits for name in part_names(record, split)):
-        if name not in vouched:
-            raise CorruptFileError("the record does not vouch for a part", where=root / name, run=COPY_AGAIN)
+    parts = {name for split in record.splits for name in part_names(record, split)}
+    if unvouched := parts - {entry.path for entry in record.files}:
+        raise CorruptFileError("the record does not vouch for a part", where=root / min(unvouched), run=COPY_AGAIN)
 
 
 def read_labels(folders: Sequence[SpectralFolder], split: str) -> Labels:

@@ -18,7 +18,7 @@ from spectral_prep.system.files import explained, make_folder
 from spectral_train.data.nearby import nearby
 from spectral_train.data.placement import check_shard, memory_each, placement, split_bytes
 from spectral_train.data.reader import RowReader, row_reader
-from spectral_train.data.shard import Shard, find_data, open_shard, open_shards
+from spectral_train.data.shard import Shard, find_data, open_shards
 from spectral_train.device import DEFAULT_RESOURCES, Resources, choose_device
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import Log, silent
@@ -46,12 +46,12 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
     Raises
     ------
     InputError, PlanMismatchError, CorruptFileError
-        As `find_data`, `open_shard`, `require_beside` and `train_branch` do, or as the engine does.
+        As `find_data`, `open_shards`, `require_beside` and `train_branch` do, or as the engine does.
     """
     if request.resources.engine.elsewhere:
         return _train_elsewhere(request, shard, log)
     root, recipe, resources = find_data(request.data), request.recipe, request.resources
-    opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
+    opened = open_shards(root, request.choice, shard)
     paths = run_of(opened[0], recipe, request.run)
     processes = processes_for(branch_plan(opened[0], recipe), resources, len(opened))
     own = replace(resources, memory=memory_each(resources.memory, processes))
@@ -66,7 +66,7 @@ def train_branches(request: TrainingRequest, shard: int | None = None, log: Log 
 def _train_elsewhere(request: TrainingRequest, shard: int | None, log: Log) -> tuple[NetworkRecord, ...]:
     """Train branches on an engine's machines, which see data and run under the paths that they have here."""
     root, recipe, resources = absolute(find_data(request.data)), request.recipe, request.resources
-    opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
+    opened = open_shards(root, request.choice, shard)
     paths = RunPaths(absolute(run_of(opened[0], recipe, request.run).root))
     tasks = _tasks(opened, request, paths, resources)
     if isinstance(paths.root, Path):

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_prep.system.units import duration, size
 from spectral_train.data.placement import split_bytes
-from spectral_train.data.shard import NO_ROWS, Shard, find_data, open_shard, open_shards
+from spectral_train.data.shard import NO_ROWS, Shard, find_data, open_shards
 from spectral_train.models import parameter_count, size_in_bytes
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.record import NetworkPlan
@@ -73,7 +73,7 @@ def dry_run(
     Raises
     ------
     InputError, PlanMismatchError, CorruptFileError
-        As `find_data`, `open_shard`, `own_width` and `shape_network` do.
+        As `find_data`, `open_shards`, `own_width` and `shape_network` do.
     """
     root, find_rate = find_data(request.data), request.find_rate
     if baseline:
@@ -81,7 +81,7 @@ def dry_run(
         plan = baseline_plan(whole, request.recipe)
         images_bytes = _rows(whole) * math.prod(plan.input_shape)  # as uint8
         return (_estimate(plan, whole, images_bytes, find_rate=find_rate, gpu=gpu),)
-    opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
+    opened = open_shards(root, request.choice, shard)
     return tuple(
         _estimate(
             branch_plan(each, own_width(each, request.recipe, request.width_by)),

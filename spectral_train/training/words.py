@@ -22,7 +22,7 @@ from spectral_train.data.placement import check_shard, placement
 from spectral_train.data.reader import RowReader, row_reader
 from spectral_train.data.rows import RowSource
 from spectral_train.data.shard import Labels, Shard, find_data, open_shard, open_shards
-from spectral_train.device import DEFAULT_RESOURCES, Resources, choose_device
+from spectral_train.device import DEFAULT_RESOURCES, Resources, choose_device, seeded
 from spectral_train.models.speaking import LogProbabilities, WithFeatures
 from spectral_train.run.fusion_inputs import TRAINING, FusionInputs, InputsRecord, RowValues, write_inputs, written
 from spectral_train.run.metrics import Log, silent
@@ -30,9 +30,10 @@ from spectral_train.run.outputs import HELD_OUT, TEST
 from spectral_train.run.paths import NetworkPaths, RunPaths, run_of
 from spectral_train.run.record import NetworkRecord, read_network
 from spectral_train.run.said import On
-from spectral_train.run.weights import load_model
+from spectral_train.run.weights import build_network, load_model
 from spectral_train.training.fit import Training, autocast
 from spectral_train.training.network import partition_rows
+from spectral_train.training.plan import branch_plan
 from spectral_train.training.processes import threads_for
 from spectral_train.training.request import TrainingRequest
 
@@ -88,10 +89,22 @@ def write_words(
     return said
 
 
+def require_words(request: TrainingRequest, shard: int | None, on: On) -> None:
+    """Refuse, before any training, branches that will not say this of their rows: `WithFeatures` tells which.
+
+    Their networks are alike: one of a shard is built, on the CPU, and sees two rows.
+    """
+    if on == "features":
+        first = open_shards(find_data(request.data), request.choice, shard)[0]
+        plan = branch_plan(first, request.recipe)
+        with seeded(0):
+            WithFeatures(build_network(plan), plan.input_shape)
+
+
 def write_all_words(request: TrainingRequest, shard: int | None, on: On, log: Log = silent) -> tuple[InputsRecord, ...]:
     """Write what a finished branch says of all rows, or all branches do (`shard` None), as `write_words` does."""
     root = find_data(request.data)
-    opened = open_shards(root, request.choice) if shard is None else (open_shard(root, shard, request.choice),)
+    opened = open_shards(root, request.choice, shard)
     run = run_of(opened[0], request.recipe, request.run)
     return tuple(
         write_words(read_network(paths), paths, each, on, request.resources, log)

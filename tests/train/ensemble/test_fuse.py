@@ -231,6 +231,15 @@ def test_a_lost_branch_is_trained_with_what_a_head_is_given(run: Path) -> None:
     assert f"fuse {run} --on features --without 2, or" in command(f"spectral-ensemble fuse {run} --without 2").err
 
 
+def test_branches_without_features_are_refused_before_they_are_trained(data: Path, tmp_path: Path) -> None:
+    train = f"spectral-train --shard all --data {data} --run {tmp_path / 'run'} --model tnn --epochs 1 --fuse-inputs"
+    refused = command(f"{train} features")
+    assert refused.code == 2
+    assert "no features that its last layer makes logits of" in refused.err
+    assert not (tmp_path / "run").exists()
+    assert command(f"{train} logits").code == 0
+
+
 def test_a_lost_branch_takes_a_head_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spectral_train.ensemble.evaluate.schemes_in", lambda space: ("average",))
     lost = Combination("fused", without=(2,))
