@@ -130,7 +130,7 @@ def accuracies(done: Done) -> Row:
         "System": done.name,
         "Seeds": " / ".join(str(len(seeds)) for seeds in (done.seeds, done.baselines) if seeds),
         "Epochs": _sides([_epochs(done, side) for side in both]),
-        "Rates": _sides([_rates(done, side) for side in both]) if system.budget else NONE,
+        "Rates": _rates({side: done.networks(side) for side in both}) if system.budget else NONE,
         "Mean branch": spread({seed: each.mean_accuracy for seed, each in found.items()}),
         "Highest": spread({seed: each.best_accuracy for seed, each in found.items()}),
         **{scheme: spread(done.accuracies(scheme)) for scheme in (*SCHEMES, FUSED)},
@@ -242,10 +242,14 @@ def _epochs(done: Done, side: Side) -> str:
     return f"{recipe.epochs} ({statistics.mean(kept):.0f})"
 
 
-def _rates(done: Done, side: Side) -> str:
-    """Return the rates that were found for a side, the lowest and the highest."""
-    rates = [record.plan.recipe.lr for _, record in done.networks(side)]
-    return NONE if not rates else "–".join(f"{rate:g}" for rate in dict.fromkeys((min(rates), max(rates))))
+def _rates(networks: Mapping[Side, Sequence[tuple[NetworkPaths[Path], NetworkRecord]]]) -> str:
+    """Return the rates that each side found, lowest to highest, and the branches' geometric mean over the other's."""
+    found = [[record.plan.recipe.lr for _, record in each] for each in networks.values() if each]
+    text = " / ".join("–".join(f"{rate:g}" for rate in dict.fromkeys((min(own), max(own)))) for own in found)
+    if len(found) < len(networks):
+        return text
+    branches, conventional = map(statistics.geometric_mean, found)
+    return f"{text}, {branches / conventional:.1f} ×"
 
 
 def _sides(texts: Sequence[str]) -> str:

@@ -10,7 +10,7 @@
 # DEVICE                as --device; default auto
 # TRAIN_OPTIONS         more options of spectral-train, for all
 # BRANCH_OPTIONS        for branches
-# CONVENTIONAL_OPTIONS  for conventional networks; default '--lr 0.001', a third of the branches'
+# CONVENTIONAL_OPTIONS  for conventional networks; default '--lr 0.001', half of the branches'
 #
 # Requeued, it goes on after its last whole epoch; what is finished is not trained again, and refused with what differs if
 # it was trained with other options.

@@ -135,7 +135,7 @@ def test_a_line_of_the_tables_says_what_its_runs_say(finished: Path) -> None:
     assert conventional is not None
     assert row["Seeds"] == "1 / 1"
     assert re.fullmatch(r"3 \([123]\) / 3 \([123]\)", row["Epochs"])
-    assert row["Rates"] == "0.01 / 0.01"
+    assert row["Rates"] == "0.01 / 0.01, 1.0 ×"
     assert f"{row['learned']} %" == percent(learned)
     assert f"{row['Conventional']} %" == percent(conventional)
     assert row["learned − conv."] == f"{100 * (learned - conventional):+.2f}"
