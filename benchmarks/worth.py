@@ -2,12 +2,12 @@
 
     python benchmarks/worth.py --work work docs/worth.svg cifar10-narrow tiny-alexnet
 
-From finished runs of `train.py`, of systems with a budget. Four panels over S, the branches of lowest held-out loss
+From finished runs of `train.py`. Four panels over S, the branches of lowest held-out loss
 first: accuracy on test rows by `learned`, its weights fitted anew to each number of branches, less that of the
-conventional network (means over the seeds that are done); bytes of the rows that a node stores, int8, and of its
+conventional network (means over the seeds that both have); bytes of the rows that a node stores, int8, and of its
 weights, of the node that stores most; processor time of all nodes together; time until all are trained. Times are the
-measured epochs (`pace/`) times the epochs of the training and of its search: what else ran on the machine does not
-count. Dashed: the conventional network.
+measured epochs (`pace/`; measured now if they are not yet) times the epochs of the training and of its search: what
+else ran on the machine does not count. Dashed: the conventional network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from train_systems import systems
 from train_tables import FIXED, Done
-from train_work import Pace, Work
+from train_work import Pace, Work, pace
 
 from spectral_train.ensemble.evaluate import evaluate
 from spectral_train.run.branches import shard_of
@@ -59,26 +59,27 @@ class Worth:
 
 def worth(done: Done) -> Worth:
     """Return that of a system whose branches and conventional network are done with one seed or more."""
-    if not done.seeds or not done.baselines or not done.work.pace(done.name).is_file():
-        raise click.ClickException(f"{done.name}: branches and conventional network are not done with a pace measured")
-    pace = Pace.read(done.work.pace(done.name))
-    each_seed = [_growing(done, seed, pace) for seed in done.seeds]
-    paths, conventional = done.networks("conventional")[0]
+    both = [seed for seed in done.seeds if seed in done.baselines]
+    if not both:
+        raise click.ClickException(f"{done.name}: branches and conventional network are not done with the same seed")
+    epochs = pace(done.name, done.system, done.work)
+    each_seed = [_growing(done, seed, epochs) for seed in both]
+    paths, conventional = done.baselines[both[0]], done.conventional[both[0]]
     accuracy, stored, processor, minutes = (
         [statistics.mean(values) for values in zip(*seeds, strict=True)] for seeds in zip(*each_seed, strict=True)
     )
-    accuracy_alone = 100 * statistics.mean(done.conventional_accuracies.values())
-    alone = (accuracy_alone, megabytes(conventional), _minutes(pace.conventional, conventional, paths))
+    accuracy_alone = 100 * statistics.mean(done.conventional_accuracies[seed] for seed in both)
+    alone = (accuracy_alone, megabytes(conventional), _minutes(epochs.conventional, conventional, paths))
     return Worth(accuracy, stored, processor, minutes, alone)
 
 
-def _growing(done: Done, seed: int, pace: Pace) -> tuple[list[float], list[float], list[float], list[float]]:
+def _growing(done: Done, seed: int, epochs: Pace) -> tuple[list[float], list[float], list[float], list[float]]:
     """Return accuracy, MB, processor minutes and minutes with 1 to S branches of one seed."""
     run = done.work.run(done.name, seed)
     ablation = evaluate(run.root, (FIXED,), ablate=True).ablation
     assert ablation is not None
     added = [done.branches[seed][shard] for shard, _ in ablation.growing]
-    minutes = [_minutes(pace.branches[shard_of(each)], each, run.branch(shard_of(each))) for each in added]
+    minutes = [_minutes(epochs.branches[shard_of(each)], each, run.branch(shard_of(each))) for each in added]
     return (
         [100 * accuracy for _, accuracy in ablation.growing],
         [*accumulate(map(megabytes, added), max)],
