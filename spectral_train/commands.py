@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -222,6 +223,8 @@ def train_command(
         raise click.UsageError("--fuse-inputs is for --shard, without --engine ray")
     if gpu and gpu_tflops:
         raise click.UsageError("--gpu has its own peak rate: give --gpu or --gpu-tflops")
+    if gpu_tflops and not math.isfinite(gpu_tflops):
+        raise click.UsageError("--gpu-tflops is a number of 10¹² operations a second")
     if (gpu or gpu_tflops) and not dry_run:
         raise click.UsageError("--gpu or --gpu-tflops is for --dry-run")
     number = shard_number(shard)

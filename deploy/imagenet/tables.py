@@ -22,7 +22,7 @@ from spectral_train.ensemble.combination import SchemeName
 from spectral_train.ensemble.evaluate import evaluate, percent
 from spectral_train.report.cost import Costs
 from spectral_train.report.papers import Published, published
-from spectral_train.report.sections import NONE, markdown_table
+from spectral_train.report.sections import NONE, markdown_table, paper_cells
 from spectral_train.run.branches import read_baseline, read_branches
 from spectral_train.run.paths import RunPaths
 
@@ -57,7 +57,7 @@ def of_run(run: Path) -> Lines:
             _or_none(evaluation.baseline, percent),
             NONE if baseline is None else f"{baseline.size_bytes / 1e6:.3g} MB",
             NONE if baseline is None else f"{baseline.seconds / 3600:.2f} h",
-            *_of_paper(paper, None),
+            *_of_paper(paper, "baseline"),
         ]
     ]
     for scheme in SCHEMES:
@@ -116,15 +116,8 @@ def _of_dataset(dataset: str, found: Sequence[Lines]) -> str:
     )
 
 
-def _of_paper(paper: Sequence[Published], scheme: str | None) -> list[str]:
-    """Return accuracy, size and time that the paper has for a scheme, or for the conventional network."""
-    if not paper or (scheme is not None and scheme not in paper[0].schemes):
-        return [NONE, NONE, NONE]
-    (found,) = paper
-    if scheme is None:
-        return [percent(found.baseline), f"{found.baseline_mb:g} MB", f"{found.baseline_hours:g} h"]
-    size = found.best_mb if scheme == "best" else found.ensemble_mb
-    return [percent(found.schemes[scheme]), f"{size:g} MB", f"{found.ensemble_hours:g} h"]
+def _of_paper(paper: Sequence[Published], method: str) -> list[str]:
+    return paper_cells(paper[0], method) if paper else [NONE, NONE, NONE]
 
 
 def _or_none(value: float | None, show: Callable[[float], str]) -> str:

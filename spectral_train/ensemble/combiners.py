@@ -109,7 +109,9 @@ def combine(log_probabilities: Sequence[Tensor], weights: npt.ArrayLike, space: 
     for values, weight in zip(log_probabilities, np.asarray(weights, np.float64), strict=True):
         if weight:  # 0 · log 0 is not a number
             total.add_(values.double().exp() if space == "probabilities" else values, alpha=float(weight))
-    return total if space == "probabilities" else total.softmax(1)
+    if space == "probabilities":
+        return total
+    return total.clamp_(min=torch.finfo(total.dtype).min).softmax(1)  # of a row whose every class some branch rules out
 
 
 def normalised(weights: npt.NDArray[np.float64]) -> Weights:

@@ -86,18 +86,18 @@ def _csv(file: NewFile, classes: Sequence[str]) -> tuple[Write, Callable[[], Non
 def _parquet(file: NewFile, classes: Sequence[str]) -> tuple[Write, Callable[[], None]]:
     arrow, parquet = optional("pyarrow", "parquet"), optional("pyarrow.parquet", "parquet")
     texts = [arrow.field(name, arrow.string()) for name in ("id", "true", "predicted")]
-    shares = [arrow.field(f"p_{name}", arrow.float32()) for name in classes]
+    shares = [arrow.field(f"p_{_stored(name)}", arrow.float32()) for name in classes]
     schema = arrow.schema([*texts, *shares, arrow.field("reason", arrow.string())])
     writer = parquet.ParquetWriter(arrow.PythonFile(_Sink(file), mode="w"), schema)
     rows: list[PredictedRow] = []
 
     def flush() -> None:
         columns: list[list[Any]] = [
-            [row.id for row in rows],
-            [row.true for row in rows],
-            [_predicted(row, classes) for row in rows],
+            [_stored(row.id) for row in rows],
+            [_stored(row.true) for row in rows],
+            [_stored(_predicted(row, classes)) for row in rows],
             *([None if r.probabilities is None else r.probabilities[k] for r in rows] for k in range(len(classes))),
-            [row.reason for row in rows],
+            [_stored(row.reason) for row in rows],
         ]
         arrays = [arrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
         writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
@@ -113,6 +113,11 @@ def _parquet(file: NewFile, classes: Sequence[str]) -> tuple[Write, Callable[[],
         writer.close()
 
     return write, close
+
+
+def _stored(text: str | None) -> str | None:
+    """Return a text as both kinds of file hold it: what is no UTF-8, as of a file's name, is escaped."""
+    return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
 class _Sink(io.RawIOBase):

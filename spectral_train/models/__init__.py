@@ -75,6 +75,8 @@ MODELS: Mapping[str, Architecture] = {
 AUTO = "auto"
 TIMM = "timm:"
 SMALLEST_MAP_FOR_CONV = 8
+MOST_LAYERS = 1000
+"""Of a `depth`: more are built for minutes, or fill the memory, before anything could refuse them."""
 
 
 def choose_model(name: str, input_shape: InputShape) -> str:
@@ -119,7 +121,7 @@ def branch_options(name: str, options: Options) -> dict[str, float]:
     Raises
     ------
     InputError
-        If the network has no such option, or an option that is counted is not a whole number.
+        If the network has no such option, one that is counted is not a whole number, or layers are too many.
 
     >>> branch_options("conv", {"depth": 8})
     {'depth': 8, 'width': 32, 'full_stages': 1}
@@ -134,9 +136,11 @@ def branch_options(name: str, options: Options) -> dict[str, float]:
             run="spectral-train --list-models",
         )
     for option, value in options.items():
+        what, run = f"unusable {option} of model {name}", "spectral-train --list-models"
         if isinstance(known[option], int) and not float(value).is_integer():
-            what, run = f"unusable {option} of model {name}", "spectral-train --list-models"
             raise InputError(what, expected="a whole number", got=value, run=run)
+        if option == "depth" and value > MOST_LAYERS:
+            raise InputError(what, expected=f"at most {MOST_LAYERS} layers", got=value, run=run)
     return {**known, **{option: type(known[option])(value) for option, value in options.items()}}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from spectral_prep.errors import InputError
+from spectral_prep.printable import quoted
 from spectral_train.models import MODELS, nearest
 from spectral_train.recipe.recipe import Recipe, override
 from spectral_train.recipe.recipes import RECIPES
@@ -71,15 +72,15 @@ def command_options(recipe: Recipe, without: Collection[str] = ()) -> str:
     '--recipe poster-mnist --epochs 5'
     """
     origin = RECIPES.get(recipe.name, Recipe())
-    options = [] if recipe.name == Recipe().name or "name" in without else ["--recipe", recipe.name]
+    options = [] if recipe.name == Recipe().name or "name" in without else ["--recipe", quoted(recipe.name)]
     for name in OPTIONS:
         if name not in without and getattr(recipe, name) != getattr(origin, name):
-            options += [f"--{name.replace('_', '-')}", str(getattr(recipe, name))]
+            options += [f"--{name.replace('_', '-')}", quoted(str(getattr(recipe, name)))]
     rest = [known.name for known in dataclasses.fields(Recipe) if known.name not in ("name", "model_options", *OPTIONS)]
     changed = {name: getattr(recipe, name) for name in rest if getattr(recipe, name) != getattr(origin, name)}
     usual = override(origin, model=recipe.model).model_options
     changed |= {name: value for name, value in recipe.model_options.items() if usual.get(name) != value}
-    told = [f"--set {name}={text_of(value)}" for name, value in changed.items() if name not in without]
+    told = [f"--set {quoted(f'{name}={text_of(value)}')}" for name, value in changed.items() if name not in without]
     return " ".join([*options, *told])
 
 

@@ -18,6 +18,9 @@ from spectral_train.models import AUTO, InputShape, Options, choose_model, requi
 from spectral_train.recipe.augmentation import Augmentation
 from spectral_train.recipe.settings import LIST_SETTINGS, SETTINGS, Optimizer, Precision, Schedule
 
+MOST_NOISE = 1000.0
+"""Deviations of standardised inputs: far beyond any use, and a number that float32 has."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -115,7 +118,7 @@ class Recipe:
             ("clip", 0 <= self.clip < math.inf),
             ("ema", 0 <= self.ema < 1),
             ("patience", self.patience >= 0),
-            ("noise", 0 <= self.noise < math.inf),
+            ("noise", 0 <= self.noise <= MOST_NOISE),
             ("label_smoothing", 0 <= self.label_smoothing < 1),
             ("holdout_seed", 0 <= self.holdout_seed <= LARGEST_SEED),
             ("holdout", 0 < self.holdout < 1),

@@ -43,7 +43,7 @@ SETTINGS: Mapping[str, Setting] = {
     "clip": Setting("0 or more", "largest norm of the gradient; 0: no limit"),
     "ema": Setting("0 to less than 1", "decay of the moving average of the weights that is kept; 0: none"),
     "patience": Setting("0 or more", "epochs without a lower held-out loss before training stops; 0: never"),
-    "noise": Setting("0 or more", "deviation of Gaussian noise added to standardised inputs"),
+    "noise": Setting("0 to 1000", "deviation of Gaussian noise added to standardised inputs"),
     "augment": Setting("names, see --help", "what is done to training batches: flip,shift=2,mixup=0.2"),
     "label_smoothing": Setting("0 to less than 1", "of the training loss"),
     "holdout": Setting("more than 0, less than 1", "fraction of the training rows that is held out"),

@@ -11,7 +11,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from spectral_prep.printable import one_line, shown
+from spectral_prep.printable import one_line, quoted, shown
 from spectral_prep.store.record_file import plain
 from spectral_train.ensemble.evaluate import NO_TEST, percent, settings_text
 from spectral_train.report.cost import Cost, widest_layer
@@ -113,7 +113,8 @@ def section(summary: Summary, figures: Mapping[str, str]) -> str:
         _cost_notes(summary),
         *_figure(figures, "loss", "### Loss"),
         "### Calibration",
-        "Before and after a temperature that was fitted to held-out rows; ECE in 15 bins, both on test rows.",
+        "Before and after a temperature that was fitted to held-out rows; ECE in 15 bins, both on the rows that the "
+        "accuracies are of.",
         _calibration_table(summary),
         *_figure(figures, "branches", "### Fewer branches, and a lost node"),
         _ablation_table(summary),
@@ -169,12 +170,13 @@ def _scheme_table(summary: Summary, known: Sequence[Published]) -> str:
         rows.append([name, percent(value), _megabytes(size), _seconds(costs.slowest)])
     if paper is None:
         return markdown_table(filled([heads, *rows]))
-    theirs = [_paper_cells(paper, "baseline"), *(_paper_cells(paper, scheme) for scheme in evaluation.ensemble)]
+    theirs = [paper_cells(paper, "baseline"), *(paper_cells(paper, scheme) for scheme in evaluation.ensemble)]
     heads += [f"{paper.source}: accuracy", "size", "time"]
     return markdown_table(filled([heads, *([*row, *cells] for row, cells in zip(rows, theirs, strict=True))]))
 
 
-def _paper_cells(paper: Published, method: str) -> list[str]:
+def paper_cells(paper: Published, method: str) -> list[str]:
+    """Return accuracy, size and time that a paper has for a scheme, or for its conventional network (`baseline`)."""
     if method == "baseline":
         return [_percent(paper.baseline), _unit(paper.baseline_mb, "MB"), _unit(paper.baseline_hours, "h")]
     if method not in paper.schemes:
@@ -220,7 +222,7 @@ def _cost_notes(summary: Summary) -> str:
     )
     if costs.baseline:
         return note
-    command = f"{summary.commands.baseline} --run {summary.name}"
+    command = f"{summary.commands.baseline} --run {quoted(summary.run)}"
     return (
         f"{note}\n\nNo ratio: the baseline was not trained. Accuracy and size of the conventional network, "
         f"compression, computation and speed-up are filled by {code_text(command)} with the `--data` of the branches."
@@ -253,7 +255,7 @@ def _confusions(summary: Summary) -> str:
     names = summary.plan.classes
     worst = worst_confusions(summary.confusion, MOST_CONFUSIONS)
     rows = [[names[label], names[guess], str(count)] for label, guess, count in worst]
-    return markdown_table([["Class", "Taken for", "Test rows"], *rows]) if rows else "No test row is mistaken."
+    return markdown_table([["Class", "Taken for", "Rows"], *rows]) if rows else "No row is mistaken."
 
 
 def _differences(summary: Summary, known: Sequence[Published]) -> str:
@@ -285,8 +287,8 @@ def _by_plan(summaries: Sequence[Summary]) -> list[list[Summary]]:
     groups: dict[str, list[Summary]] = {}
     for summary in summaries:
         plan = plain(summary.plan)
-        plan["recipe"] = {**plan["recipe"], "seed": None}
-        networks = [plain(record.plan.recipe)["model_options"] for record in summary.records]
+        del plan["recipe"]
+        networks = [{**plain(record.plan.recipe), "seed": None} for record in summary.records]
         groups.setdefault(json.dumps([plan, networks, summary.evaluation.missing], sort_keys=True), []).append(summary)
     return list(groups.values())
 

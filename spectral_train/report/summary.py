@@ -44,7 +44,7 @@ class Summary:
     NaN for a class without test rows.
     """
 
-    name: str
+    run: Place
     records: tuple[NetworkRecord, ...]
     baseline: NetworkRecord | None
     evaluation: Evaluation
@@ -53,6 +53,11 @@ class Summary:
     commands: RunCommands
     confusion: npt.NDArray[np.int64]
     recall: npt.NDArray[np.float64]
+
+    @property
+    def name(self) -> str:
+        """That of the folder of the run."""
+        return (self.run.resolve() if isinstance(self.run, Path) else self.run).name
 
     @property
     def plan(self) -> NetworkPlan:
@@ -79,7 +84,7 @@ def summarise(run: Place, combination: Combination = DEFAULT_COMBINATION, log: L
     if baseline is not None:
         curves.append(Curve(None, read_history(baseline, paths.baseline)))
     return Summary(
-        name=(run.resolve() if isinstance(run, Path) else run).name,
+        run=run,
         records=records,
         baseline=baseline,
         evaluation=evaluation,

@@ -15,10 +15,11 @@ import torch
 from spectral_prep.errors import CorruptFileError, InputError, PlanMismatchError
 from spectral_prep.places import exists
 from spectral_prep.places.url import Place
+from spectral_prep.printable import quoted
 from spectral_prep.store.record_file import plain
 from spectral_prep.system.differences import differences
 from spectral_train.folders import not_a_run
-from spectral_train.run.commands import train_command
+from spectral_train.run.commands import baseline_command, train_command
 from spectral_train.run.common import Branch, odd_width
 from spectral_train.run.outputs import HELD_OUT, TEST, BranchOutputs, Outputs, accuracy, read_outputs
 from spectral_train.run.paths import NetworkPaths, RunPaths, without_options
@@ -93,21 +94,22 @@ def read_baseline(run: RunPaths, branch: NetworkRecord) -> NetworkRecord | None:
     """Return the record of the conventional network, None where there is none; refuse that of other rows."""
     if not exists(run.baseline.record):
         return None
-    record = read_network(run.baseline)
-    require_same_rows(branch.plan, record, run.baseline)
+    record, place = read_network(run.baseline), run.baseline.root
+    again = f"delete {quoted(place)}, then {baseline_command(branch, run)}"
+    require_same_rows(branch.plan, record.plan, place, again)
     return record
 
 
-def require_same_rows(branch: NetworkPlan, baseline: NetworkRecord, paths: NetworkPaths) -> None:
-    """Raise `PlanMismatchError` if a conventional network was trained on other rows than a branch."""
+def require_same_rows(branch: NetworkPlan, baseline: NetworkPlan, where: Place, run: str) -> None:
+    """Raise `PlanMismatchError`, which says what to `run`, if a conventional network has other rows than a branch."""
     names = ("in the branches", "in the baseline")
-    if found := differences(_rows_of(branch), _rows_of(baseline.plan), names=names):
+    if found := differences(_rows_of(branch), _rows_of(baseline), names=names):
         raise PlanMismatchError(
-            "the baseline was not trained on the rows of the branches",
-            where=paths.root,
+            "the baseline has not the rows of the branches",
+            where=where,
             expected="one data set and hold-out",
             got="; ".join(found),
-            run="spectral-train --baseline with the --data and --seed of the branches, after deleting this folder",
+            run=run,
         )
 
 

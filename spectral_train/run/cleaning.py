@@ -6,6 +6,7 @@ trains there. A network that is begun and not finished is kept, unless the calle
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,15 @@ from spectral_prep.system.files import is_temporary
 from spectral_train.folders import NETWORK
 from spectral_train.run.metrics import read_lines
 from spectral_train.run.paths import HEAD, WRITING, NetworkPaths
+
+OWN = re.compile(
+    r"((branch|rates|fused|fusion-\w+)\.json|(checkpoint|model|outputs|fusion-\w+)\.safetensors|metrics\.jsonl)"
+    r"|(rates|tensorboard)/.+"
+)
+"""The files that are written into the folder of a network (`NetworkPaths`), but for its lock."""
+
+BEGUN = {"checkpoint.safetensors", "rates.json", "training.lock"}
+"""One of these is in the folder of every network that is begun: another folder may have the name of one."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +65,16 @@ def remove(found: Sequence[Leftover]) -> tuple[Leftover, ...]:
 
 def _of_network(network: NetworkPaths, unfinished: bool) -> list[Leftover]:
     done = exists(network.record)
+    files = sorted(at(network.root).files())
+    begun = not BEGUN.isdisjoint(entry.path for entry in files)
     found = []
-    for entry in sorted(at(network.root).files()):
+    for entry in files:
         place = network.root / entry.path
-        if is_temporary(entry.path):
+        if is_temporary(entry.path) and OWN.match(entry.path):
             why = "of a write that was killed"
         elif done and place.name == network.checkpoint.name:  # its own, or that of a rate that was tried
             why = "checkpoint of a finished network"
-        elif unfinished and not done and place != network.lock:
+        elif unfinished and begun and not done and OWN.fullmatch(entry.path):
             why = f"of a network that is not finished, {_epochs(network)} epochs trained"
         else:
             continue

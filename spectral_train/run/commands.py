@@ -45,6 +45,13 @@ def train_command(
     return command, tuple(map(own_text, asked.own, asked.own.values()))
 
 
+def baseline_command(record: NetworkRecord, run: RunPaths) -> str:
+    """Return the command that trains the conventional network beside a branch, on the data set of that."""
+    data = data_set_to_name(record.plan.dataset_id)
+    places = "" if data is None else f"--data {quoted(data)} "
+    return _Asked.of([record], run).command(BASELINE, f"{places}--run {quoted(run.root)}")
+
+
 def _branch(record: NetworkRecord, run: RunPaths) -> NetworkPaths:
     return run.branch(record.plan.shard or 0)
 
@@ -99,7 +106,9 @@ class _Asked:
         plan, parts = self.plan, ["spectral-train", which]
         width = "" if self.rule is None else self.rule.option or "--width-by FILE"
         if which != BASELINE:
-            parts += [f"--shards {plan.shards} --grouping {plan.grouping}"] if plan.shards != plan.spec.q else []
+            parts += (
+                [f"--shards {plan.shards} --grouping {quoted(plan.grouping)}"] if plan.shards != plan.spec.q else []
+            )
             parts += [f"--common {k}" for k in plan.common]
         parts.append(command_options(self.recipe, without=self.own))
         parts.append(width if which != BASELINE else "")

@@ -66,6 +66,7 @@ class Fusion:
         require(len(lengths) == 1, "branches of different number", len(self.branches), sorted(lengths))
         require(set(self.rows) == set(ROWS), "rows of other kinds", ", ".join(ROWS), ", ".join(sorted(self.rows)))
         require(self.kept < len(self.candidates), "no such candidate", len(self.candidates), self.kept)
+        require(self.on == "features" or len(set(self.columns)) == 1, "branches of other classes", "one", self.columns)
 
     @property
     def head(self) -> Candidate:

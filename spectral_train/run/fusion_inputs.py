@@ -75,6 +75,7 @@ class InputsRecord:
 
     def __post_init__(self) -> None:
         require(set(self.rows) == set(ROWS), "rows of other kinds", ", ".join(ROWS), ", ".join(sorted(self.rows)))
+        require(self.rows[TRAINING] > 0, "no training rows", "one or more", 0)
         names = [entry.path for entry in self.files]
         require(names == [f"fusion-{self.on}.safetensors"], "other files", f"fusion-{self.on}.safetensors", names)
 

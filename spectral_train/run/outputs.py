@@ -51,6 +51,8 @@ class Outputs:
             return f"labels {int(labels.min())} to {int(labels.max())}, expected 0 to {classes - 1}"
         if not (values <= MOST_LOG_PROBABILITY).all():  # which is false for what is no number, too
             return "a log-probability is above 0 or not a number"
+        if rows and not values.amax(1).isfinite().all():
+            return "a row of which no class is possible"
         return None
 
     @property

@@ -33,7 +33,7 @@ from spectral_train.data.shard import Shard
 from spectral_train.folders import DEFAULT_RUNS, require_run_folder
 from spectral_train.recipe.recipe import Recipe, resolve
 
-HEAD = re.compile(r"fused(-without(-\d+)+)?")
+HEAD = re.compile(r"fused(-without-\d+(\+\d+)*)?")
 """The name of the folder of a head (`RunPaths.fused`)."""
 
 WRITING = Advice(

@@ -20,7 +20,7 @@ from spectral_prep.store.record_file import LEFT_OUT, Content, plain, read_recor
 from spectral_prep.store.records import FileEntry
 from spectral_prep.system.differences import differences
 from spectral_train.data.grouping import ShardChoice
-from spectral_train.models import InputShape
+from spectral_train.models import TIMM, InputShape
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import EpochMetrics, read_lines
 from spectral_train.run.paths import NetworkPaths
@@ -118,9 +118,12 @@ class NetworkRecord:
 
     def __post_init__(self) -> None:
         require(set(self.rows) == ROWS, "rows of other kinds", ", ".join(sorted(ROWS)), ", ".join(sorted(self.rows)))
+        require(self.size_bytes > 0 and self.seconds > 0, "a network of nothing", "bytes and seconds", self.size_bytes)
         require(0 <= self.held_out_accuracy <= 1, "no accuracy", "0 to 1", self.held_out_accuracy)
         widths = self.plan.shards if self.width_rule is None else len(self.width_rule.widths)
         require(widths == self.plan.shards, "widths of other branches", self.plan.shards, widths)
+        wide = self.width_rule is None or not self.plan.recipe.model.startswith(TIMM)
+        require(wide, "widths of a network that has none", "no rule for them", self.plan.recipe.model)
         names = {entry.path for entry in self.files}
         require(FILES <= names <= {*FILES, METRICS}, "other files", ", ".join(sorted(FILES)), ", ".join(sorted(names)))
 

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from spectral_prep.errors import CorruptFileError, SpectralError
+from spectral_prep.errors import CorruptFileError, InputError, SpectralError
 from spectral_prep.places import on_disk
 from spectral_train.models import TIMM, build
 from spectral_train.models.pretrained import MARK, weights_of
@@ -43,9 +43,22 @@ def first_network(plan: NetworkPlan) -> nn.Module:
 
 
 def shape_network(plan: NetworkPlan) -> nn.Module:
-    """Return the network of a plan without memory: its tensors lie on torch's meta device."""
-    with torch.device("meta"):
-        model = build_network(plan)
+    """Return the network of a plan without memory: its tensors lie on torch's meta device.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or it would be larger than numbers of bytes can be.
+    """
+    try:
+        with torch.device("meta"):
+            model = build_network(plan)
+    except (RuntimeError, OverflowError) as error:
+        raise InputError(
+            f"the network of {plan.name} cannot be built: its layers are too large",
+            got=", ".join(f"{name}={value:g}" for name, value in plan.recipe.model_options.items()) or error,
+            run="the same command with a smaller --set width=…",
+        ) from error
     return model.to("meta").eval()  # constants that came from numpy are still in memory
 
 

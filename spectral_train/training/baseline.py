@@ -26,6 +26,7 @@ from spectral_train.device import choose_device
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import RunPaths, run_of
 from spectral_train.run.record import NetworkRecord, describe
+from spectral_train.training.beside import require_baseline_beside
 from spectral_train.training.fit import Training
 from spectral_train.training.network import alone, train_network
 from spectral_train.training.plan import baseline_plan
@@ -53,6 +54,7 @@ def train_baseline(request: TrainingRequest, log: Log = silent) -> NetworkRecord
     paths = run.baseline
     resources, recipe = request.resources, request.recipe
     device, plan = choose_device(resources.device), baseline_plan(all_spectrals, recipe)
+    require_baseline_beside(plan, run)
     training = Training(plan, paths, device, log, resources.compiled, resources.logs)
 
     def rows() -> RowReader:

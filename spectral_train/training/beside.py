@@ -10,12 +10,14 @@ import contextlib
 from collections.abc import Sequence
 
 from spectral_prep.errors import PlanMismatchError, SpectralError
+from spectral_prep.places import exists
 from spectral_prep.places.url import Place
-from spectral_train.run.branches import require_belonging, shard_of
-from spectral_train.run.commands import train_command
+from spectral_prep.printable import quoted
+from spectral_train.run.branches import require_belonging, require_same_rows, shard_of
+from spectral_train.run.commands import baseline_command, train_command
 from spectral_train.run.common import Branch, odd_width, width_of
-from spectral_train.run.paths import RunPaths
-from spectral_train.run.record import NetworkRecord, describe
+from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import NetworkPlan, NetworkRecord, describe
 
 
 def require_beside(branches: Sequence[Branch], run: RunPaths, data: Place | None) -> None:
@@ -29,8 +31,11 @@ def require_beside(branches: Sequence[Branch], run: RunPaths, data: Place | None
     PlanMismatchError
         If one is of another data set, hold-out or choice of shards, or of a width by another rule, naming both.
     """
-    finished = _finished(run)
+    finished, baseline = _finished(run), _described(run.baseline)
     for branch in branches:
+        if baseline is not None:
+            instead = f"the same command with another --run, or delete {quoted(run.baseline.root)} before"
+            require_same_rows(branch.plan, baseline.plan, run.root, instead)
         others = [record for record in finished if record.plan.shard != branch.plan.shard]
         for other in others:
             instead = f"the same command as for {other.plan.name}, or with another --run"
@@ -38,12 +43,24 @@ def require_beside(branches: Sequence[Branch], run: RunPaths, data: Place | None
         _require_width(branch, _of_one_rule(others), run, data)
 
 
+def require_baseline_beside(plan: NetworkPlan, run: RunPaths) -> None:
+    """Refuse a conventional network of other rows than the finished branches; raises as `require_same_rows` does."""
+    for record in _finished(run):
+        require_same_rows(
+            record.plan, plan, run.root, f"{baseline_command(record, run)}, or the same command with another --run"
+        )
+
+
 def _finished(run: RunPaths) -> list[NetworkRecord]:
-    found = []
-    for number in run.finished():
-        with contextlib.suppress(SpectralError):
-            found.append(describe(run.branch(number)))
-    return found
+    found = (_described(run.branch(number)) for number in run.finished())
+    return [record for record in found if record is not None]
+
+
+def _described(paths: NetworkPaths) -> NetworkRecord | None:
+    """Return the record of a finished network, None for one that is damaged or not there."""
+    with contextlib.suppress(SpectralError):
+        return describe(paths) if exists(paths.record) else None
+    return None
 
 
 def _of_one_rule(records: Sequence[NetworkRecord]) -> list[NetworkRecord]:

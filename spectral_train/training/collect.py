@@ -29,6 +29,8 @@ from spectral_train.run.record import METRICS, NetworkRecord, read_network, trai
 from spectral_train.run.said import ON, On
 from spectral_train.training.network import tidy, tidy_finished
 
+APART = "the same command without one of them, or with another run to collect into"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -122,13 +124,13 @@ def _require_together(networks: Sequence[Found]) -> None:
         require_belonging(
             branches[0].record.plan,
             each.record.plan,
-            "the same command without one of them, or with another run to collect into",
+            APART,
             where=f"{branches[0].paths.root} and {each.paths.root}",
         )
     require_widths([each.record for each in branches])
     for each in networks:
         if each.number is None and branches:
-            require_same_rows(branches[0].record.plan, each.record, each.paths)
+            require_same_rows(branches[0].record.plan, each.record.plan, each.paths.root, APART)
 
 
 def _require_same(one: Found, other: Found) -> None:
@@ -141,7 +143,7 @@ def _require_same(one: Found, other: Found) -> None:
             f"two different networks are {one.record.plan.name}",
             where=f"{one.paths.root} and {other.paths.root}",
             got="; ".join(found),
-            run="the same command without one of them, or with another run to collect into",
+            run=APART,
         )
 
 

@@ -32,14 +32,16 @@ from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.paths import RunPaths, run_of
 from spectral_train.run.record import NetworkRecord
+from spectral_train.training.beside import require_beside
 from spectral_train.training.branch import train_branches, what_next
 from spectral_train.training.fit import Fitting, Training, train_epoch
 from spectral_train.training.network import alone, new_network
 from spectral_train.training.plan import branch_plan
 from spectral_train.training.processes import processes_for, threads_for
 from spectral_train.training.request import Joint, TrainingRequest
-from spectral_train.training.stack import NOT_STACKED, stacked_epoch, train_stacked
+from spectral_train.training.stack import NOT_STACKED, require_stackable, stacked_epoch, train_stacked, try_out
 from spectral_train.training.state import State
+from spectral_train.training.trainable import require_trainable
 
 Item = TypeVar("Item")
 
@@ -91,6 +93,10 @@ def train_on_devices(request: TrainingRequest, joint: Joint = "auto", log: Log =
     work = [
         DeviceWork(part, recipe, paths, replace(own, device=name)) for part, name in zip(parts, devices, strict=False)
     ]
+    members = [training for each in work for training in each.trainings()]
+    require_beside(members, paths, request.data)
+    require_trainable(members[0].plan)
+    require_stackable(members[0])
     if joint == "auto" and devices == ("cpu",):
         processes = processes_for(branch_plan(opened[0], recipe), resources, len(opened))
         ratio = speed_ratio(work[0], processes)
@@ -139,6 +145,7 @@ def speed_ratio(work: DeviceWork, processes: int) -> float:
     threads = threads_for(trainings[0].plan)
     fittings = [on_random_rows(training) for training in trainings]
     apart = on_random_rows(trainings[0])
+    try_out([each.state.model for each in fittings], trainings[0])
     alone = stacked = float("inf")
     for _ in counted(range(TRIAL_ROUNDS), "measuring joint training", "rounds"):
         with torch_threads(threads), watched(unwatched):

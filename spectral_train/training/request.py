@@ -22,6 +22,9 @@ Joint = Literal["auto", "always"]
 WidthBy = Literal["uniform", "energy"] | tuple[float, ...]
 """How wide each branch is: as the recipe says, or by the energy of its shard, or by multipliers, one a shard."""
 
+MOST_DIGITS = 9
+"""Of a shard's number."""
+
 SoupMethod = Literal["greedy", "uniform"]
 """The keys of `soup.METHODS`."""
 
@@ -70,6 +73,6 @@ def shard_number(text: str | None) -> int | None:
     """
     if text is None or text == "all":
         return None
-    if not text.isdecimal():
-        raise InputError("no such shard", expected="a number or all", got=f"--shard {text}")
+    if not (text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise InputError("no such shard", expected="a number or all", got=f"--shard {text[:MOST_DIGITS]}")
     return int(text)

@@ -37,9 +37,10 @@ from spectral_train.data.placement import check_shard, placement
 from spectral_train.data.reader import row_reader
 from spectral_train.data.shard import find_data, open_shard
 from spectral_train.device import choose_device, deterministic
-from spectral_train.folders import require_run_folder
+from spectral_train.folders import data_set_found, require_run_folder
 from spectral_train.models import branch_options
 from spectral_train.run.branches import read_branches, shard_of
+from spectral_train.run.fusion_inputs import weights_of
 from spectral_train.run.metrics import Log, silent
 from spectral_train.run.outputs import Outputs
 from spectral_train.run.paths import WRITING, NetworkPaths, RunPaths
@@ -63,7 +64,7 @@ class Ingredient:
     @property
     def sha256(self) -> str:
         """Of its weights."""
-        return next(entry.sha256 for entry in self.record.files if entry.path == self.paths.model.name)
+        return weights_of(self.record)
 
     def weights(self) -> Weights:
         """Return its weights; `read_branches` has proved the file whole."""
@@ -87,7 +88,7 @@ def soup(
     out
         The run to write; one that was stopped goes on.
     data
-        The data set that they were trained on; None: the only one in `./spectral`.
+        The data set that they were trained on; None: that of its id in `./spectral` or here.
     method
         A name of `METHODS`.
     device
@@ -114,14 +115,16 @@ def soup(
     collected = [[Ingredient(each, RunPaths(run).branch(shard_of(each))) for each in read_branches(RunPaths(run))]
                  for run in runs]  # fmt: skip
     for run, branches in zip(runs, collected, strict=True):
-        _require_same(collected[0][0].record.plan, branches[0].record.plan, runs[0], run)
-    root = find_data(data)
+        for one, other in zip(collected[0], branches, strict=True):
+            _require_same(one.record.plan, other.record.plan, runs[0], run)
+    plan = collected[0][0].record.plan
+    root = find_data(data_set_found(plan.dataset_id) if data is None else data)
     records = []
     for ingredients in zip(*collected, strict=True):
         first = ingredients[0].record
         plan, paths = first.plan, target.branch(shard_of(first))
         training = Training(plan, paths, choose_device(device), log, width_rule=first.width_rule)
-        done = _finished(ingredients, training)
+        done = _finished(ingredients, method, training)
         with contextlib.ExitStack() as held:
             if done is None:
                 held.enter_context(sole_use(training.paths.lock, f"{plan.name} is averaged already", WRITING))
@@ -132,13 +135,17 @@ def soup(
     return tuple(records)
 
 
-def _finished(ingredients: Sequence[Ingredient], training: Training) -> NetworkRecord | None:
-    """Return the mean that an earlier run of this command wrote; refuse to write over any other network."""
+def _finished(ingredients: Sequence[Ingredient], method: SoupMethod, training: Training) -> NetworkRecord | None:
+    """Return the mean that an earlier run of this command wrote; refuse to write over any other network.
+
+    Of `greedy` it may be the mean of any of these, also of all.
+    """
     paths = training.paths
     if not exists(paths.record):
         return None
     record, given = read_network(paths), {each.sha256 for each in ingredients}
-    if not set() < set(record.ingredients) <= given:
+    kept = set(record.ingredients)
+    if not set() < kept <= given or (method == "uniform" and kept != given):
         raise InputError("there is a run already", where=paths.root, run="the same command with another --out")
     same_plan(plain(record.plan), training.plan, paths)
     tidy_finished(paths)

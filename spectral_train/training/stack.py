@@ -85,10 +85,10 @@ def train_stacked(members: Sequence[tuple[Training, RowReader]]) -> tuple[Networ
     """
     if not members:
         return ()
-    _require_stackable(members[0][0])
+    require_stackable(members[0][0])
     with torch_threads(threads_for(members[0][0].plan)):  # as apart: threads may change the bits of the first weights
         models = [new_network(training) for training, _ in members]
-    _try_out(models, members[0][0])
+    try_out(models, members[0][0])
     done = _fitted(models, members)
     return tuple(
         write_network(model, trained, held_out, outputs_on_test(model, rows, training), training)
@@ -160,7 +160,8 @@ def _levels(fittings: Sequence[Fitting]) -> Iterator[list[int]]:
         yield [number for number in unfinished if len(fittings[number].state.history) == least]
 
 
-def _require_stackable(training: Training) -> None:
+def require_stackable(training: Training) -> None:
+    """Refuse options that a stack does not have; raise `InputError`, which names them."""
     recipe = training.recipe
     unable = {"--compile": training.compiled, "channels_last": recipe.channels_last}
     unable["precision=float16"] = recipe.precision == "float16"
@@ -168,7 +169,7 @@ def _require_stackable(training: Training) -> None:
         raise InputError(f"joint training does not do {', '.join(refused)}", run=NOT_STACKED)
 
 
-def _try_out(models: Sequence[nn.Module], training: Training) -> None:
+def try_out(models: Sequence[nn.Module], training: Training) -> None:
     """Refuse a network that `vmap` cannot take before the first step; the networks themselves are left alone."""
     x_SNChw = torch.zeros(2, 2, *training.plan.input_shape, device=training.device)
     try:

@@ -28,6 +28,8 @@ from spectral_train.run.metrics import EpochMetrics
 from spectral_train.training.checkpoint import Content
 
 Weights = dict[str, Tensor]
+STEP = "step"
+"""The state of Adam that is not of its weight's shape."""
 
 
 @dataclass
@@ -121,14 +123,21 @@ class State:
         self.history = list(content.history)
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
-        """Give the optimizer its state, laid out in memory as the weights are: fused steps read both in that order."""
+        """Give the optimizer its state, laid out in memory as the weights are: fused steps read both in that order.
+
+        They look at no size, so each tensor has to be of its weight's, and none may be missing; `step` is one number.
+        """
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         state: dict[int, Weights] = {}
         for name, tensor in tensors.items():
             index, key = name.split(".", 1)
-            weight = weights[int(index)]
-            alike = tensor if tensor.shape != weight.shape else torch.empty_like(weight).copy_(tensor)
-            state.setdefault(int(index), {})[key] = alike.detach()
+            alike = torch.zeros(()) if key == STEP else torch.empty_like(weights[int(index)])
+            if (tensor.shape, tensor.dtype) != (alike.shape, alike.dtype):
+                raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
+            state.setdefault(int(index), {})[key] = alike.copy_(tensor).detach()
+        kept = {"momentum_buffer"} if isinstance(self.optimizer, torch.optim.SGD) else {STEP, "exp_avg", "exp_avg_sq"}
+        if other := [index for index, own in state.items() if own.keys() != kept]:
+            raise KeyError(f"the optimizer's state of weight {other[0]} has not {', '.join(sorted(kept))}")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
 

@@ -120,6 +120,7 @@ def widths(
     from scipy.optimize import brentq  # slow to import, and needed here only
 
     usual = branch_options(recipe.model, recipe.model_options)["width"]
+    multipliers = [multiplier / max(multipliers) for multiplier in multipliers]
     sizes = {shape: _size_by_width(recipe, shape, classes, usual) for shape in set(shapes)}
     total = sum(float(sizes[shape](usual)) for shape in shapes)
 
@@ -129,7 +130,7 @@ def widths(
 
     if surplus(0.0) >= 0:
         raise _too_narrow(usual, multipliers)
-    highest = 2.0 / max(multipliers)
+    highest = 2.0
     while surplus(highest) < 0:
         highest *= 2
     factor = brentq(surplus, 0.0, highest)

@@ -302,8 +302,12 @@ def test_a_branch_in_the_folder_of_another_is_refused(run: Path) -> None:
 
 def test_the_baseline_of_another_data_set_is_refused(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(run / "baseline")
-    train_baseline(on_cpu(make_shards(tmp_path / "other", dataset_id="f" * 16), run))
-    with pytest.raises(PlanMismatchError, match="baseline"):
+    other = make_shards(tmp_path / "other", dataset_id="f" * 16)
+    with pytest.raises(PlanMismatchError, match=rf"Run next: spectral-train --baseline .*--run {run}, or"):
+        train_baseline(on_cpu(other, run))
+    train_baseline(on_cpu(other, tmp_path / "elsewhere"))
+    shutil.copytree(tmp_path / "elsewhere/baseline", run / "baseline")
+    with pytest.raises(PlanMismatchError, match=rf"delete {run}/baseline, then spectral-train --baseline .*--run {run}"):
         evaluate(run)
 
 
