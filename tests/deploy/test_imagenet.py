@@ -28,6 +28,7 @@ from spectral_train.recipe.recipes import named
 from spectral_train.report.papers import OURS
 from spectral_train.run.metrics import silent
 from spectral_train.run.paths import NetworkPaths, RunPaths
+from spectral_train.run.record import NetworkRecord
 from spectral_train.run.weights import shape_network
 from spectral_train.training import processes
 from spectral_train.training.branch import train_branches
@@ -254,6 +255,17 @@ def test_a_data_set_without_test_rows_has_a_table_of_its_own_that_says_so(tmp_pa
     assert "top-1 on the test split." in of_1k
     assert "top-1 on half of the held-out rows, as the data set has no test split." in of_21k
     assert "- imagenet: the conventional network is not trained\n- imagenet21k: the conventional" in of_21k
+
+
+def of_the_poster(record: NetworkRecord) -> NetworkRecord:
+    return replace(record, plan=replace(record.plan, recipe=replace(record.plan.recipe, name="poster-mnist")))
+
+
+def test_a_network_of_which_the_paper_has_no_table_stands_without_its_figures(tmp_path: Path) -> None:
+    run = make_run(make_shards(tmp_path / "mnist"), tmp_path / "runs/fc", replace(QUICK, epochs=1))
+    for shard in range(4):
+        rewrite_record(run, shard, of_the_poster)
+    assert re.search(r"\| fc \|( – \|){3}", TABLES([run]))
 
 
 @pytest.mark.parametrize(("dataset", "fraction"), [("imagenet", ""), ("imagenet21k", "--test-fraction 0.01 ")])

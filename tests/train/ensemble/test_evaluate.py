@@ -307,7 +307,9 @@ def test_the_baseline_of_another_data_set_is_refused(run: Path, tmp_path: Path) 
         train_baseline(on_cpu(other, run))
     train_baseline(on_cpu(other, tmp_path / "elsewhere"))
     shutil.copytree(tmp_path / "elsewhere/baseline", run / "baseline")
-    with pytest.raises(PlanMismatchError, match=rf"delete {run}/baseline, then spectral-train --baseline .*--run {run}"):
+    with pytest.raises(
+        PlanMismatchError, match=rf"delete {run}/baseline, then spectral-train --baseline .*--run {run}"
+    ):
         evaluate(run)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -162,6 +166,20 @@ def test_a_file_of_predictions_is_there_whole_or_not_at_all(run: Path, photos: P
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
     refused = command(f"spectral-ensemble predict {run} {photos} --predictions {tmp_path}/p.txt")
     assert (refused.code, ".csv or .parquet" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_name_that_is_no_utf8_is_written_escaped(run: Path, photos: Path, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "named").mkdir()
+    shutil.copy(next(photos.rglob("*.png")), os.fsencode(tmp_path / "named") + b"/\xff.png")
+    out = tmp_path / f"said.{kind}"
+    assert command(f"spectral-ensemble predict {run} {tmp_path / 'named'} --predictions {out}").code == 0
+    ids = (
+        [row["id"] for row in csv.DictReader(out.read_text().splitlines())]
+        if kind == "csv"
+        else pyarrow.parquet.read_table(out)["id"].to_pylist()
+    )
+    assert ids == [f"{tmp_path / 'named'}/\\udcff.png"]
 
 
 def test_predict_takes_folders_and_patterns(run: Path, photos: Path, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from spectral_prep.errors import InputError
 from spectral_train.commands import train_command
 from spectral_train.recipe.options import OPTIONS, command_options, parse_settings
+from spectral_train.recipe.recipe import Recipe
 from spectral_train.recipe.recipes import RECIPES, named
 from spectral_train.recipe.settings import Optimizer
 from spectral_train.run.paths import RunPaths
@@ -44,8 +47,14 @@ def test_the_options_of_a_recipe_give_it_again(name: str, changes: dict[str, obj
         again["recipe"] = named(recipe, **{key: options[key] for key in OPTIONS}, **parse_settings(settings))
 
     command.params = train_command.params
-    CliRunner().invoke(command, command_options(recipe).split(), catch_exceptions=False, standalone_mode=False)
+    CliRunner().invoke(command, shlex.split(command_options(recipe)), catch_exceptions=False, standalone_mode=False)
     assert again["recipe"] == recipe
+
+
+def test_what_a_record_says_is_quoted_for_the_shell() -> None:
+    """A run may come from anybody, and its command is printed to be run."""
+    recipe = replace(Recipe(), name="$(touch a)", model="timm:$(touch b)")
+    assert shlex.split(command_options(recipe)) == ["--recipe", "$(touch a)", "--model", "timm:$(touch b)"]
 
 
 def test_settings_are_parsed_by_the_type_of_the_field() -> None:

@@ -91,7 +91,16 @@ def test_seeds_are_averaged(runs: list[Path], tmp_path: Path) -> None:
     assert len(lines_with(text, "seed")) == 3
     assert (tmp_path / "out" / "2-loss.png").exists()
     assert "No ratio: the baseline was not trained" in text
-    assert "`spectral-train --baseline --recipe poster-mnist" in text
+    assert re.search(rf"`spectral-train --baseline --recipe poster-mnist .*--run {runs[1]}`", text)
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(runs: list[Path], tmp_path: Path) -> None:
+    other = Path(shutil.copytree(runs[1], tmp_path / "other"))
+    rewrite_record(
+        other, 3, lambda each: replace(each, plan=replace(each.plan, recipe=replace(each.plan.recipe, lr=0.5)))
+    )
+    text = Path(str(report([runs[0], other], tmp_path / "out").folder / MARKDOWN)).read_text()
+    assert not lines_with(text, "seed0, other")
 
 
 def test_no_row_and_no_column_is_empty(runs: list[Path], tmp_path: Path) -> None:

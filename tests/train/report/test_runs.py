@@ -138,6 +138,27 @@ def test_cleaning_names_what_goes_and_leaves_every_network_as_it_was(runs: Path)
     assert tree(runs) == before
 
 
+def test_cleaning_leaves_what_is_written_by_others(tmp_path: Path) -> None:
+    for name in ("exp1/baseline/model.safetensors", "exp1/branch-1/notes.txt", "exp1/branch-1/movie.partial"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("theirs")
+    (tmp_path / "exp1/branch-02").mkdir()
+    for name in ("rates.json", "notes.txt"):  # one that is begun, with something beside
+        (tmp_path / "exp1/branch-02" / name).write_text("{}")
+    before = tree(tmp_path)
+    assert command(f"spectral-ensemble runs {tmp_path} --clean --unfinished --yes").code == 0
+    del before["exp1/branch-02/rates.json"]
+    assert tree(tmp_path) == before
+
+
+def test_a_killed_write_of_any_head_is_found(runs: Path) -> None:
+    for lost in ([], [1], [1, 3]):
+        head = RunPaths(runs / "all").fused(lost).root
+        head.mkdir()
+        (head / "model.safetensors.0123456789ab.partial").write_text("x")
+    assert len(leftovers(runs / "all")) == 3
+
+
 def test_cleaning_asks_first(runs: Path) -> None:
     littered(runs)
     before = tree(runs)

@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from spectral_prep.errors import InputError, PlanMismatchError
 from spectral_train.data.shard import open_shard
 from spectral_train.device import Resources
 from spectral_train.run.metrics import Log
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import NetworkRecord
 from spectral_train.training import devices, stack
+from spectral_train.training.branch import train_branches
 from spectral_train.training.devices import DeviceWork, train_on_devices, train_one_device
+from spectral_train.training.request import Joint
 from tests.support.commands import run as command
 from tests.support.runs import QUICK, on_cpu
 from tests.support.shards import make_shards
@@ -74,3 +78,24 @@ def test_the_command_takes_the_option_with_and_without_a_word(data: Path, tmp_pa
         assert finished.code == 0, finished.err
         assert ("times as fast" in finished.err) == (option == "--joint")
     assert command(f"spectral-train --shard 1 --data {data} --joint").code == 2
+
+
+@pytest.mark.parametrize("joint", get_args(Joint))
+def test_what_does_not_belong_to_the_run_is_refused_before_it_is_trained(
+    data: Path, tmp_path: Path, joint: Joint
+) -> None:
+    train_branches(on_cpu(make_shards(tmp_path / "other", dataset_id="f" * 16), tmp_path / "run", QUICK), 0)
+    (tmp_path / "run/branch-00").rename(tmp_path / "run/branch-07")
+    asked = on_cpu(data, tmp_path / "run", QUICK)
+    with pytest.raises(PlanMismatchError, match="do not belong together"):
+        train_on_devices(asked, joint)
+    assert [each.name for each in (tmp_path / "run").iterdir()] == ["branch-07"]
+
+
+def test_what_cannot_be_trained_is_refused_before_it_is_measured(data: Path, tmp_path: Path) -> None:
+    alone = replace(QUICK, model="timm:resnet18", model_options={}, batch_size=1)
+    with pytest.raises(InputError, match="cannot train on one row at a time"):
+        train_on_devices(on_cpu(data, tmp_path / "run", alone), "auto")
+    with pytest.raises(InputError, match="joint training does not do channels_last"):
+        train_on_devices(on_cpu(data, tmp_path / "run", replace(CONV, channels_last=True)), "auto")
+    assert not (tmp_path / "run").exists()

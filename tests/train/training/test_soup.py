@@ -14,9 +14,10 @@ from spectral_train.recipe.recipe import Recipe
 from spectral_train.run.outputs import HELD_OUT, read_outputs
 from spectral_train.run.paths import RunPaths
 from spectral_train.run.record import read_network
+from spectral_train.training.branch import train_branches
 from spectral_train.training.network import partition_rows
 from spectral_train.training.soup import soup
-from tests.support.runs import QUICK, make_run, weights_of
+from tests.support.runs import QUICK, make_run, on_cpu, weights_of
 from tests.support.shards import make_shards
 
 CONV = Recipe(model="conv", model_options={"depth": 3, "width": 4}, epochs=2, batch_size=32)
@@ -99,3 +100,29 @@ def test_what_cannot_be_averaged_is_refused(data: Path, runs: dict[str, Path], t
         soup([runs["one"], runs["rate"]], tmp_path / "soup", data, "hot")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="there is a run already"):
         soup([runs["one"], runs["rate"]], runs["seed"], data)
+
+
+def test_every_branch_is_held_against_those_of_its_number(data: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    mixed = Path(shutil.copytree(runs["one"], tmp_path / "mixed"))
+    shutil.rmtree(mixed / "branch-02")
+    train_branches(on_cpu(data, mixed, replace(QUICK, model_options={"depth": 2, "width": 8}, epochs=1)), 2)
+    with pytest.raises(PlanMismatchError, match=r"cannot be averaged.*recipe\.options\.width"):
+        soup([runs["one"], mixed], tmp_path / "soup", data)
+    assert not (tmp_path / "soup").exists()
+
+
+def test_the_mean_of_some_is_not_that_of_all(data: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    together = [runs["one"], runs["seed"]]  # of other random weights: greedy keeps one of them
+    kept = soup(together, tmp_path / "soup", data, "greedy", "cpu")
+    assert len(kept[0].ingredients) == 1
+    with pytest.raises(InputError, match="there is a run already"):
+        soup(together, tmp_path / "soup", data, "uniform", "cpu")
+
+
+def test_the_data_set_of_the_runs_is_found_by_its_id(
+    data: Path, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shards(tmp_path / "spectral/another", dataset_id="f" * 16)
+    shutil.copytree(data, tmp_path / "spectral/the-one")
+    monkeypatch.chdir(tmp_path)
+    assert len(soup([runs["one"], runs["rate"]], tmp_path / "soup", method="uniform", device="cpu")) == 4

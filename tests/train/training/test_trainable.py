@@ -11,6 +11,7 @@ from spectral_prep.errors import InputError
 from spectral_train.recipe.recipe import Recipe
 from spectral_train.training.branch import train_branches
 from spectral_train.training.request import TrainingRequest
+from tests.support.commands import run as command
 from tests.support.runs import CPU, QUICK
 from tests.support.shards import draw, make_shards
 
@@ -45,3 +46,22 @@ def test_a_network_that_normalises_no_batch_trains_on_one_row(tmp_path: Path) ->
 
 def test_a_last_batch_of_one_row_is_left_out(tmp_path: Path) -> None:
     train(tmp_path, replace(TIMM, batch_size=5, holdout=0.01), 17)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--set width=1e18", "layers are too large. Got: depth=2, width=1e+18"),
+        ("--set depth=1e9", "at most 1000 layers"),
+        ("--set noise=1e300", "0 to 1000"),
+        ("--gpu-tflops nan --dry-run", "--gpu-tflops is a number"),
+    ],
+)
+def test_a_size_beyond_any_use_is_refused(tmp_path: Path, options: str, told: str) -> None:
+    data, run = make_shards(tmp_path / "data", train=draw(20, 16), test=draw(4, 16)), tmp_path / "run"
+    asked = f"--data {data} --run {run} --model fc --set depth=2 --epochs 1"
+    done = command(f"spectral-train --shard 0 {asked} {options}")
+    assert done.code == 2
+    assert told in done.err.replace("\n", ". ")
+    assert command(f"spectral-train --shard {'9' * 5000} {asked}").code == 2
+    assert not run.exists()

@@ -50,6 +50,12 @@ def test_unequal_branches_are_together_as_large(data: Path, model: str, choice: 
     assert max(by_energy) > min(by_energy)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_multipliers_are_proportions(data: Path, scale: float) -> None:
+    by = tuple(scale * each for each in (2, 1, 1, 1))
+    assert sizes(data, Recipe(model="fc"), by, ShardChoice()) == sizes(data, Recipe(model="fc"), (2, 1, 1, 1))
+
+
 def test_a_node_finds_the_width_of_its_branch_from_its_own_folder(data: Path) -> None:
     alone = open_shard(data / "spectral-02", 2)
     assert own_width(alone, QUICK, "energy") == own_width(open_shards(data)[2], QUICK, "energy")
@@ -283,5 +289,9 @@ def test_a_rule_of_other_branches_is_refused(data: Path, tmp_path: Path) -> None
     assert record.width_rule.widths[0] == record.plan.recipe.model_options["width"]
     with pytest.raises(SpectralError, match="widths of other branches"):
         replace(record, width_rule=replace(record.width_rule, widths=(1, 2)))
+    with pytest.raises(SpectralError, match="widths of a network that has none"):
+        replace(record, plan=replace(record.plan, recipe=replace(record.plan.recipe, model="timm:x")))
+    with pytest.raises(SpectralError, match="a network of nothing"):
+        replace(record, seconds=0.0)
     with pytest.raises(SpectralError, match="no widths"):
         replace(record.width_rule, widths=(1, 2, 3, -4))
