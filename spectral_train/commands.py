@@ -204,7 +204,10 @@ def train_command(
     from spectral_train.training.result import result
     from spectral_train.training.words import require_words, write_all_words
 
-    chosen = _recipe(recipe, {**fields, **parse_settings(settings)})
+    given = parse_settings(settings)
+    if twice := [name for name in given if fields.get(name) is not None]:
+        raise click.UsageError(f"--{twice[0].replace('_', '-')} and --set {twice[0]}=… are the same: give one of them")
+    chosen = _recipe(recipe, {**fields, **given})
     if baseline == (shard is not None):
         raise click.UsageError("give --shard NUMBER, --shard all or --baseline")
     if joint and (shard != "all" or compiled):

@@ -87,6 +87,11 @@ def test_a_setting_that_is_none_is_refused(setting: str, message: str) -> None:
         parse_settings([setting])
 
 
+def test_a_setting_beside_its_option_is_refused() -> None:
+    refused = run("spectral-train --shard 0 --batch-size 8 --set batch_size=16")
+    assert (refused.code, "--batch-size and --set batch_size=… are the same" in refused.err) == (2, True)
+
+
 def test_a_setting_may_be_what_the_command_line_has_an_option_for(tmp_path: Path) -> None:
     data = make_shards(tmp_path / "data")
     finished = run(f"spectral-train --shard 0 --data {data} --run {tmp_path / 'run'} --set epochs=1 --set lr=0.5")
