@@ -111,7 +111,7 @@ def combine(log_probabilities: Sequence[Tensor], weights: npt.ArrayLike, space: 
             total.add_(values.double().exp() if space == "probabilities" else values, alpha=float(weight))
     if space == "probabilities":
         return total
-    return total.clamp_(min=torch.finfo(total.dtype).min).softmax(1)  # of a row whose every class some branch rules out
+    return total.clamp_(min=torch.finfo(torch.float32).min).softmax(1)  # every class may be ruled out by some branch
 
 
 def normalised(weights: npt.NDArray[np.float64]) -> Weights:

@@ -19,3 +19,11 @@ def test_a_branch_of_no_weight_has_no_say_even_when_it_is_certain(space: Space) 
     certain = torch.tensor([[0.0, -torch.inf]])
     outputs = [certain, torch.tensor([[0.3, 0.7]]).log()]
     assert combine(outputs, [0, 1], space)[0].tolist() == pytest.approx([0.3, 0.7])
+
+
+def test_a_row_whose_every_class_is_ruled_out_by_some_branch_is_undecided() -> None:
+    two = [
+        torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]).log(),
+        torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]).log(),
+    ]
+    assert combine(two, [0.5, 0.5]).tolist() == [[1 / 3] * 3, [0, 1, 0]]

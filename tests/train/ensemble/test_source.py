@@ -171,7 +171,7 @@ def test_a_file_of_predictions_is_there_whole_or_not_at_all(run: Path, photos: P
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_name_that_is_no_utf8_is_written_escaped(run: Path, photos: Path, tmp_path: Path, kind: str) -> None:
     (tmp_path / "named").mkdir()
-    shutil.copy(next(photos.rglob("*.png")), os.fsencode(tmp_path / "named") + b"/\xff.png")
+    shutil.copy(next(photos.rglob("*.png")), os.fsdecode(os.fsencode(tmp_path / "named") + b"/\xff.png"))
     out = tmp_path / f"said.{kind}"
     assert command(f"spectral-ensemble predict {run} {tmp_path / 'named'} --predictions {out}").code == 0
     ids = (
