@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -70,6 +71,14 @@ allow_missing = click.option("--allow-missing", is_flag=True, help="Do with the 
 calibrate = click.option("--calibrate", is_flag=True, help="Apply the temperature that fits held-out rows best.")
 combined = stacked((space, geometric_p, top_k, calibrate, without, allow_missing))
 """How one network is made of the branches, beside its scheme."""
+
+
+def asked(options: Mapping[str, Any], schemes: Collection[SchemeName]) -> Combination:
+    """Return what the options of a command ask for; refuse p or k where none of the schemes (none: all) has one."""
+    for option, scheme in (("p", "geometric"), ("k", "top-k")):
+        if options[option] is not None and schemes and scheme not in schemes:
+            raise click.UsageError(f"--{option} is for --scheme {scheme}")
+    return Combination(**options)
 
 
 @ensemble_group.command("runs")
@@ -209,12 +218,13 @@ def evaluate_command(
     if source is not None:
         if ablate or len(schemes) > 1:
             raise click.UsageError("--source takes one --scheme, and no --ablate")
-        chosen = Combination(scheme=schemes[0] if schemes else DEFAULT_SCHEME, **combination)
+        scheme = schemes[0] if schemes else DEFAULT_SCHEME
+        chosen = asked({"scheme": scheme, **combination}, [scheme])
         _evaluate_source(run, chosen, (source, dataset, split, fields), predictions, as_json)
         return
     from spectral_train.ensemble.evaluate import evaluate, table
 
-    chosen = Combination(**combination)
+    chosen = asked(combination, schemes)
     viewed = _viewed(run, chosen, data) if chosen.views else None
     evaluation = evaluate(run, schemes, chosen, ablate=ablate, viewed=viewed, log=_warn)
     _show_figures(evaluation.to_dict(), table(evaluation, output_width()), chosen, as_json)
@@ -280,7 +290,7 @@ def predict_command(
     from spectral_train.ensemble.predict import predictions as predicted
     from spectral_train.ensemble.prediction_file import prediction_file
 
-    network, bad = open_network(run, Combination(**combination)), 0
+    network, bad = open_network(run, asked(combination, [combination["scheme"]])), 0
     classes = network.plans[0].classes
     with prediction_file(predictions, classes) as write:
         for path, row in predicted(network, image_files(images)):
@@ -317,7 +327,7 @@ def report_command(runs: tuple[Place, ...], out: Place | None, **combination: An
 @ensemble_group.command("soup")
 @click.argument("runs", type=PLACE, nargs=-1, required=True)
 @click.option("--out", type=PLACE, required=True, help="The run to write.")
-@click.option("--data", type=PLACE, help="The data set of the runs.  [default: the only one in ./spectral]")
+@click.option("--data", type=PLACE, help="The data set of the runs.  [default: by its id in ./spectral]")
 @click.option(
     "--method",
     type=click.Choice(get_args(SoupMethod)),

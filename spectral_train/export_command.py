@@ -10,9 +10,8 @@ import click
 from spectral_prep.console.group import WatchedCommand
 from spectral_prep.console.progress import PLACE, as_json, conclude, say
 from spectral_prep.places.url import Place
-from spectral_train.ensemble.combination import Combination
 from spectral_train.ensemble.precision import DEFAULT_PRECISION, MUCH, PRECISIONS, Precision
-from spectral_train.ensemble_commands import combined, one_scheme
+from spectral_train.ensemble_commands import asked, combined, one_scheme
 
 
 @click.command("export", cls=WatchedCommand)
@@ -34,7 +33,7 @@ def export_command(run: Place, out: Place, precision: Precision, as_json: bool, 
     from spectral_prep.system.units import size
     from spectral_train.ensemble.export import export
 
-    metadata = export(run, out, Combination(**combination), precision)
+    metadata = export(run, out, asked(combination, [combination["scheme"]]), precision)
     if (compared := metadata.get("compared")) is not None:
         much = "Warning: " if compared["largest_difference"] > MUCH else ""
         say(
