@@ -15,6 +15,7 @@ from spectral_prep.encoding import Encoding
 from spectral_prep.errors import CorruptFileError, PlanMismatchError
 from spectral_prep.grid import SpectralSpec
 from spectral_prep.places import at, exists, on_disk, sha256_of
+from spectral_prep.printable import quoted
 from spectral_prep.store.fields import Count, Id, Name, Positive, Sha256, Size, require
 from spectral_prep.store.record_file import LEFT_OUT, Content, plain, read_record
 from spectral_prep.store.records import FileEntry
@@ -190,8 +191,10 @@ def require_file(what: str, entry: FileEntry, paths: NetworkPaths, run: str) -> 
 
 
 def train_again(paths: NetworkPaths) -> str:
-    """Return what to do about a network whose files cannot be used."""
-    return f"delete {paths.root} and train it again"
+    """Return what to do about a network whose files cannot be used; its run tells how a branch was trained."""
+    again = f"delete {quoted(paths.root)} and train it again"
+    run = quoted(paths.root.parent)
+    return again if paths.root.name == "baseline" else f"{again}: spectral-ensemble evaluate {run} then says how"
 
 
 def _require_sizes(record: NetworkRecord, paths: NetworkPaths) -> None:

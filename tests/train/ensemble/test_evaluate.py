@@ -319,5 +319,8 @@ def test_a_damaged_file_is_named(run: Path, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CorruptFileError, match=f"{path}"):
+    with pytest.raises(CorruptFileError, match=rf"{path}.*delete {path.parent} .*evaluate {run} then says how"):
+        evaluate(run)
+    shutil.rmtree(path.parent)
+    with pytest.raises(InputError, match=rf"Run next: spectral-train --shard 2 .*--run {run}"):
         evaluate(run)
